@@ -1,0 +1,266 @@
+"""Every number of the paper, once, typed, with the section it comes from; profiles and experiments override it.
+
+A `Study` is the whole configuration. A *profile* (`smoke`, `quick`, `paper`, `public`) is a small set of
+overrides in `data_manifest/profiles.yaml`; an *experiment* (a row of Table 4) is another small set on top of
+its parent, in `data_manifest/experiments.yaml`. `load_study(profile, experiment, **overrides)` resolves them.
+
+Two identities follow from a resolved study (`shared` design: a new seed reuses the data, a new figure retrains
+nothing): `data_id` hashes only what changes preprocessed files, `run_id` the whole configuration with its seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from axspa_lib.errors import ConfigError
+
+MANIFEST = Path(__file__).resolve().parents[1] / "data_manifest"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Preprocessing(_Strict):
+    """Slice preprocessing (section 3.1.1, figure 2); each step is a row of Table 4."""
+
+    constant_pixel: bool = Field(True, description="resample to `pixel_mm` (3.2.1); Table 4 'No Constant Pixel'")
+    pixel_mm: Positive = Field(0.5, description="pixel size after resampling, mm (3.2.1)")
+    remove_bias: bool = Field(True, description="divide by a Gaussian smoothing (3.1.1)")
+    bias_sigma: Positive = Field(0.05, le=1, description="sigma as a fraction of the image size (3.1.1; demo: 0.08)")
+    local_median: bool = Field(True, description="median over the 4-connected neighbourhood (3.1.1)")
+    clahe: bool = Field(True, description="contrast-limited adaptive histogram equalisation (3.1.1)")
+    clahe_clip_limit: Fraction = Field(0.01, description="scikit-image default, as in the demo")
+    nonzero_minmax: bool = Field(True, description="first min-max over non-zero pixels only (demo, detector input)")
+    arithmetic: Literal["exact", "fast"] = Field("exact", description="exact: scikit-image's uint8, bit for bit")
+
+
+class Augmentation(_Strict):
+    """Random flip and rotation (sections 3.1.2 and 3.2.1); Table 4 'No Data Augmentation' switches both off."""
+
+    flip: bool = Field(True, description="random horizontal flip")
+    rotation_deg: float = Field(15.0, ge=0, le=180, description="random rotation within plus or minus this angle")
+
+
+class BoneNets(_Strict):
+    """Bone U-Nets (sections 3.1.2 and 4.1)."""
+
+    architecture: Literal["smp", "classical"] = Field("classical", description="classical: names of the published weights")
+    encoder: str = Field("resnet18", description="encoder of the segmentation-models-pytorch U-Net")
+    networks: Literal["pair", "single"] = Field("pair", description="one network per bone, or one for both (5.1)")
+    preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
+    size: Count = Field(256, description="slices are fed as size x size pixels (demo)")
+    augmentation: Augmentation = Augmentation()
+    learning_rate: Positive = Field(1e-4, description="RMSprop (3.1.2)")
+    weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
+    foreground_weight: Fraction = Field(0.9, description="w_fg of the cross entropy; w_bg = 1 - w_fg (3.1.2)")
+    batch_size: Count = 4
+    epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")
+    split: tuple[Count, Count, Count] = Field((31, 6, 14), description="patients train, validation, test (4.1)")
+    batch_statistics: bool = Field(False, description="predict with the statistics of each slice, as the demo does")
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class Joint(_Strict):
+    """Algorithm 1; the parameters are those of the authors' demo, in fractions of the columns or in pixels."""
+
+    contact_fraction: Fraction = Field(0.01, description="sacrum within this fraction of the columns: 'next to it'")
+    horizontal_fraction: Fraction = Field(0.08, description="horizontal dilation D_H, fraction of the columns")
+    dilation_radius: Count = Field(7, description="disk of D(Il), pixels")
+    closing_radius: Count = Field(5, description="disk of the closing, pixels")
+    wing_fraction: Fraction = Field(0.75, description="opening disk, fraction of the largest inscribed radius")
+
+
+class Increment(_Strict):
+    """Incremental segmentation (section 4.1)."""
+
+    max_missed: int = Field(1, ge=0, description="failure when the joint is missed on two or more half-slices (4.1)")
+    rounds: Count = Field(1, description="rounds of training on the grown set; the paper does one")
+    manual_only: bool = Field(False, description="Table 4 'Only manually': train on the manually segmented patients")
+
+
+class Detector(_Strict):
+    """Mask R-CNN (sections 3.2.1 and 4.2)."""
+
+    implementation: Literal["torchvision", "detectron2"] = "torchvision"
+    backbone: Literal["resnet50", "resnet18"] = Field("resnet50", description="ResNet-50 FPN (3.2.1)")
+    start: str = Field("imagenet", description="'imagenet', 'scratch', 'authors', or the path of a checkpoint")
+    norm: Literal["frozen_bn", "group_norm"] = Field("frozen_bn", description="group_norm trains from scratch")
+    channels: Literal["T1,STIR,STIR", "STIR,STIR,T1"] = Field("T1,STIR,STIR", description="3.2.1; the demo has the other")
+    preprocessing: Preprocessing = Preprocessing()
+    augmentation: Augmentation = Augmentation()
+    min_size: int = Field(800, ge=0, description="shortest edge fed to the network, px; 0 keeps the slice's own size")
+    max_size: Count = 1333
+    fpn_channels: Count = Field(256, description="width of the feature pyramid and the RPN")
+    box_head_dim: Count = Field(1024, description="width of the box head")
+    mask_head_dim: Count = Field(256, description="width of the mask head")
+    rois_per_image: Count = Field(128, description="sampled ROIs per image in training (demo)")
+    train_proposals: Count = Field(1000, description="proposals kept after NMS in training")
+    test_proposals: Count = Field(1000, description="proposals kept after NMS at inference")
+    score_threshold: Fraction = Field(0.7, description="detections below are dropped (demo)")
+    store_threshold: Fraction = Field(0.05, description="detections below are not even stored")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Detectron2's standard solver (3.2.1)")
+    learning_rate: Positive = Field(2.5e-4, description="constant (3.2.1)")
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: int = Field(0, ge=0, description="iterations of linear warm-up; the paper: constant rate")
+    gradient_clip: float = Field(0.0, ge=0, description="maximal gradient norm, 0 is off")
+    batch_size: Count = Field(2, description="images per step")
+    iterations: Count = Field(8000, description="4.2")
+    validate_every: Count = Field(400, description="iterations between validations; lowest validation loss kept (4.2)")
+    split: tuple[Count, Count, Count] = Field((178, 25, 53), description="patients train, validation, test (4.2)")
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class Diagnosis(_Strict):
+    """Aggregation and ensemble (sections 3.2.2 and 4.2)."""
+
+    min_positive: Count = Field(2, description="patient positive when at least this many ROIs are (3.2.2)")
+    members: Count = Field(10, description="trained models per ensemble (4.2)")
+    bootstrap: Count = Field(2000, description="bootstrap samples, by patient")
+
+
+class PhantomCohort(_Strict):
+    """One simulated cohort."""
+
+    patients: Count = Field(..., description="patients simulated, before any exclusion")
+    prevalence: Fraction = Field(0.33, description="share of patients with inflammation of spondyloarthritis")
+
+
+class Study(_Strict):
+    """The whole configuration of one study."""
+
+    profile: Literal["smoke", "quick", "paper", "public"] = "paper"
+    experiment: str = "all_included"
+    seed: int = Field(2022, ge=0, description="seed of the study; a training's own seed is its fold in the ensemble")
+    phantoms: dict[Literal["phantom-desir", "phantom-asas"], PhantomCohort] = Field(
+        default_factory=lambda: {
+            "phantom-desir": PhantomCohort(patients=689),
+            "phantom-asas": PhantomCohort(patients=47, prevalence=0.25),
+        }
+    )
+    bones: BoneNets = BoneNets()
+    joint: Joint = Joint()
+    increment: Increment = Increment()
+    detector: Detector = Detector()
+    diagnosis: Diagnosis = Diagnosis()
+    ablation_members: Count = Field(10, description="trained models per row of Table 4 other than the first")
+
+    @model_validator(mode="after")
+    def _scratch_needs_trainable_norm(self) -> Study:
+        if self.detector.start == "scratch" and self.detector.norm == "frozen_bn":
+            raise ValueError("detector.norm must be 'group_norm' when detector.start is 'scratch'")
+        return self
+
+    def data_id(self) -> str:
+        """Identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
+        return digest({"preprocessing": self.detector.preprocessing.model_dump(mode="json"), "seed": self.seed})
+
+    def run_id(self, seed: int) -> str:
+        """Identity of one training: 10 hex digits over the whole configuration and the member's seed."""
+        return digest({"study": self.model_dump(mode="json"), "member": seed})
+
+
+def digest(value: Any) -> str:
+    """First 10 hex digits of the SHA-256 of `value` as canonical JSON.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def load_study(profile: str = "quick", experiment: str = "all_included", **overrides: Any) -> Study:
+    """Resolve a profile, an experiment and further overrides into a validated study.
+
+    Args:
+        profile: a key of `data_manifest/profiles.yaml`.
+        experiment: a key of `data_manifest/experiments.yaml`.
+        **overrides: dotted names with `__` for the dot, e.g. `detector__iterations=100`.
+
+    Raises:
+        ConfigError: unknown profile, experiment or parameter, or a value out of range; names the field.
+
+    >>> load_study("quick", "no_clahe").detector.preprocessing.clahe
+    False
+    """
+    values: dict[str, Any] = {}
+    merge(values, _profile(profile))
+    for layer in _lineage(experiment):
+        merge(values, layer)
+    for name, value in overrides.items():
+        merge(values, _nest(name.split("__"), value))
+    values |= {"profile": profile, "experiment": experiment}
+    return parse_study(values)
+
+
+def parse_study(values: dict[str, Any]) -> Study:
+    """Validate nested values over the paper's defaults.
+
+    Raises:
+        ConfigError: names the first offending field and what is allowed.
+    """
+    merged = json.loads(json.dumps(Study().model_dump(mode="json")))
+    merge(merged, values)
+    try:
+        return Study.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "study"
+        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+        raise ConfigError(f"parameter {field}: {first['msg']}{given}") from None
+
+
+def profiles() -> dict[str, dict[str, Any]]:
+    """All profiles by name."""
+    return _yaml("profiles.yaml")
+
+
+def experiments() -> dict[str, dict[str, Any]]:
+    """All experiments by name, in the order of Table 4: `label`, `parent`, `overrides`."""
+    return _yaml("experiments.yaml")
+
+
+def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    """Merge nested `layer` over `into`, in place."""
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _yaml(name: str) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((MANIFEST / name).read_text(encoding="utf-8"))
+
+
+def _profile(name: str) -> dict[str, Any]:
+    known = profiles()
+    if name not in known:
+        raise ConfigError(f"unknown profile {name!r}: choose one of {', '.join(known)}")
+    return known[name] or {}
+
+
+def _lineage(name: str | None) -> list[dict[str, Any]]:
+    layers: list[dict[str, Any]] = []
+    known = experiments()
+    while name:
+        if name not in known:
+            raise ConfigError(f"unknown experiment {name!r}: choose one of {', '.join(known)}")
+        layers.insert(0, known[name].get("overrides") or {})
+        name = known[name].get("parent")
+    return layers
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}

@@ -1,0 +1,17 @@
+"""The errors a user is meant to read: one sentence that names the thing and the remedy."""
+
+
+class AxspaError(Exception):
+    """Base of every error that is the input's fault; the command line prints it without a traceback."""
+
+
+class ConfigError(AxspaError):
+    """An unknown parameter, a value out of range, or parameters that contradict each other."""
+
+
+class DataError(AxspaError):
+    """A file, series or table that cannot be used; the message names the file, the patient and what to do."""
+
+
+class MissingResultError(AxspaError):
+    """A result of an earlier stage that has not been computed; the message names the command that makes it."""

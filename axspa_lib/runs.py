@@ -1,0 +1,121 @@
+"""Addresses of results, atomic writes, and the `run.json` that is written last and says a stage is done.
+
+A result folder without its `run.json` is unfinished, whatever else lies in it: nothing reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from axspa_lib.errors import MissingResultError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+#: Packages whose versions are recorded with every result.
+RECORDED = ("torch", "torchvision", "segmentation-models-pytorch", "scikit-image", "numpy", "scipy", "pandas",
+            "opencv-python-headless", "pydicom", "nibabel", "SimpleITK")  # fmt: skip
+
+
+def runs_root() -> Path:
+    """Folder of all results: `$AXSPA_RUNS`, or `runs/` of the repository."""
+    return Path(os.environ.get("AXSPA_RUNS", REPOSITORY / "runs"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance() -> dict[str, Any]:
+    """What computed a result: commit, versions, machine; no host name, no user, no path."""
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True)
+    return {
+        "commit": git.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "device": _device(),
+        "versions": {name: metadata.version(name) for name in RECORDED if _installed(name)},
+    }
+
+
+@contextmanager
+def recording(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ()) -> Iterator[dict[str, Any]]:
+    """Run a stage into `folder`; on success write `run.json` last, with what the body put into the yielded record.
+
+    `run.json` holds the configuration, provenance, checksums of the inputs, start, duration, and the body's `metrics`.
+    A failing body leaves no `run.json`, so the stage counts as not done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "run.json"
+    done.unlink(missing_ok=True)
+    started, clock = datetime.now(UTC), time.monotonic()
+    record: dict[str, Any] = {"metrics": {}}
+    yield record
+    record |= {
+        "config": config,
+        "inputs": {path.name if path.parent == folder else str(path.name): sha256(path) for path in inputs},
+        "provenance": provenance(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+    }
+    write_json(done, record)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a finished stage.
+
+    Raises:
+        MissingResultError: the stage has not finished; says what to run.
+    """
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        profile = folder.relative_to(runs_root()).parts[0] if folder.is_relative_to(runs_root()) else "quick"
+        raise MissingResultError(
+            f"no finished result in {folder.name!r}: run `make book PROFILE={profile}` first"
+        ) from None
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
+    return "cpu"
