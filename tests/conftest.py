@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real MRI (`vhi/`, `iaxspa-demo/`); tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("AXSPA_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real MRI at the default place: set AXSPA_REAL_DATA to its folder to run this test")
+    return folder
