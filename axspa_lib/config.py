@@ -55,7 +55,9 @@ class Augmentation(_Strict):
 class BoneNets(_Strict):
     """Bone U-Nets (sections 3.1.2 and 4.1)."""
 
-    architecture: Literal["smp", "classical"] = Field("classical", description="classical: names of the published weights")
+    architecture: Literal["smp", "classical"] = Field(
+        "classical", description="classical: names of the published weights"
+    )
     encoder: str = Field("resnet18", description="encoder of the segmentation-models-pytorch U-Net")
     networks: Literal["pair", "single"] = Field("pair", description="one network per bone, or one for both (5.1)")
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
@@ -96,7 +98,9 @@ class Detector(_Strict):
     backbone: Literal["resnet50", "resnet18"] = Field("resnet50", description="ResNet-50 FPN (3.2.1)")
     start: str = Field("imagenet", description="'imagenet', 'scratch', 'authors', or the path of a checkpoint")
     norm: Literal["frozen_bn", "group_norm"] = Field("frozen_bn", description="group_norm trains from scratch")
-    channels: Literal["T1,STIR,STIR", "STIR,STIR,T1"] = Field("T1,STIR,STIR", description="3.2.1; the demo has the other")
+    channels: Literal["T1,STIR,STIR", "STIR,STIR,T1"] = Field(
+        "T1,STIR,STIR", description="3.2.1; the demo has the other"
+    )
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
     min_size: int = Field(800, ge=0, description="shortest edge fed to the network, px; 0 keeps the slice's own size")
