@@ -25,6 +25,7 @@ MANIFEST = Path(__file__).resolve().parents[1] / "data_manifest"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+CohortName = Literal["phantom-desir", "phantom-asas", "vhi", "iaxspa-demo", "desir", "asas"]
 
 
 class _Strict(BaseModel):
@@ -144,9 +145,15 @@ class PhantomCohort(_Strict):
 class Study(_Strict):
     """The whole configuration of one study."""
 
-    profile: Literal["smoke", "quick", "paper", "public"] = "paper"
+    profile: str = "paper"
     experiment: str = "all_included"
     seed: int = Field(2022, ge=0, description="seed of the study; a training's own seed is its fold in the ensemble")
+    cohorts: tuple[CohortName, ...] = Field(
+        ("phantom-desir", "phantom-asas"),
+        min_length=1,
+        description="the first trains and tests (DESIR, section 2); the others are only tested on (ASAS, section 5.2)",
+    )
+    folders: dict[CohortName, str] = Field({}, description="where the user's own copy of a cohort lies")
     phantoms: dict[Literal["phantom-desir", "phantom-asas"], PhantomCohort] = Field(
         default_factory=lambda: {
             "phantom-desir": PhantomCohort(patients=689),
@@ -165,6 +172,11 @@ class Study(_Strict):
         if self.detector.start == "scratch" and self.detector.norm == "frozen_bn":
             raise ValueError("detector.norm must be 'group_norm' when detector.start is 'scratch'")
         return self
+
+    @property
+    def training_cohort(self) -> str:
+        """The cohort that is split into training, validation and test."""
+        return self.cohorts[0]
 
     def data_id(self) -> str:
         """Identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
@@ -226,8 +238,9 @@ def parse_study(values: dict[str, Any]) -> Study:
 
 
 def profiles() -> dict[str, dict[str, Any]]:
-    """All profiles by name."""
-    return _yaml("profiles.yaml")
+    """All profiles by name: the repository's, and a lab's own in `data_manifest/profiles.local.yaml`."""
+    local = MANIFEST / "profiles.local.yaml"
+    return _yaml("profiles.yaml") | (_yaml(local.name) if local.exists() else {})
 
 
 def experiments() -> dict[str, dict[str, Any]]:

@@ -77,7 +77,7 @@ def read_volume(path: Path) -> Volume:
         array = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(
-            f"{path}: cannot be read as NIfTI ({type(error).__name__}); run the stage before again"
+            f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again"
         ) from None
     if array.ndim != 3:
         raise DataError(f"{path}: has {array.ndim} dimensions where 3 are needed")

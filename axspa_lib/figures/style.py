@@ -1,4 +1,4 @@
-"""One plotting style for the whole book: legible in grey, colour-blind safe (Okabe and Ito), the same overlay colours."""
+"""One plotting style for the whole book: legible in grey, colour-blind safe (Okabe-Ito), the same overlay colours."""
 
 from __future__ import annotations
 
