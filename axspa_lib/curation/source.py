@@ -1,0 +1,119 @@
+"""One interface to every kind of cohort: a `Source` lists patients and loads one examination at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pandas as pd
+
+from axspa_lib.errors import DataError
+from axspa_lib.volume import Volume
+
+Kind = Literal["auto", "dicom", "nifti", "vhi", "phantom"]
+KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One examination as read, in canonical orientation, T1 and STIR not yet paired.
+
+    Attributes:
+        patient: key of the examination in every table.
+        subject: the person; several examinations may share it.
+        session: label of the examination of that person, or empty.
+        centre: where it was acquired (a code), or empty.
+        t1: T1 stack, or none.
+        stir: STIR stack, or none.
+        sidecar: acquisition fields by sequence, BIDS names and units (seconds), from an allow-list.
+        notes: what a reader of the report should know; never a header value that identifies.
+        reference_bones: bone mask on the grid of T1 (`labels.Bone`).
+        truth: further masks on the grid of T1, by name (`joint`, `lesions`).
+        shared_frame: T1 and STIR were acquired in one frame of reference.
+    """
+
+    patient: str
+    subject: str
+    session: str = ""
+    centre: str = ""
+    t1: Volume | None = None
+    stir: Volume | None = None
+    sidecar: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    reference_bones: Volume | None = None
+    truth: dict[str, Volume] = field(default_factory=dict)
+    shared_frame: bool = True
+
+
+class Source(Protocol):
+    """A cohort before curation."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the cohort."""
+        ...
+
+    def patients(self) -> list[str]:
+        """Keys of all examinations, sorted."""
+        ...
+
+    def load(self, patient: str) -> Examination:
+        """Read one examination.
+
+        Raises:
+            DataError: it cannot be used; one sentence with the reason and the remedy.
+        """
+        ...
+
+    def readings(self) -> pd.DataFrame | None:
+        """Annotations by quadrant as the source has them, or none."""
+        ...
+
+    def opinions(self) -> pd.DataFrame | None:
+        """Opinions on patients as the source has them, or none."""
+        ...
+
+
+def open_source(path: Path, kind: Kind = "auto") -> Source:
+    """Open a cohort.
+
+    Args:
+        path: folder of the cohort.
+        kind: `dicom` (`{patient}/{T1,STIR}/`, or any export of a PACS), `phantom` (the first with readings and truth),
+            `nifti`, `vhi`, or `auto` to recognise it.
+
+    Raises:
+        DataError: the folder is missing, empty or of no known kind.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise DataError(f"unknown kind of source {kind!r}: choose one of {', '.join(KINDS)}")
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; give the folder that holds the patients")
+    kind = _recognise(path) if kind == "auto" else kind
+    if kind == "vhi":
+        from axspa_lib.curation.vhi import VhiSource
+
+        return VhiSource(path)
+    if kind == "nifti":
+        from axspa_lib.curation.nifti import NiftiSource
+
+        return NiftiSource(path)
+    from axspa_lib.curation.dicom import open_dicom
+
+    return open_dicom(path)
+
+
+def _recognise(path: Path) -> Kind:
+    """Kind of the cohort in a folder, from names alone."""
+    if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():
+        return "vhi"
+    for child in path.rglob("*"):
+        if child.name.startswith(".") or "truth" in child.relative_to(path).parts[:1]:
+            continue
+        if child.name.lower().endswith((".nii", ".nii.gz")):
+            return "nifti"
+        if child.is_file() and child.suffix.lower() not in {".csv", ".json", ".tsv", ".md", ".txt"}:
+            return "dicom"
+    raise DataError(f"{path}: holds no images; give a folder of DICOM or NIfTI files")
