@@ -84,7 +84,8 @@ def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame
     subjects = _subjects(table)
     if k < 2 or len(subjects) < k:
         raise DataError(f"{len(subjects)} subjects cannot be divided into {k} folds: choose k from 2 to that number")
-    counts = [subjects["size"].sum() // k + (i < subjects["size"].sum() % k) for i in range(k)]
+    patients = len(table)
+    counts = [patients // k + int(i < patients % k) for i in range(k)]
     fold = _deal(subjects, counts, np.random.default_rng([seed, 4]))
     return table[["patient", "subject"]].assign(fold=table["subject"].map(fold).astype(int))
 

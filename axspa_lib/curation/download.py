@@ -1,0 +1,332 @@
+"""Public collections by manifest: each file by URL at a pinned commit, size and SHA-256; and published weights.
+
+`data_manifest/sources.yaml` names the collections. A download resumes where it broke, a part of a collection is
+enough to work with, and a file whose checksum differs from the published one is refused by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pooch
+import yaml
+from tqdm.auto import tqdm
+
+from axspa_lib.config import MANIFEST
+from axspa_lib.errors import DataError, MissingResultError
+from axspa_lib.runs import runs_root, sha256, write_text
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+#: Files in a row that fail with no byte received before the network counts as absent.
+_GIVE_UP = 3
+
+
+@dataclass
+class Fetched:
+    """What a collection's folder holds after `fetch_collection`; paths are those of the manifest.
+
+    Attributes:
+        folder: the collection on disk.
+        present: files whose checksum is the published one.
+        altered: files of a local copy whose checksum differs where the manifest expects that (de-identified copies).
+        missing: path -> why it is not there.
+    """
+
+    folder: Path
+    present: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file of the manifest is there, as published."""
+        return not self.missing and not self.altered
+
+    def __str__(self) -> str:
+        total = len(self.present) + len(self.altered) + len(self.missing)
+        text = f"{len(self.present)} of {total} files as published"
+        if self.altered:
+            text += f", {len(self.altered)} of a local copy whose checksums differ from the published ones"
+        if self.missing:
+            first, why = next(iter(self.missing.items()))
+            text += f", {len(self.missing)} missing (the first: {first}: {why})"
+        return text
+
+
+def sources() -> dict[str, dict[str, Any]]:
+    """All public collections by name, as `data_manifest/sources.yaml` describes them."""
+    return yaml.safe_load((MANIFEST / "sources.yaml").read_text(encoding="utf-8"))
+
+
+def manifest(name: str) -> pd.DataFrame:
+    """The files of a collection: `path` (relative to its folder), `bytes`, `sha256`.
+
+    Raises:
+        DataError: no collection of that name.
+    """
+    known = sources()
+    if name not in known:
+        raise DataError(f"no public collection is called {name!r}: choose one of {', '.join(known)}")
+    return pd.read_csv(MANIFEST / known[name]["files"], dtype={"path": str, "bytes": int, "sha256": str})
+
+
+def verify_collection(name: str, folder: Path) -> Fetched:
+    """Compare a folder with the manifest, by size and SHA-256, without changing it."""
+    found = Fetched(folder)
+    for path, size, expected in _rows(manifest(name)):
+        file = folder / path
+        if not file.is_file():
+            found.missing[path] = "not downloaded"
+        elif file.stat().st_size == size and sha256(file) == expected:
+            found.present.append(path)
+        else:
+            found.altered.append(path)
+    return found
+
+
+def fetch_collection(
+    name: str,
+    out: Path,
+    *,
+    mirror: Path | None = None,
+    progress: bool = True,
+    base_url: str | None = None,
+    timeout: float = 30.0,
+    attempts: int = 3,
+) -> Fetched:
+    """Bring a public collection into `out`, from a local mirror or the network; call again to resume.
+
+    Args:
+        name: a key of `data_manifest/sources.yaml`.
+        out: the collection's folder; what is already there with the published checksum is not fetched again.
+        mirror: folder holding the collection, or a folder of collections by name; stands in for the network.
+            Default: `$AXSPA_MIRROR`, else the network.
+        progress: draw a progress bar.
+        base_url: in place of the manifest's, with a final slash.
+        timeout: seconds without a byte after which a connection counts as broken.
+        attempts: how often a file is tried; a broken one goes on where it stopped.
+
+    Returns:
+        What is there now, and what is missing and why: a part of a collection is enough to work with.
+
+    Raises:
+        DataError: a file has another checksum than published (named, not kept), the disk is too small, the mirror
+            is not a folder, or nothing at all could be had.
+    """
+    table = manifest(name)
+    source = sources()[name]
+    altered_allowed = "altered_copies" in source
+    mirror = mirror or (Path(os.environ["AXSPA_MIRROR"]) if os.environ.get("AXSPA_MIRROR") else None)
+    if mirror is not None:
+        mirror = _mirror_folder(mirror, name)
+    _check_space(out, table)
+    result = Fetched(out)
+    wrong: list[str] = []
+    in_a_row = 0
+    with tqdm(total=int(table["bytes"].sum()), unit="B", unit_scale=True, desc=name, disable=not progress) as bar:
+        for path, size, expected in _rows(table):
+            target = out / path
+            try:
+                if target.is_file() and target.stat().st_size == size and sha256(target) == expected:
+                    result.present.append(path)
+                elif target.is_file() and altered_allowed:
+                    result.altered.append(path)
+                elif mirror is not None:
+                    kept = _copy(mirror / path, target, expected, altered_allowed)
+                    (result.present if kept else result.altered).append(path)
+                elif in_a_row >= _GIVE_UP:
+                    result.missing[path] = "no network"
+                else:
+                    url = (base_url or source["base_url"]) + path
+                    _download(url, target, expected, size, timeout, attempts)
+                    result.present.append(path)
+                    in_a_row = 0
+            except _WrongChecksumError:
+                wrong.append(path)
+            except _UnavailableError as error:
+                result.missing[path] = str(error)
+                in_a_row += not error.reached
+            bar.update(size)
+    if wrong:
+        origin = f"the mirror {mirror}" if mirror is not None else base_url or source["base_url"]
+        raise DataError(
+            f"{wrong[0]} of {name!r} has another checksum than published ({len(wrong)} such files from {origin}): "
+            "nothing of it was kept; try again, and if it stays so the origin has changed or is damaged"
+        )
+    if not result.present and not result.altered:
+        raise DataError(
+            f"nothing of {name!r} could be had ({result.missing[table['path'][0]]}): "
+            "check the network, or name a local copy with $AXSPA_MIRROR"
+        )
+    if result.altered:
+        log.warning("%s: local copy, checksums differ: %s", name, source["altered_copies"])
+    if result.missing:
+        log.warning("%s: %s", name, result)
+    return result
+
+
+def weights() -> dict[str, dict[str, Any]]:
+    """The published weights by name: `file`, `url`, `sha256` (None: unknown), `what`."""
+    return yaml.safe_load((MANIFEST / "weights.yaml").read_text(encoding="utf-8"))
+
+
+def weights_folder() -> Path:
+    """Where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
+    return Path(os.environ.get("AXSPA_WEIGHTS", runs_root() / "weights"))
+
+
+def weights_path(name: str) -> Path:
+    """A file of published weights that is there and is the one that was pinned.
+
+    The authors publish no checksums, so the user pins their own copy once with `pin_weights`.
+
+    Raises:
+        MissingResultError: the file is not there; says where to get it and where to put it.
+        DataError: no such weights, the file is not pinned yet, or is not the pinned one.
+    """
+    path, known = _weights_file(name)
+    pin = path.with_name(path.name + ".sha256")
+    expected = known or (pin.read_text(encoding="utf-8").split()[0] if pin.is_file() else None)
+    actual = sha256(path)
+    if expected is None:
+        raise DataError(
+            f"{path}: its checksum is unknown to this project (sha256 {actual}): make sure it is the file of "
+            f"{weights()[name]['url']}, then pin it with axspa_lib.curation.download.pin_weights({name!r})"
+        )
+    if actual != expected:
+        raise DataError(f"{path}: is not the pinned file (sha256 {actual}, pinned {expected}): download it again")
+    return path
+
+
+def pin_weights(name: str) -> str:
+    """Write the checksum of the weights that lie there now beside them, and return it."""
+    path, _ = _weights_file(name)
+    value = sha256(path)
+    write_text(path.with_name(path.name + ".sha256"), f"{value}  {path.name}\n")
+    return value
+
+
+def _rows(table: pd.DataFrame) -> Iterator[tuple[str, int, str]]:
+    yield from zip(table["path"].tolist(), table["bytes"].tolist(), table["sha256"].tolist(), strict=True)
+
+
+class _WrongChecksumError(Exception):
+    pass
+
+
+class _UnavailableError(Exception):
+    def __init__(self, why: str, reached: bool) -> None:
+        super().__init__(why)
+        self.reached = reached
+
+
+def _weights_file(name: str) -> tuple[Path, str | None]:
+    known = weights()
+    if name not in known:
+        raise DataError(f"no published weights are called {name!r}: choose one of {', '.join(known)}")
+    path = weights_folder() / known[name]["file"]
+    if not path.is_file():
+        raise MissingResultError(
+            f"{path} ({known[name]['what']}) is not there: download {known[name]['url']} to that place"
+        )
+    return path, known[name]["sha256"]
+
+
+def _mirror_folder(mirror: Path, name: str) -> Path:
+    folder = mirror / name if (mirror / name).is_dir() else mirror
+    if not folder.is_dir():
+        raise DataError(f"the mirror {mirror} is not a folder: correct $AXSPA_MIRROR or the `mirror` argument")
+    return folder
+
+
+def _check_space(out: Path, table: pd.DataFrame) -> None:
+    have = sum((out / path).stat().st_size for path in table["path"] if (out / path).is_file())
+    existing = next(parent for parent in [out, *out.absolute().parents] if parent.is_dir())
+    free = shutil.disk_usage(existing).free
+    need = int(table["bytes"].sum()) - have
+    if need > free:
+        raise DataError(
+            f"{out}: needs {need >> 20} MiB more and the disk has {free >> 20}: make room or choose another"
+        )
+
+
+def _copy(origin: Path, target: Path, expected: str, altered_allowed: bool) -> bool:
+    """Copy from a mirror; True where the checksum is the published one, False for an expected alteration."""
+    if not origin.is_file():
+        raise _UnavailableError("not in the mirror", reached=True)
+    published = sha256(origin) == expected
+    if not published and not altered_allowed:
+        raise _WrongChecksumError
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if origin.resolve() != target.resolve():
+        part = target.with_name(target.name + ".part")
+        shutil.copyfile(origin, part)
+        part.replace(target)
+    return published
+
+
+def _download(url: str, target: Path, expected: str, size: int, timeout: float, attempts: int) -> None:
+    import requests
+
+    try:
+        if target.exists():
+            target.unlink()
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{expected}",
+            fname=target.name,
+            path=target.parent,
+            downloader=_resuming(target.with_name(target.name + ".part"), size, timeout, attempts),
+        )
+    except requests.HTTPError as error:
+        raise _UnavailableError(
+            f"the server refuses it ({str(error).partition(' for url')[0]})", reached=True
+        ) from None
+    except requests.RequestException as error:
+        broken = target.with_name(target.name + ".part").exists()
+        raise _UnavailableError(f"the connection failed ({type(error).__name__})", reached=broken) from None
+    except ValueError:
+        raise _WrongChecksumError from None
+
+
+def _resuming(part: Path, size: int, timeout: float, attempts: int) -> Callable[[str, Any, Any], None]:
+    """A pooch downloader that collects into `part`, going on from its end, and hands over the whole file."""
+    import requests
+
+    def attempt(url: str) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        if have >= size:
+            part.unlink()
+            have = 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+            answer.raise_for_status()
+            resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            with part.open("ab" if resumed else "wb") as file:
+                for chunk in answer.iter_content(_CHUNK):
+                    file.write(chunk)
+        if part.stat().st_size < size:
+            raise requests.ConnectionError("the connection ended before the file did")
+
+    def downloader(url: str, output_file: Any, _: Any) -> None:
+        for left in reversed(range(attempts)):
+            try:
+                attempt(url)
+                break
+            except requests.HTTPError:
+                raise
+            except requests.RequestException:
+                if not left:
+                    raise
+        shutil.move(part, output_file)
+
+    return downloader
