@@ -1,0 +1,162 @@
+"""Intervals and tests that respect the patient: bootstrap, paired differences, permutation tests, Holm's correction.
+
+Half-slices of one patient are not independent, so patients are resampled, never half-slices. A statistic is a function
+of column sums `(..., columns)`; a resample is then a vector of weights, and all resamples are one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from axspa_lib.errors import DataError
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bootstrap interval; `n` cases of `patients` patients."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference `first - second` with its interval and two-sided permutation p value."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    patients: int
+
+
+def bootstrap_by_patient(
+    statistic: Statistic,
+    table: ArrayLike,
+    patients: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    method: Literal["percentile", "bca"] = "percentile",
+    level: float = 0.95,
+) -> Interval:
+    """Interval of a statistic by resampling patients with all their cases.
+
+    Args:
+        statistic: maps column sums `(..., columns)` to values `(...)`, e.g. `mcc_counts`.
+        table: `(cases, columns)`, e.g. from `confusion`.
+        patients: the patient of each case.
+        n: resamples.
+        seed: of the resamples.
+        method: percentile, or bias-corrected and accelerated (Efron 1987, https://doi.org/10.2307/2289144).
+        level: of the interval.
+
+    Returns:
+        The estimate and its interval; all not-a-number where there is no case. Resamples in which the statistic is not
+        defined (not a number) are left out.
+    """
+    sums, cases = by_patient(table, patients)
+    if not len(sums):
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    value = float(statistic(sums.sum(axis=0)))
+    samples = np.asarray(statistic(weights(len(sums), n, seed) @ sums))
+    samples = samples[np.isfinite(samples)]
+    tail = (1 - level) / 2
+    quantiles = np.array([tail, 1 - tail])
+    if method == "bca":
+        quantiles = _bca(value, samples, np.asarray(statistic(sums.sum(axis=0) - sums)), quantiles)
+    low, high = np.quantile(samples, quantiles) if samples.size else (np.nan, np.nan)
+    return Interval(value, float(low), float(high), cases, len(sums))
+
+
+def paired_difference(
+    statistic: Statistic,
+    first: ArrayLike,
+    second: ArrayLike,
+    patients: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Difference:
+    """Difference of a statistic between two answers to the same cases: interval and permutation test over patients.
+
+    Under the hypothesis of no difference the two answers of a patient may be exchanged; `n` random exchanges give the
+    p value, with the observed one counted among them, so it is never 0.
+
+    Args:
+        statistic: maps column sums `(..., columns)` to values `(...)`.
+        first: `(cases, columns)`.
+        second: `(cases, columns)`, the same cases in the same order.
+        patients: the patient of each case.
+        n: resamples, and as many exchanges.
+        seed: of both.
+        level: of the interval.
+    """
+    if np.shape(first) != np.shape(second):
+        raise DataError("a paired difference needs the same cases twice: restrict both to the cases they share")
+    left, _ = by_patient(first, patients)
+    right, _ = by_patient(second, patients)
+    if not len(left):
+        return Difference(np.nan, np.nan, np.nan, np.nan, 0)
+    value = float(statistic(left.sum(axis=0)) - statistic(right.sum(axis=0)))
+    drawn = weights(len(left), n, seed)
+    samples = np.asarray(statistic(drawn @ left) - statistic(drawn @ right))
+    samples = samples[np.isfinite(samples)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail]) if samples.size else (np.nan, np.nan)
+    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n, len(left))).astype(float)
+    exchanged = statistic(swap @ right + (1 - swap) @ left) - statistic(swap @ left + (1 - swap) @ right)
+    extreme = np.abs(exchanged) >= abs(value) - 1e-12
+    return Difference(value, float(low), float(high), float((1 + extreme.sum()) / (1 + n)), len(left))
+
+
+def by_patient(table: ArrayLike, patients: ArrayLike) -> tuple[Floats, int]:
+    """Column sums of every patient `(patients, columns)`, in sorted order, and the number of cases."""
+    rows, owner = np.asarray(table, float), np.asarray(patients)
+    if len(rows) != len(owner):
+        raise DataError(f"{len(rows)} cases come with the patients of {len(owner)}")
+    if rows.ndim == 1:
+        rows = rows[:, None]
+    names, index = np.unique(owner.astype(str), return_inverse=True)
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, index, rows)
+    return sums, len(rows)
+
+
+def weights(patients: int, n: int, seed: int) -> Floats:
+    """How often each of `patients` is drawn in each of `n` resamples: `(n, patients)`, rows sum to `patients`."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=n).astype(float)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's step-down correction of several p values (1979); not-a-number entries are left out of the count."""
+    given = np.asarray(p_values, float)
+    adjusted = np.full(given.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    scaled = given[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1) if len(order) else scaled
+    return adjusted
+
+
+def _bca(value: float, samples: Floats, jackknife: Floats, quantiles: Floats) -> Floats:
+    below = (np.sum(samples < value) + np.sum(samples == value) / 2) / max(len(samples), 1)
+    deviations = np.nanmean(jackknife) - jackknife[np.isfinite(jackknife)]
+    spread = np.sum(deviations**2) ** 1.5
+    if not 0 < below < 1 or spread == 0:
+        return quantiles
+    bias, acceleration = stats.norm.ppf(below), np.sum(deviations**3) / (6 * spread)
+    shifted = bias + stats.norm.ppf(quantiles)
+    return stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))

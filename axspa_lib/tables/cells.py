@@ -1,0 +1,180 @@
+"""A table of the paper as cells: one row per printed figure, with ours, its interval, n and the published one.
+
+A layer of its own between the computation of the figures and their appearance: `layout` gives the paper's arrangement
+as a DataFrame, `style` the same as HTML with the best in bold and the worst underlined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from pandas.io.formats.style import Styler
+
+from axspa_lib.agreement import COUNTS, bootstrap_by_patient, mcc_counts
+from axspa_lib.config import MANIFEST
+from axspa_lib.errors import DataError
+
+#: Columns of a table of cells; value, sd, low, high, published in MCC × 100.
+CELL_COLUMNS = ("table", "row", "column", "group", "value", "sd", "k", "low", "high", "n", "patients", "failures",
+                "published", "published_sd", "published_n")  # fmt: skip
+MODEL, ENSEMBLE, CONSENSUS = "M-RCNN", "ensembling", "Consensus"
+
+
+@cache
+def published(table: int) -> pd.DataFrame:
+    """A table of the paper: `row, column, value, sd, n, k, mark`; figures as text, in the printed precision."""
+    path = MANIFEST / "published" / f"table{table}.csv"
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise DataError(f"data_manifest/published/{path.name} is missing: restore it from the repository") from None
+
+
+def cell(
+    table: int,
+    row: str,
+    column: str,
+    group: str,
+    counts: ArrayLike,
+    patients: ArrayLike,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    failures: float = np.nan,
+) -> dict[str, object]:
+    """One cell: MCC × 100 of counts `(cases, 4 k)`, the mean ± sd over the k members when there are several.
+
+    The standard deviation is that of a sample (k - 1); not a number for one member.
+    """
+    array = np.asarray(counts, float)
+    k = array.shape[1] // len(COUNTS)
+    interval = bootstrap_by_patient(mcc_counts, array, patients, n, seed)
+    each = mcc_counts(array.sum(axis=0).reshape(k, len(COUNTS))[:, None, :]).ravel()
+    return {
+        "table": table,
+        "row": row,
+        "column": column,
+        "group": group,
+        "value": 100 * interval.value,
+        "sd": 100 * float(each.std(ddof=1)) if k > 1 and interval.n else np.nan,
+        "k": k if group in (MODEL, ENSEMBLE) else pd.NA,
+        "low": 100 * interval.low,
+        "high": 100 * interval.high,
+        "n": interval.n,
+        "patients": interval.patients,
+        "failures": failures,
+    }
+
+
+def assemble(table: int, cells: Sequence[dict[str, object]], compare: bool = True) -> pd.DataFrame:
+    """Cells as a table with `CELL_COLUMNS`, the published figure of the same row and column beside each."""
+    ours = pd.DataFrame(list(cells))
+    paper = published(table).rename(columns={"value": "published", "sd": "published_sd", "n": "published_n"})
+    paper = paper if compare else paper.iloc[:0]
+    joined = ours.merge(
+        paper[["row", "column", "published", "published_sd", "published_n"]], on=["row", "column"], how="left"
+    )
+    for name in ("published", "published_sd", "published_n"):
+        joined[name] = pd.to_numeric(joined[name])
+    extra = [name for name in joined.columns if name not in CELL_COLUMNS]
+    return joined[[*CELL_COLUMNS, *extra]]
+
+
+def layout(cells: pd.DataFrame, show: Sequence[str] = ("ours", "95 % interval", "n", "published")) -> pd.DataFrame:
+    """The paper's arrangement and rounding: rows `(row, what)`, one column per column of the paper, text in the cells.
+
+    Args:
+        cells: of one table.
+        show: which of `ours`, `95 % interval`, `n`, `published` stand below each other in a row.
+    """
+    decimals = _decimals(cells)
+    texts = {
+        "ours": [_figure(c["value"], c["sd"], decimals) for _, c in cells.iterrows()],
+        "95 % interval": [_range(c["low"], c["high"], decimals) for _, c in cells.iterrows()],
+        "n": [f"{int(n)}" for n in cells["n"]],
+        "published": [_printed(c["table"], c["row"], c["column"]) for _, c in cells.iterrows()],
+    }
+    rows, columns = _order(cells)
+    heads = {name: _head(cells, name) for name in columns}
+    index = pd.MultiIndex.from_product([rows, list(show)], names=["", "MCC × 100"])
+    wide = pd.DataFrame("-", index=index, columns=[heads[name] for name in columns])
+    for what in show:
+        for row, column, text in zip(cells["row"], cells["column"], texts[what], strict=True):
+            wide.loc[(row, what), heads[column]] = text
+    return wide
+
+
+def style(cells: pd.DataFrame, caption: str = "") -> Styler:
+    """The table as HTML in the paper's arrangement: best figure of each group in bold, worst underlined.
+
+    Groups are those of the paper: pairs of readers, consensus against readers, each column of the model. Below each
+    figure stand its interval and n, and the published figure.
+    """
+    decimals = _decimals(cells)
+    rows, columns = _order(cells)
+    heads = {name: _head(cells, name) for name in columns}
+    wide = pd.DataFrame("-", index=pd.Index(rows, name=""), columns=[heads[name] for name in columns])
+    marks = marked(cells)
+    for position, (_, c) in enumerate(cells.iterrows()):
+        figure = _figure(c["value"], c["sd"], decimals)
+        if marks.iloc[position]:
+            tag = "b" if marks.iloc[position] == "best" else "u"
+            figure = f"<{tag}>{figure}</{tag}>"
+        printed = _printed(c["table"], c["row"], c["column"])
+        paper = f"<br><small>paper {escape(printed)}</small>" if printed != "-" and pd.notna(c["published"]) else ""
+        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}, n = {int(c['n'])}</small>"
+        wide.loc[c["row"], heads[c["column"]]] = figure + (interval if c["n"] else "") + paper
+    styler = wide.style.set_caption(caption or f"Table {cells['table'].iloc[0]} (MCC × 100, 95 % interval by patient)")
+    return styler.set_table_styles([{"selector": "td", "props": "text-align: center; white-space: nowrap"}])
+
+
+def marked(cells: pd.DataFrame) -> pd.Series:
+    """`best`, `worst` or nothing for each cell, within its group and at the printed precision, as in the paper."""
+    rounded = cells["value"].round(_decimals(cells))
+    marks = pd.Series("", index=cells.index)
+    for _, group in rounded.groupby(cells["group"]):
+        finite = group.dropna()
+        if finite.nunique() > 1:
+            marks[finite.index[finite == finite.min()]] = "worst"
+            marks[finite.index[finite == finite.max()]] = "best"
+    return marks
+
+
+def _order(cells: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Rows as they come; columns in the order of the rows of the same name, those of the model last."""
+    rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
+    place = {name: position for position, name in enumerate([*rows, MODEL, ENSEMBLE])}
+    return rows, sorted(columns, key=lambda name: place.get(name, 0))
+
+
+def _decimals(cells: pd.DataFrame) -> int:
+    return 0 if int(cells["table"].iloc[0]) == 4 else 2
+
+
+def _head(cells: pd.DataFrame, column: str) -> str:
+    k = cells.loc[(cells["column"] == column) & (cells["group"] == MODEL), "k"]
+    return f"{column} (k={int(k.iloc[0])})" if column == MODEL and len(k) else column
+
+
+def _figure(value: float, sd: float, decimals: int) -> str:
+    if not np.isfinite(value):
+        return "n/a"
+    return f"{value:.{decimals}f}" + (f" ± {sd:.{decimals}f}" if np.isfinite(sd) else "")
+
+
+def _range(low: float, high: float, decimals: int) -> str:
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if np.isfinite(low) and np.isfinite(high) else "-"
+
+
+def _printed(table: int, row: str, column: str) -> str:
+    paper = published(int(table))
+    found = paper[(paper["row"] == row) & (paper["column"] == column)]
+    if found.empty:
+        return "-"
+    value, sd = found["value"].iloc[0], found["sd"].iloc[0]
+    return f"{value} ± {sd}" if sd else value
