@@ -1,0 +1,131 @@
+"""The `axspa` command. Every error a user can cause is one sentence on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from axspa_lib.errors import AxspaError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        options.run(options)
+    except AxspaError as error:
+        print(f"axspa: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("axspa: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="axspa", description="Sacro-iliac MRI to a diagnosis of axial spondyloarthritis"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    study = commands.add_parser("study", help="execute the study and, with --render, the book")
+    study.add_argument("--profile", default="quick")
+    study.add_argument("--cores", type=_positive, default=os.cpu_count() or 1)
+    study.add_argument("--dry-run", action="store_true", help="only say what would run")
+    study.add_argument("--render", action="store_true", help="render the book afterwards")
+    study.add_argument("--workflow-profile", metavar="FOLDER", help="Snakemake profile of a cluster")
+    study.add_argument("snakemake", nargs="*", help="further Snakemake arguments, after --")
+    study.set_defaults(run=_study)
+
+    render = commands.add_parser("render", help="render the book from executed notebooks, executing nothing")
+    render.add_argument("--profile", default=None, help="take this profile's notebooks (otherwise those stored)")
+    render.set_defaults(run=_render)
+
+    phantom = commands.add_parser("phantom", help="simulate a cohort as DICOM with readers and truth")
+    phantom.add_argument("out", type=Path)
+    phantom.add_argument("--cohort", default="phantom-desir", choices=["phantom-desir", "phantom-asas"])
+    phantom.add_argument("--patients", type=_positive, default=20)
+    phantom.add_argument("--prevalence", type=float, default=0.33)
+    phantom.add_argument("--seed", type=int, default=2022)
+    phantom.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
+    phantom.set_defaults(run=_phantom)
+
+    curate = commands.add_parser("curate", help="turn an export (DICOM, NIfTI) into a curated cohort with a report")
+    curate.add_argument("source", type=Path)
+    curate.add_argument("out", type=Path)
+    curate.add_argument("--kind", default="auto", choices=["auto", "dicom", "nifti", "vhi", "phantom"])
+    curate.add_argument("--seed", type=int, default=2022)
+    curate.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
+    curate.add_argument("--keep-disagreement", action="store_true", help="keep patients whose readers disagree")
+    curate.add_argument("--no-splits", action="store_true", help="a cohort that is only tested on")
+    curate.add_argument("--dry-run", action="store_true", help="read and judge, write nothing")
+    curate.set_defaults(run=_curate)
+    return parser
+
+
+def _study(options: argparse.Namespace) -> None:
+    from axspa_lib.workflow import run_study
+
+    run_study(
+        options.profile,
+        options.cores,
+        dry_run=options.dry_run,
+        executor_profile=options.workflow_profile,
+        extra=options.snakemake,
+    )
+    if options.render and not options.dry_run:
+        from axspa_lib.book import render
+
+        render(options.profile)
+
+
+def _render(options: argparse.Namespace) -> None:
+    from axspa_lib.book import render
+
+    render(options.profile)
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    from axspa_lib.config import parse_study
+    from axspa_lib.phantom.cohort import simulate_cohort
+
+    size = {"patients": options.patients, "prevalence": options.prevalence}
+    study = parse_study({"phantoms": {options.cohort: size}, "seed": options.seed})
+    spec = study.phantoms[options.cohort]
+    simulate_cohort(options.cohort, spec, study.seed, options.out, workers=options.workers, progress=True)
+    print(f"{options.patients} patients of {options.cohort} in {options.out}")
+
+
+def _curate(options: argparse.Namespace) -> None:
+    from axspa_lib.config import load_study
+    from axspa_lib.curation.curate import curate
+    from axspa_lib.curation.source import open_source
+
+    if not options.source.is_dir():
+        raise AxspaError(f"no folder {options.source}: name the folder of the export")
+    study = load_study("paper")
+    curate(
+        open_source(options.source, options.kind),
+        options.out,
+        seed=options.seed,
+        bones_split=None if options.no_splits else study.bones.split,
+        detection_split=None if options.no_splits else study.detector.split,
+        require_agreement=not options.keep_disagreement,
+        workers=options.workers,
+        dry_run=options.dry_run,
+        progress=True,
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Where each result of a study lies under `runs/<profile>/`; the Snakefile and the stages agree through this module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from axspa_lib.config import Study
+from axspa_lib.runs import runs_root
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Addresses of one profile's results; every folder is finished when its `run.json` is there."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, study: Study) -> Layout:
+        """The layout of a study below the runs folder."""
+        return cls(runs_root() / study.profile)
+
+    def source(self, cohort: str) -> Path:
+        """What a lab has: DICOM or NIfTI as exported, with its tables."""
+        return self.root / "sources" / cohort
+
+    def cohort(self, cohort: str) -> Path:
+        """Curated cohort (`axspa_lib.cohort.Cohort`)."""
+        return self.root / "cohorts" / cohort
+
+    def bones(self, bone: str, round_: int = 1) -> Path:
+        """One trained bone network."""
+        return self.root / "bones" / f"round-{round_}" / bone
+
+    def segmentation(self, cohort: str, round_: int = 1) -> Path:
+        """Bone masks, joints and the increment of a cohort."""
+        return self.root / "segmentations" / f"round-{round_}" / cohort
+
+    def slices(self, data_id: str, cohort: str) -> Path:
+        """The detector's preprocessed slices and their instances."""
+        return self.root / "slices" / data_id / cohort
+
+    def member(self, experiment: str, seed: int) -> Path:
+        """One trained detector with its predictions."""
+        return self.root / "detector" / experiment / f"seed-{seed}"
+
+    @property
+    def tables(self) -> Path:
+        """Tables computed by the reader notebooks."""
+        return self.root / "tables"
+
+    @property
+    def notebooks(self) -> Path:
+        """Executed reader notebooks."""
+        return self.root / "notebooks"

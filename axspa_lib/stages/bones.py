@@ -1,0 +1,52 @@
+"""Training of one bone network (sections 3.1.2 and 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+
+from axspa_lib.bone_training import bone_slices, train_bones
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Study
+from axspa_lib.labels import TRAIN, VALIDATION
+from axspa_lib.layout import Layout
+from axspa_lib.preprocess import preprocess_volume
+from axspa_lib.runs import recording
+from axspa_lib.stages.segmentation import accepted_bones
+from axspa_lib.volume import Volume
+
+BoneName = Literal["sacrum", "iliac", "both"]
+
+
+def networks(study: Study) -> tuple[BoneName, ...]:
+    """Names of the networks the study trains: one per bone, or one for both."""
+    return ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
+
+
+def train_bone_network(study: Study, bone: BoneName, round_: int = 1, *, progress: bool = True) -> dict[str, Any]:
+    """Train one network on the manually segmented patients, and from round 2 on also on those accepted before."""
+    layout = Layout.of(study)
+    cohort = Cohort(layout.cohort(study.training_cohort))
+    folder = layout.bones(bone, round_)
+    config = {"bones": study.bones.model_dump(mode="json"), "bone": bone, "round": round_, "seed": study.seed}
+    with recording(folder, config) as record:
+        training = bone_slices(_annotated(study, cohort, TRAIN, round_), study.bones.size)
+        validation = bone_slices(_annotated(study, cohort, VALIDATION, 1), study.bones.size)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        record["metrics"] = train_bones(
+            bone, training, validation, study.bones, study.seed, folder, device=device, progress=progress
+        )
+        record["patients"] = {"train": len(set(training.patients)), "validation": len(set(validation.patients))}
+    return record
+
+
+def _annotated(study: Study, cohort: Cohort, subset: str, round_: int) -> Iterator[tuple[str, Volume, Volume]]:
+    for patient in cohort.subset("bones", subset):
+        bones = cohort.reference_bones(patient)
+        if bones is not None:
+            yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones
+    if round_ > 1:
+        for patient, bones in accepted_bones(study, round_ - 1):
+            yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones

@@ -1,0 +1,33 @@
+"""Curation of one cohort of the study (section 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Study
+from axspa_lib.curation.curate import curate
+from axspa_lib.curation.source import open_source
+from axspa_lib.layout import Layout
+from axspa_lib.runs import recording
+from axspa_lib.stages.sources import source_folder, source_kind
+
+
+def curate_cohort(study: Study, cohort: str, *, workers: int = 1, progress: bool = False) -> dict[str, Any]:
+    """Curate the source of `cohort`; the training cohort also gets its splits (sections 4.1 and 4.2)."""
+    out = Layout.of(study).cohort(cohort)
+    trains = cohort == study.training_cohort
+    with recording(out, {"cohort": cohort, "seed": study.seed}) as record:
+        curate(
+            open_source(source_folder(study, cohort), source_kind(cohort)),
+            out,
+            seed=study.seed,
+            bones_split=study.bones.split if trains else None,
+            detection_split=study.detector.split if trains else None,
+            require_agreement=trains,
+            workers=workers,
+            progress=progress,
+        )
+        curated = Cohort(out)
+        record["metrics"] = {"included": len(curated.patients), "excluded": len(curated.exclusions)}
+    return record

@@ -1,0 +1,70 @@
+"""One member of the ensemble: train Mask R-CNN, predict the held-out patients of every cohort (sections 3.2, 4.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Study
+from axspa_lib.detector.data import DetectionData
+from axspa_lib.detector.inference import predict, write_predictions
+from axspa_lib.detector.model import build_detector
+from axspa_lib.detector.training import train_detector
+from axspa_lib.errors import DataError
+from axspa_lib.labels import TEST, TRAIN, VALIDATION
+from axspa_lib.layout import Layout
+from axspa_lib.runs import recording
+from axspa_lib.stages.segmentation import increment_table
+
+
+def patients_of(study: Study, cohort: str, subset: str) -> list[str]:
+    """Patients of a subset that have slices; 'Only manually' (Table 4) narrows the training set, never the test set."""
+    layout = Layout.of(study)
+    table = increment_table(study, cohort)
+    if cohort != study.training_cohort:
+        return list(table["patient"]) if subset == TEST else []
+    accepted = set(table["patient"][table["accepted"]])
+    if study.increment.manual_only and subset != TEST:
+        accepted &= set(table["patient"][table["source"] == "manual"])
+    return [patient for patient in Cohort(layout.cohort(cohort)).subset("detection", subset) if patient in accepted]
+
+
+def train_member(study: Study, seed: int, *, progress: bool = True) -> dict[str, Any]:
+    """Train the member `seed` of the study's experiment and store its predictions of the test patients.
+
+    Writes `model.pt`, `history.parquet` and, for each cohort, `predictions_<cohort>.parquet`.
+    """
+    layout = Layout.of(study)
+    folder = layout.member(study.experiment, seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with recording(folder, study.model_dump(mode="json")) as record:
+        record["ids"] = {"data_id": study.data_id(), "run_id": study.run_id(seed)}
+        training, validation = (_data(study, study.training_cohort, subset) for subset in (TRAIN, VALIDATION))
+        record["metrics"] = train_detector(
+            study.detector,
+            training,
+            validation,
+            seed=study.seed * 1000 + seed,
+            folder=folder,
+            device=device,
+            progress=progress,
+        )
+        record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
+        model = build_detector(study.detector.model_copy(update={"start": str(folder / "model.pt")}))
+        for cohort in study.cohorts:
+            held_out = _data(study, cohort, TEST)
+            record["patients"][f"{TEST} {cohort}"] = len(held_out.patients)
+            write_predictions(
+                folder / f"predictions_{cohort}.parquet", predict(model, held_out, study.detector, device=device)
+            )
+    return record
+
+
+def _data(study: Study, cohort: str, subset: str) -> DetectionData:
+    folder = Layout.of(study).slices(study.data_id(), cohort)
+    patients = patients_of(study, cohort, subset)
+    if not patients:
+        raise DataError(f"cohort {cohort}: no patient is left in the {subset} set; enlarge the cohort or its split")
+    return DetectionData.load(folder, folder / "instances.json", channels=study.detector.channels, patients=patients)

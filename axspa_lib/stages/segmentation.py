@@ -1,0 +1,116 @@
+"""Bone masks of a whole cohort, joints by Algorithm 1, and the increment (sections 3.1.2, 3.1.3 and 4.1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Study
+from axspa_lib.dice import dice_by_slice
+from axspa_lib.errors import AxspaError
+from axspa_lib.increment import accept
+from axspa_lib.joint import extract_joints
+from axspa_lib.labels import SIDES
+from axspa_lib.layout import Layout
+from axspa_lib.preprocess import preprocess_volume
+from axspa_lib.runs import read_run, recording
+from axspa_lib.unet import build_unet, load_weights, predict_bones
+from axspa_lib.volume import Volume, read_volume, write_volume
+
+log = logging.getLogger(__name__)
+
+
+def segment_cohort(study: Study, cohort: str, round_: int = 1, *, progress: bool = False) -> dict[str, Any]:
+    """Segment every patient, extract the joints and decide who joins the annotated set.
+
+    Writes `<patient>_desc-bones_dseg.nii.gz` (prediction), `<patient>_desc-joint_dseg.nii.gz` (1 patient right,
+    2 left; from the manual mask where there is one), `dice.csv`, `joints.csv`, `increment.csv` and `failures.csv`.
+    """
+    layout = Layout.of(study)
+    curated = Cohort(layout.cohort(cohort))
+    folder = layout.segmentation(cohort, round_)
+    config = {"joint": study.joint.model_dump(), "increment": study.increment.model_dump(), "cohort": cohort}
+    with recording(folder, config) as record:
+        nets = _networks(study, layout, round_)
+        manual = set(curated.splits.query("bones != ''")["patient"])
+        overlap, areas, joints, failures = [], [], {}, []
+        for patient in tqdm(curated.patients, desc=f"segment {cohort}", disable=not progress):
+            try:
+                predicted, joint = _segment(study, curated, patient, nets, patient in manual)
+            except AxspaError as error:
+                log.warning("%s left out: %s", patient, error)
+                failures.append({"patient": patient, "reason": str(error)})
+                continue
+            write_volume(folder / f"{patient}_desc-bones_dseg.nii.gz", predicted)
+            write_volume(folder / f"{patient}_desc-joint_dseg.nii.gz", joint)
+            joints[patient] = joint
+            areas.append(_areas(patient, joint))
+            reference = curated.reference_bones(patient)
+            if reference is not None:
+                overlap.append(dice_by_slice(patient, predicted.array, reference.array))
+        grown = accept(joints, curated.half_slices, manual, study.increment)
+        _table(overlap, ["patient", "slice", "bone", "tp", "fp", "fn", "dice"]).to_csv(folder / "dice.csv", index=False)
+        _table(areas, ["patient", "slice", "side", "area_mm2"]).to_csv(folder / "joints.csv", index=False)
+        grown.to_csv(folder / "increment.csv", index=False)
+        pd.DataFrame(failures, columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
+        record["metrics"] = {"segmented": len(joints), "failed": len(failures), "accepted": int(grown.accepted.sum())}
+    return record
+
+
+def increment_table(study: Study, cohort: str, round_: int | None = None) -> pd.DataFrame:
+    """`increment.csv` of a finished segmentation (last round unless said otherwise)."""
+    folder = Layout.of(study).segmentation(cohort, round_ or study.increment.rounds)
+    read_run(folder)
+    return pd.read_csv(folder / "increment.csv", dtype={"patient": str})
+
+
+def accepted_bones(study: Study, round_: int) -> Iterator[tuple[str, Volume]]:
+    """Predicted masks of the patients that a round accepted without a manual mask, detection training set only."""
+    layout = Layout.of(study)
+    cohort = study.training_cohort
+    table = increment_table(study, cohort, round_)
+    training = set(Cohort(layout.cohort(cohort)).subset("detection", "train"))
+    for patient in table.query("accepted and source == 'predicted'")["patient"]:
+        if patient in training:
+            yield patient, read_volume(layout.segmentation(cohort, round_) / f"{patient}_desc-bones_dseg.nii.gz")
+
+
+def _networks(study: Study, layout: Layout, round_: int) -> dict[str, torch.nn.Module]:
+    names = ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
+    nets: dict[str, torch.nn.Module] = {}
+    for name in names:
+        folder = layout.bones(name, round_)
+        read_run(folder)
+        nets[name] = build_unet(study.bones, classes=3 if name == "both" else 2)
+        load_weights(nets[name], folder / "model.pt")
+    return nets
+
+
+def _segment(
+    study: Study, cohort: Cohort, patient: str, nets: dict[str, torch.nn.Module], manual: bool
+) -> tuple[Volume, Volume]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    t1 = preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing)
+    predicted = predict_bones(nets, t1, study.bones, device=device)
+    reference = cohort.reference_bones(patient) if manual else None
+    return predicted, extract_joints(reference if reference is not None else predicted, study.joint)
+
+
+def _areas(patient: str, joint: Volume) -> pd.DataFrame:
+    _, row, column = joint.spacing
+    rows = [
+        {"patient": patient, "slice": index, "side": side, "area_mm2": float((mask == value).sum() * row * column)}
+        for index, mask in enumerate(joint.array)
+        for value, side in enumerate(SIDES, start=1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _table(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -1,0 +1,82 @@
+"""The detector's input: preprocessed T1 and STIR slices on one grid, and COCO instances (section 3.2.1)."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Preprocessing, Study
+from axspa_lib.errors import AxspaError
+from axspa_lib.instances import coco, slice_instances
+from axspa_lib.labels import SEQUENCES
+from axspa_lib.layout import Layout
+from axspa_lib.preprocess import preprocess_volume, resample_mask
+from axspa_lib.runs import recording, write_json
+from axspa_lib.stages.segmentation import increment_table
+from axspa_lib.volume import read_volume, write_volume
+
+log = logging.getLogger(__name__)
+
+
+def prepare_slices(study: Study, cohort: str, *, workers: int = 1, progress: bool = False) -> dict[str, Any]:
+    """Preprocess the accepted patients of a cohort and write `instances.json` (COCO) beside the slices.
+
+    Patients whose joints were not found (section 4.1) are left out of the training cohort, as in the paper; of an
+    external cohort every patient is kept, since nothing is trained on it.
+    """
+    layout = Layout.of(study)
+    folder = layout.slices(study.data_id(), cohort)
+    curated = Cohort(layout.cohort(cohort))
+    table = increment_table(study, cohort)
+    patients = list(table["patient"][table["accepted"] | (cohort != study.training_cohort)])
+    joints = layout.segmentation(cohort, study.increment.rounds)
+    consensus = curated.consensus()
+    config = {"preprocessing": study.detector.preprocessing.model_dump(), "data_id": study.data_id(), "cohort": cohort}
+    with recording(folder, config) as record:
+        work = partial(
+            _prepare,
+            cohort=curated.path,
+            joints=joints,
+            out=folder,
+            preprocessing=study.detector.preprocessing,
+            consensus=consensus,
+        )
+        with ProcessPoolExecutor(workers) as pool:
+            done = list(tqdm(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
+        failures = [result for result in done if isinstance(result, dict)]
+        parts = [result for result in done if not isinstance(result, dict)]
+        dataset = coco(parts, {"cohort": cohort, "data_id": study.data_id()})
+        write_json(folder / "instances.json", dataset)
+        pd.DataFrame(failures, columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
+        record["metrics"] = {
+            "patients": len(parts),
+            "slices": len(dataset["images"]),
+            "instances": len(dataset["annotations"]),
+            "failed": len(failures),
+        }
+    return record
+
+
+def _prepare(
+    patient: str, *, cohort: Path, joints: Path, out: Path, preprocessing: Preprocessing, consensus: pd.DataFrame
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | dict[str, str]:
+    try:
+        curated = Cohort(cohort)
+        joint = read_volume(joints / f"{patient}_desc-joint_dseg.nii.gz")
+        for sequence in SEQUENCES:
+            slices = preprocess_volume(curated.volume(patient, sequence), preprocessing)
+            write_volume(out / f"{patient}_{sequence}.nii.gz", slices)
+        chosen = consensus[consensus["patient"] == patient]
+        images, annotations, skipped = slice_instances(patient, resample_mask(joint, slices), chosen)
+        if skipped:
+            log.info("%s: %s half-slices without a usable joint", patient, len(skipped))
+    except AxspaError as error:
+        return {"patient": patient, "reason": str(error)}
+    return images, annotations
