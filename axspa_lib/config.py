@@ -60,12 +60,17 @@ class BoneNets(_Strict):
         "classical", description="classical: names of the published weights"
     )
     encoder: str = Field("resnet18", description="encoder of the segmentation-models-pytorch U-Net")
+    decoder_channels: tuple[Count, ...] = Field(
+        (256, 128, 64, 32, 16), min_length=3, max_length=5, description="widths of that U-Net's decoder, deep to shallow"
+    )
     networks: Literal["pair", "single"] = Field("pair", description="one network per bone, or one for both (5.1)")
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
-    size: Count = Field(256, description="slices are fed as size x size pixels (demo)")
+    size: int = Field(256, ge=32, multiple_of=32, description="slices are fed as size x size pixels (demo)")
     augmentation: Augmentation = Augmentation()
     learning_rate: Positive = Field(1e-4, description="RMSprop (3.1.2)")
+    momentum: Fraction = Field(0.0, description="of RMSprop; not given in the paper, 0 is the library's default")
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: short trainings, falls to 2 %")
     foreground_weight: Fraction = Field(0.9, description="w_fg of the cross entropy; w_bg = 1 - w_fg (3.1.2)")
     batch_size: Count = 4
     epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")
@@ -106,10 +111,23 @@ class Detector(_Strict):
     augmentation: Augmentation = Augmentation()
     min_size: int = Field(800, ge=0, description="shortest edge fed to the network, px; 0 keeps the slice's own size")
     max_size: Count = 1333
+    width: Count = Field(64, multiple_of=4, description="channels of the ResNet's first stage; smaller is a narrower net")
+    freeze_at: int = Field(2, ge=0, le=5, description="stages kept as loaded: stem and res2 (Detectron2)")
+    anchor_sizes: tuple[Positive, ...] = Field(
+        (32, 64, 128, 256, 512), min_length=1, max_length=5, description="px, one level each from p2 on (Detectron2)"
+    )
+    aspect_ratios: tuple[Positive, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height over width")
+    anchors_per_image: Count = Field(256, description="sampled anchors per image in training (Detectron2)")
+    positive_fraction: Fraction = Field(0.25, description="largest share of positive ROIs (Detectron2)")
     fpn_channels: Count = Field(256, description="width of the feature pyramid and the RPN")
     box_head_dim: Count = Field(1024, description="width of the box head")
     mask_head_dim: Count = Field(256, description="width of the mask head")
     rois_per_image: Count = Field(128, description="sampled ROIs per image in training (demo)")
+    train_candidates: Count = Field(2000, description="anchors per level before NMS in training (Detectron2)")
+    test_candidates: Count = Field(1000, description="anchors per level before NMS at inference (Detectron2)")
+    proposal_nms: Fraction = Field(0.7, description="overlap above which the weaker proposal is dropped (Detectron2)")
+    detection_nms: Fraction = Field(0.5, description="the same for detections of one class (Detectron2)")
+    detections_per_image: Count = Field(100, description="Detectron2")
     train_proposals: Count = Field(1000, description="proposals kept after NMS in training")
     test_proposals: Count = Field(1000, description="proposals kept after NMS at inference")
     score_threshold: Fraction = Field(0.7, description="detections below are dropped (demo)")

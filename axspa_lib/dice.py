@@ -1,0 +1,98 @@
+"""Dice overlap of bone masks, kept as counts so that every ratio can be recomputed (section 4.1; Dice 1945).
+
+Dice = 2 TP / (2 TP + FP + FN). Where a bone is neither drawn nor predicted, Dice is undefined: NaN, and not counted
+in a mean. Rows are `patient, slice, bone, tp, fp, fn, dice`; `bone` is `sacrum`, `iliac`, or `any` for their union.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from axspa_lib.errors import DataError
+from axspa_lib.labels import Bone
+
+BONES = ("sacrum", "iliac", "any")
+
+
+def check_bones(mask: NDArray[Any], name: str, dimensions: int = 3) -> None:
+    """Refuse anything that is not a bone mask.
+
+    Args:
+        mask: expected uint8 with 0 background, 1 sacrum, 2 iliac.
+        name: what the message calls it.
+        dimensions: 3 for `(slice, row, column)`, 2 for one slice.
+
+    Raises:
+        DataError: another dtype, number of dimensions, an empty array, or values other than 0, 1, 2.
+    """
+    if mask.ndim != dimensions:
+        raise DataError(f"{name}: a bone mask with {dimensions} dimensions is needed, this has shape {mask.shape}")
+    if mask.size == 0:
+        raise DataError(f"{name}: the bone mask is empty (shape {mask.shape})")
+    if mask.dtype != np.uint8:
+        raise DataError(f"{name}: a bone mask is uint8, this is {mask.dtype}; convert it to 0, 1, 2")
+    if int(mask.max()) > Bone.ILIAC:
+        values = ", ".join(map(str, np.unique(mask)[:8]))
+        raise DataError(f"{name}: a bone mask holds 0 background, 1 sacrum, 2 iliac; this holds {values}")
+
+
+def dice(tp: Any, fp: Any, fn: Any) -> Any:
+    """Dice from counts (scalars or arrays); NaN where all are zero.
+
+    >>> float(dice(8, 2, 2)), bool(np.isnan(dice(0, 0, 0)))
+    (0.8, True)
+    """
+    both = 2 * np.asarray(tp, dtype=float)
+    total = both + np.asarray(fp) + np.asarray(fn)
+    return np.divide(both, total, out=np.full(np.shape(total), np.nan), where=total > 0)[()]
+
+
+def dice_by_slice(predicted: NDArray[np.uint8], reference: NDArray[np.uint8], patient: str) -> pd.DataFrame:
+    """Counts and Dice of every slice and bone.
+
+    Args:
+        predicted: `(slice, row, column)` uint8 0/1/2.
+        reference: the same grid.
+        patient: written into every row.
+
+    Returns:
+        `patient, slice, bone, tp, fp, fn, dice`, three rows per slice.
+
+    Raises:
+        DataError: not bone masks, or not on one grid; names the patient.
+    """
+    check_bones(predicted, f"prediction of patient {patient}")
+    check_bones(reference, f"reference of patient {patient}")
+    if predicted.shape != reference.shape:
+        raise DataError(
+            f"patient {patient}: prediction {predicted.shape} and reference {reference.shape} lie on different grids"
+        )
+    parts = []
+    for bone in BONES:
+        mine, theirs = _of(bone, predicted), _of(bone, reference)
+        counts = [(a & b).sum(axis=(1, 2)) for a, b in ((mine, theirs), (mine, ~theirs), (~mine, theirs))]
+        table = pd.DataFrame(dict(zip(("tp", "fp", "fn"), counts, strict=True)))
+        parts.append(table.assign(patient=patient, slice=np.arange(len(table)), bone=bone))
+    table = pd.concat(parts, ignore_index=True)
+    table["dice"] = dice(table.tp, table.fp, table.fn)
+    return table[["patient", "slice", "bone", "tp", "fp", "fn", "dice"]]
+
+
+def dice_by_patient(slices: pd.DataFrame) -> pd.DataFrame:
+    """Counts summed over the slices of each patient, and their Dice: `patient, bone, slices, tp, fp, fn, dice`.
+
+    Args:
+        slices: rows of `dice_by_slice`, of any number of patients.
+    """
+    groups = slices.groupby(["patient", "bone"], sort=True)
+    table = groups[["tp", "fp", "fn"]].sum().assign(slices=groups.size()).reset_index()
+    table["dice"] = dice(table.tp, table.fp, table.fn)
+    return table[["patient", "bone", "slices", "tp", "fp", "fn", "dice"]]
+
+
+def _of(bone: str, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return mask > 0 if bone == "any" else mask == Bone[bone.upper()]
