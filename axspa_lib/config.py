@@ -63,6 +63,9 @@ class BoneNets(_Strict):
     decoder_channels: tuple[Count, ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="widths of that U-Net's decoder, deep to shallow"
     )
+    norm_momentum: Fraction = Field(
+        0.1, description="weight of a batch in the running statistics; short trainings need more than the usual 0.1"
+    )
     networks: Literal["pair", "single"] = Field("pair", description="one network per bone, or one for both (5.1)")
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
     size: int = Field(256, ge=32, multiple_of=32, description="slices are fed as size x size pixels (demo)")
@@ -87,6 +90,8 @@ class Joint(_Strict):
     dilation_radius: Count = Field(7, description="disk of D(Il), pixels")
     closing_radius: Count = Field(5, description="disk of the closing, pixels")
     wing_fraction: Fraction = Field(0.75, description="opening disk, fraction of the largest inscribed radius")
+    horizontal: Literal["box", "line"] = Field("box", description="D_H of the whole box (demo) or of every row")
+    reference_pixel_mm: float = Field(0.0, ge=0, description="the radii are pixels of this size; 0: the mask's own")
 
 
 class Increment(_Strict):

@@ -51,13 +51,13 @@ def dice(tp: Any, fp: Any, fn: Any) -> Any:
     return np.divide(both, total, out=np.full(np.shape(total), np.nan), where=total > 0)[()]
 
 
-def dice_by_slice(predicted: NDArray[np.uint8], reference: NDArray[np.uint8], patient: str) -> pd.DataFrame:
+def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray[np.uint8]) -> pd.DataFrame:
     """Counts and Dice of every slice and bone.
 
     Args:
+        patient: written into every row.
         predicted: `(slice, row, column)` uint8 0/1/2.
         reference: the same grid.
-        patient: written into every row.
 
     Returns:
         `patient, slice, bone, tp, fp, fn, dice`, three rows per slice.

@@ -98,14 +98,20 @@ def build_unet(config: BoneNets, classes: int) -> nn.Module:
     """An untrained network: `(n, 1, size, size)` in [0, 1] to logits `(n, classes, size, size)`.
 
     Args:
-        config: architecture, and for `smp` the encoder and the decoder's widths.
+        config: architecture, for `smp` its encoder and the decoder's widths, momentum of the batch norms.
         classes: 2 for one bone (background, bone), 3 for both (background, sacrum, iliac).
 
     Raises:
-        DataError: segmentation-models-pytorch knows no such encoder.
+        ConfigError: segmentation-models-pytorch knows no such encoder.
     """
-    if config.architecture == "classical":
-        return ClassicalUNet(classes)
+    model = ClassicalUNet(classes) if config.architecture == "classical" else _smp_unet(config, classes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = config.norm_momentum
+    return model
+
+
+def _smp_unet(config: BoneNets, classes: int) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     try:
@@ -117,8 +123,8 @@ def build_unet(config: BoneNets, classes: int) -> nn.Module:
             in_channels=1,
             classes=classes,
         )
-    except KeyError:
-        raise DataError(f"parameter bones.encoder: no encoder {config.encoder!r} is known; try resnet18") from None
+    except (KeyError, RuntimeError):
+        raise ConfigError(f"parameter bones.encoder: no encoder {config.encoder!r} is known; try resnet18") from None
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
@@ -215,7 +221,7 @@ def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
 
 @torch.inference_mode()
 def predict_bones(
-    nets: Mapping[Network, nn.Module],
+    nets: Mapping[str, nn.Module],
     t1: Volume,
     config: BoneNets,
     device: str = "cpu",
@@ -259,7 +265,7 @@ def predict_bones(
     return t1.like(mask)
 
 
-def _scores(logits: dict[Network, Tensor]) -> Tensor:
+def _scores(logits: Mapping[str, Tensor]) -> Tensor:
     """Scores of background, sacrum, iliac; for a pair the log odds of each bone against a background of zero."""
     if "both" in logits:
         return logits["both"]
