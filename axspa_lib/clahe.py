@@ -1,9 +1,9 @@
-"""Contrast-limited adaptive histogram equalisation (section 3.1.1), the arithmetic of scikit-image's `equalize_adapthist`.
+"""Contrast-limited adaptive histogram equalisation (section 3.1.1), with the arithmetic of scikit-image.
 
-Method: K. Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994. Same grey levels as
-scikit-image's default (tiles of an eighth of the image, 256 bins over 14 bits), level for level, about six times faster:
-grey levels go through look-up tables, all tiles are clipped at once, and the four mappings around a pixel are read with
-one look-up. OpenCV's CLAHE is another method in one respect (where the clipped excess goes) and gives another image.
+Method: K. Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994. The grey levels are
+those of `skimage.exposure.equalize_adapthist` (tiles of an eighth of the image, 256 bins over 14 bits), level for
+level, in a fraction of its time: grey levels go through tables, all tiles are clipped at once, and the four mappings
+around a pixel are read with one look-up. OpenCV's CLAHE hands out the clipped excess otherwise: another image.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def equalise(image: NDArray[np.floating], clip_limit: float = 0.01) -> NDArray[n
 
 
 def _bins(image: NDArray[np.floating]) -> NDArray[np.uint8] | None:
-    """Histogram bin of every pixel, by way of 16 bits and then 14, as scikit-image rounds; None for a constant image."""
+    """Histogram bin of every pixel, by way of 16 and then 14 bits as scikit-image rounds; None for a constant image."""
     sixteen = np.rint(image * image.dtype.type(65535)).astype(np.uint16)
     low, high = int(sixteen.min()), int(sixteen.max())
     if low == high:
@@ -64,7 +64,7 @@ def _position(size: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.float6
 
 
 def _mappings(bins: NDArray[np.uint8], tile: tuple[int, int], clip_limit: float) -> NDArray[np.int64]:
-    """The grey-level mapping of every tile, `(tile row, tile column, bin)`; the border tiles are filled by reflection."""
+    """Grey-level mapping of every tile, `(tile row, tile column, bin)`; the border tiles are filled by reflection."""
     whole = [-(-size // side) * side for size, side in zip(bins.shape, tile, strict=True)]
     filled = np.pad(bins, [(0, full - size) for full, size in zip(whole, bins.shape, strict=True)], mode="reflect")
     grid = whole[0] // tile[0], whole[1] // tile[1]

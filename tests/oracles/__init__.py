@@ -1,1 +1,1 @@
-"""Independent transcriptions of the reference semantics with plain scikit-image and SciPy calls, for comparison only."""
+"""The reference semantics, transcribed independently in plain scikit-image and SciPy calls, to compare with."""
