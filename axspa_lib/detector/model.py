@@ -1,0 +1,98 @@
+"""Mask R-CNN as one module: Detectron2's `mask_rcnn_R_50_FPN_3x` with two classes, in torchvision parts (3.2.1).
+
+Images are float tensors with values 0 to 255, channels as the configuration says (fed as Detectron2's B, G, R).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from axspa_lib.config import Detector
+from axspa_lib.detector.backbone import Backbone
+from axspa_lib.detector.interface import Detections, DetectorNetwork, Target
+from axspa_lib.detector.proposals import ProposalNetwork
+from axspa_lib.detector.roi_heads import RoiHeads
+from axspa_lib.errors import ConfigError
+
+#: Mean of ImageNet in blue, green, red (Detectron2's `MODEL.PIXEL_MEAN`); the standard deviation is one.
+PIXEL_MEAN = (103.530, 116.280, 123.675)
+_DIVISOR = 32
+
+
+class MaskRCNN(DetectorNetwork):
+    """The detector; `losses` trains it, `detect` runs it."""
+
+    pixel_mean: Tensor
+
+    def __init__(self, config: Detector) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.proposals = ProposalNetwork(config)
+        self.roi_heads = RoiHeads(config)
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Normalise images `(3, rows, columns)` and pad them with zeros to one size, a multiple of 32."""
+        sizes = [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
+        rows, columns = (-(-max(s[axis] for s in sizes) // _DIVISOR) * _DIVISOR for axis in (0, 1))
+        normal = [i.to(self.device, torch.float32) - self.pixel_mean[0] for i in images]
+        padded = [F.pad(i, (0, columns - i.shape[-1], 0, rows - i.shape[-2])) for i in normal]
+        return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
+
+    def features(self, batch: Tensor) -> list[Tensor]:
+        """Feature pyramid p2 to p6 of a normalised batch."""
+        return self.backbone(batch)
+
+    def freeze(self, stages: int) -> None:
+        self.backbone.freeze(stages)
+
+    def losses(
+        self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        batch, sizes = self.batch(images)
+        features = self.features(batch)
+        levels = features[: len(self.config.anchor_sizes)]
+        anchors = self.proposals.anchors(levels)
+        logits, deltas = self.proposals(levels)
+        losses = self.proposals.losses(anchors, logits, deltas, [t.boxes for t in targets], generator)
+        proposals = self.proposals.select(
+            anchors, logits, deltas, sizes, self.config.train_candidates, self.config.train_proposals
+        )
+        return losses | self.roi_heads.losses(features[:4], proposals, targets, generator)
+
+    @torch.no_grad()
+    def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
+        batch, sizes = self.batch(images)
+        features = self.features(batch)
+        levels = features[: len(self.config.anchor_sizes)]
+        logits, deltas = self.proposals(levels)
+        anchors = self.proposals.anchors(levels)
+        proposals = self.proposals.select(
+            anchors, logits, deltas, sizes, self.config.test_candidates, self.config.test_proposals
+        )
+        floor = self.config.store_threshold if floor is None else floor
+        return self.roi_heads.detect(features[:4], proposals, sizes, floor)
+
+
+def build_detector(config: Detector) -> DetectorNetwork:
+    """The configured implementation, with freshly initialised weights.
+
+    Raises:
+        ConfigError: `implementation` is detectron2 and it is not installed; says how to install it.
+    """
+    if config.implementation == "detectron2":
+        from axspa_lib.detector.detectron2_backend import Detectron2Detector
+
+        return Detectron2Detector(config)
+    if len(config.anchor_sizes) > 5:
+        raise ConfigError("parameter detector.anchor_sizes: at most 5, one for each level of the pyramid")
+    return MaskRCNN(config)
