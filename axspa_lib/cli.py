@@ -90,11 +90,13 @@ def _render(options: argparse.Namespace) -> None:
 
 def _phantom(options: argparse.Namespace) -> None:
     from axspa_lib.config import parse_study
-    from axspa_lib.phantom.cohort import simulate_cohort
 
     size = {"patients": options.patients, "prevalence": options.prevalence}
     study = parse_study({"phantoms": {options.cohort: size}, "seed": options.seed})
     spec = study.phantoms[options.cohort]
+
+    from axspa_lib.phantom.cohort import simulate_cohort
+
     simulate_cohort(options.cohort, spec, study.seed, options.out, workers=options.workers, progress=True)
     print(f"{options.patients} patients of {options.cohort} in {options.out}")
 

@@ -1,0 +1,85 @@
+"""The paper's numbers stand once, profiles and experiments override them, and wrong values are named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from axspa_lib.config import Study, experiments, load_study, parse_study, profiles
+from axspa_lib.errors import ConfigError
+
+
+def test_the_papers_numbers():
+    study = load_study("paper")
+    assert study.bones.split == (31, 6, 14) and sum(study.bones.split) == 51  # 4.1
+    assert study.detector.split == (178, 25, 53) and sum(study.detector.split) == 256  # 4.2
+    assert (study.bones.learning_rate, study.bones.weight_decay) == (1e-4, 1e-8)  # 3.1.2
+    assert study.bones.foreground_weight == 0.9 and study.bones.augmentation.rotation_deg == 15  # 3.1.2
+    assert study.detector.preprocessing.bias_sigma == 0.05 and study.detector.preprocessing.pixel_mm == 0.5
+    assert (study.detector.learning_rate, study.detector.iterations) == (2.5e-4, 8000)  # 3.2.1, 4.2
+    assert (study.diagnosis.members, study.diagnosis.min_positive) == (10, 2)  # 4.2, 3.2.2
+    assert study.increment.max_missed == 1  # failure on two or more half-slices, 4.1
+
+
+def test_table_4_has_its_seven_rows_in_order():
+    labels = [row["label"] for row in experiments().values()]
+    assert labels == ["All included", "No Constant Pixel", "No Remove Gaussian Bias", "No Local Median", "No CLAHE",
+                      "No Data Augmentation", "Only manually"]  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", profiles())
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_profile_and_experiment_resolves(profile, experiment):
+    study = load_study(profile, experiment)
+    assert (study.profile, study.experiment) == (profile, experiment)
+
+
+def test_an_experiment_changes_only_its_own_parameters():
+    base, variant = (load_study("quick", name).model_dump() for name in ("all_included", "no_clahe"))
+    assert variant["detector"]["preprocessing"].pop("clahe") is False
+    assert base["detector"]["preprocessing"].pop("clahe") is True
+    assert base.pop("experiment") != variant.pop("experiment")
+    assert base == variant
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ({"detector__preprocessing__bias_sigma": -1}, "detector.preprocessing.bias_sigma"),
+        ({"bones__split": (1, 2)}, "bones.split"),
+        ({"detector__iterations": "many"}, "detector.iterations"),
+        ({"joint__radius": 3}, "joint.radius"),
+        ({"detector__learning_rate": float("nan")}, "detector.learning_rate"),
+        ({"detector__start": "scratch", "detector__norm": "frozen_bn"}, "group_norm"),
+    ],
+)
+def test_wrong_parameters_are_named_in_one_sentence(override, named):
+    with pytest.raises(ConfigError, match=named) as error:
+        load_study("paper", **override)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ConfigError, match="quick"):
+        load_study("fast")
+    with pytest.raises(ConfigError, match="no_clahe"):
+        load_study("quick", "no_clah")
+
+
+def test_two_identities():
+    study = load_study("quick")
+    assert study.run_id(0) != study.run_id(1)
+    longer = load_study("quick", detector__iterations=999)
+    assert longer.data_id() == study.data_id(), "a longer training reuses the slices"
+    assert longer.run_id(0) != study.run_id(0)
+    assert load_study("quick", "no_clahe").data_id() != study.data_id()
+    assert load_study("quick", "only_manually").data_id() == study.data_id(), "same slices, fewer patients"
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6), st.booleans())
+def test_identities_depend_on_values_not_on_how_they_came(fraction, iterations, clahe):
+    nested = {"detector": {"iterations": iterations, "preprocessing": {"clahe": clahe}, "score_threshold": fraction}}
+    study = parse_study(nested)
+    again = Study.model_validate_json(study.model_dump_json())
+    assert (again.data_id(), again.run_id(3)) == (study.data_id(), study.run_id(3))
