@@ -36,6 +36,9 @@ class Detections:
 class DetectorNetwork(nn.Module):
     """A Mask R-CNN; images are `(3, rows, columns)` with values 0 to 255, one list item each."""
 
+    #: What the weights were at the start: `start`, and file and checksum where there is one.
+    started_from: dict[str, str]
+
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:

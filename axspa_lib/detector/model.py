@@ -6,6 +6,7 @@ Images are float tensors with values 0 to 255, channels as the configuration say
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from axspa_lib.config import Detector
 from axspa_lib.detector.backbone import Backbone
+from axspa_lib.detector.checkpoint import load_weights, read_checkpoint
 from axspa_lib.detector.interface import Detections, DetectorNetwork, Target
 from axspa_lib.detector.proposals import ProposalNetwork
 from axspa_lib.detector.roi_heads import RoiHeads
-from axspa_lib.errors import ConfigError
+from axspa_lib.detector.start import start_weights
 
 #: Mean of ImageNet in blue, green, red (Detectron2's `MODEL.PIXEL_MEAN`); the standard deviation is one.
 PIXEL_MEAN = (103.530, 116.280, 123.675)
@@ -84,15 +86,34 @@ class MaskRCNN(DetectorNetwork):
 
 
 def build_detector(config: Detector) -> DetectorNetwork:
-    """The configured implementation, with freshly initialised weights.
+    """The configured implementation with the configured start weights; what was loaded is its `started_from`.
 
     Raises:
         ConfigError: `implementation` is detectron2 and it is not installed; says how to install it.
+        DataError: the start weights are not at hand or do not fit; says what to do.
     """
+    model = build_network(config)
+    model.started_from = start_weights(model, config)
+    return model
+
+
+def load_detector(config: Detector, checkpoint: Path) -> DetectorNetwork:
+    """The configured implementation with the weights of a checkpoint, e.g. a training's `model.pt`.
+
+    Raises:
+        ConfigError: as `build_detector`.
+        DataError: the checkpoint is missing, damaged or of another network.
+    """
+    model = build_network(config)
+    load_weights(model, read_checkpoint(checkpoint), checkpoint.name)
+    model.started_from = {"start": "checkpoint", "file": checkpoint.name}
+    return model
+
+
+def build_network(config: Detector) -> DetectorNetwork:
+    """The configured implementation with random weights, drawn from torch's global generator."""
     if config.implementation == "detectron2":
         from axspa_lib.detector.detectron2_backend import Detectron2Detector
 
         return Detectron2Detector(config)
-    if len(config.anchor_sizes) > 5:
-        raise ConfigError("parameter detector.anchor_sizes: at most 5, one for each level of the pyramid")
     return MaskRCNN(config)

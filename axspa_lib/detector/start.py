@@ -12,7 +12,10 @@ from axspa_lib.config import Detector
 from axspa_lib.detector.checkpoint import detectron2_name, load_weights, read_checkpoint
 from axspa_lib.detector.interface import DetectorNetwork
 from axspa_lib.errors import DataError
-from axspa_lib.runs import sha256
+from axspa_lib.runs import runs_root, sha256
+
+#: The authors' published Mask R-CNN (`data_manifest/weights.yaml`).
+AUTHORS_FILE = "weights_mrcnn.pt"
 
 #: Standard deviation of ImageNet in red, green, blue, in units of 0 to 255 (torchvision's normalisation).
 _IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -41,12 +44,11 @@ def start_weights(model: DetectorNetwork, config: Detector) -> dict[str, str]:
 
 
 def _authors_file() -> Path:
-    folder = os.environ.get("AXSPA_WEIGHTS", "")
-    path = Path(folder) / "weights_mrcnn.pt"
-    if not folder or not path.is_file():
+    path = Path(os.environ.get("AXSPA_WEIGHTS", runs_root() / "weights")) / AUTHORS_FILE
+    if not path.is_file():
         raise DataError(
-            "detector.start is 'authors' but weights_mrcnn.pt is not at hand: download it from the release of the "
-            "authors' demo (data_manifest) and set AXSPA_WEIGHTS to its folder"
+            f"detector.start is 'authors' but {AUTHORS_FILE} is not at hand: download it from the address in "
+            "data_manifest/weights.yaml and set AXSPA_WEIGHTS to its folder"
         )
     return path
 

@@ -25,7 +25,6 @@ from axspa_lib.detector.inference import autocast
 from axspa_lib.detector.interface import DetectorNetwork, Target
 from axspa_lib.detector.model import build_detector
 from axspa_lib.detector.resize import fed_size
-from axspa_lib.detector.start import start_weights
 from axspa_lib.errors import DataError
 
 LOSSES = ("loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc")
@@ -61,7 +60,6 @@ def train_detector(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     model = build_detector(config)
-    used = start_weights(model, config)
     model.to(device)
     optimizer = make_optimizer(model, config)
     state = _resume(folder, model, optimizer, device)
@@ -93,7 +91,7 @@ def train_detector(
     table.to_parquet(folder / "history.parquet", index=False)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return {
-        "start_weights": used,
+        "start_weights": model.started_from,
         "iterations": config.iterations,
         "best_iteration": best_at,
         "validation_loss": best,
