@@ -22,7 +22,7 @@ def distance(mask: Mask) -> NDArray[np.float32]:
     """
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
-    return cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
 def within(distances: NDArray[np.float32], radius: int) -> Mask:
@@ -65,7 +65,7 @@ def components(mask: Mask) -> tuple[NDArray[np.int32], list[tuple[slice, slice]]
     """8-connected components: labels (0 outside, 1 and up), their boxes, and their centroids `(row, column)`."""
     _, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     boxes = [(slice(int(y), int(y + h)), slice(int(x), int(x + w))) for x, y, w, h, _ in stats[1:]]
-    return labels, boxes, centroids[1:, ::-1]
+    return np.asarray(labels, np.int32), boxes, np.asarray(centroids[1:, ::-1], np.float64)
 
 
 def largest(mask: Mask) -> Mask:

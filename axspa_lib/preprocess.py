@@ -25,7 +25,7 @@ _HEADER_TOLERANCE = 0.01
 #: From this factor on, shrinking averages over each new pixel instead of interpolating (the paper never gets there).
 _AREA_FACTOR = 1.5
 
-Trace = dict[str, NDArray[np.floating]]
+Trace = dict[str, NDArray[np.generic]]
 
 
 def preprocess_slice(
@@ -118,7 +118,8 @@ def resample_slice(image: NDArray[np.floating], spacing: tuple[float, float], pi
     if (rows, columns) == image.shape:
         return image
     shrinks = min(image.shape[0] / rows, image.shape[1] / columns) >= _AREA_FACTOR
-    return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (columns, rows), interpolation=method), image.dtype)
 
 
 def minmax(image: NDArray[np.floating], nonzero: bool) -> NDArray[np.floating]:
