@@ -100,7 +100,7 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
         from axspa_lib.curation.nifti import NiftiSource
 
         return NiftiSource(path)
-    from axspa_lib.curation.dicom import open_dicom
+    from axspa_lib.curation.dicom_sources import open_dicom
 
     return open_dicom(path)
 

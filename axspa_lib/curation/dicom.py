@@ -1,0 +1,343 @@
+"""DICOM files to stacks: one slice per file, geometry checked here, every refusal with its own reason.
+
+Only the allow-listed tags of `deidentify` are read. Messages name files and numbers, never header text.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from axspa_lib.curation import deidentify as allow
+from axspa_lib.curation.geometry import to_canonical
+from axspa_lib.errors import DataError
+from axspa_lib.volume import Volume
+
+#: A stack of fewer slices is a localizer or a fragment (the paper's scans have 12 to 18).
+MIN_SLICES = 4
+
+#: Slices nearer than this, in mm, are the same slice.
+SAME_POSITION_MM = 0.05
+
+#: Tolerance of the distance between slices, as a share of the median distance.
+UNEVEN = 0.1
+
+#: Larger files are not a slice of MRI; they are not opened.
+MAX_BYTES = 256 * 2**20
+
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".exe", ".dll", ".inf",
+          ".ini", ".md", ".log", ".db", ".bmp", ".css", ".js", ".ico", ".bat", ".lnk", ".zip"}  # fmt: skip
+
+
+class NotDicom(Exception):
+    """A file that is something else; it is skipped and counted, not an error of its own."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one DICOM file says of itself; identifiers as digests."""
+
+    path: Path
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    shape: tuple[int, int]
+    patient: str
+    study: str
+    series: str
+    frame: str
+    image_type: tuple[str, ...]
+    description: str
+    contrast_agent: bool
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One series as a canonical volume."""
+
+    volume: Volume
+    header: Header
+    notes: tuple[str, ...]
+
+
+def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
+    """The allow-listed part of one DICOM file.
+
+    Raises:
+        NotDicom: the file is of another kind.
+        DataError: it is DICOM (or claims to be) and cannot be read, or changed while it was read.
+    """
+    try:
+        before = path.stat()
+        if before.st_size > MAX_BYTES:
+            raise NotDicom
+        with path.open("rb") as file:
+            start = file.read(132)
+            marked = start[128:132] == b"DICM"
+            if not marked and (path.suffix.lower() in _STRAY or path.name.startswith(".")):
+                raise NotDicom
+            content = start + file.read()
+        after = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path.name}: vanished while it was read; let the export finish and curate again") from None
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be opened ({type(error).__name__}); check its permissions") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(content) != after.st_size:
+        raise DataError(f"{path.name}: changed while it was read; let the export finish and curate again")
+    if not content:
+        raise DataError(f"{path.name}: is empty; export it again")
+    try:
+        dataset = _parse(content, pixels, force=not marked)
+    except Exception as error:
+        if not marked:
+            raise NotDicom from None
+        raise DataError(f"{path.name}: damaged DICOM file ({type(error).__name__}); export it again") from None
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        if marked:
+            raise DataError(f"{path.name}: damaged or empty DICOM file (no image described); export it again")
+        raise NotDicom
+    return dataset
+
+
+def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
+    """Header of one slice, checked.
+
+    Raises:
+        NotDicom: the file is of another kind (or a DICOMDIR).
+        DataError: it is no single-frame grey MR slice with a position, an orientation and a spacing.
+    """
+    dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
+    name = path.name
+    sop = str(dataset.get("SOPClassUID", ""))
+    if sop == _DIRECTORY:
+        raise NotDicom
+    frames = allow.number(dataset, "NumberOfFrames") or 1
+    if sop.startswith(_MR + ".") or frames > 1:
+        raise DataError(
+            f"{name}: multi-frame (enhanced) DICOM; convert it to one file per slice (e.g. dcmtk or dcm4che emf2sf) "
+            "or to NIfTI with dcm2niix, and curate that"
+        )
+    rows, columns = allow.number(dataset, "Rows"), allow.number(dataset, "Columns")
+    if not rows or not columns:
+        raise DataError(f"{name}: holds no image (no pixel data); take it out of the folder or export it again")
+    modality = allow.text(dataset, "Modality").strip().upper()
+    if modality and modality != "MR":
+        raise DataError(f"{name}: is not an MR image; take it out of the folder")
+    if (allow.number(dataset, "SamplesPerPixel") or 1) != 1:
+        raise DataError(f"{name}: is a colour image; export the original grey one")
+    found: dict[str, list[float]] = {}
+    for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
+        values = allow.numbers(dataset, keyword, count)
+        if values is None:
+            raise DataError(f"{name}: has no usable {keyword}; export the original series with its geometry")
+        found[keyword] = values
+    if min(found["PixelSpacing"]) <= 0:
+        raise DataError(f"{name}: has a PixelSpacing that is not positive; export the original series")
+    axes = np.reshape(found["ImageOrientationPatient"], (2, 3))
+    if np.abs(axes @ axes.T - np.eye(2)).max() > 1e-2:
+        raise DataError(
+            f"{name}: has an ImageOrientationPatient that is no pair of perpendicular unit vectors; export again"
+        )
+    return Header(
+        path=path,
+        position=tuple(found["ImagePositionPatient"]),
+        orientation=tuple(found["ImageOrientationPatient"]),
+        spacing=tuple(found["PixelSpacing"]),
+        shape=(int(rows), int(columns)),
+        patient=allow.token(allow.text(dataset, "PatientID")),
+        study=allow.token(allow.text(dataset, "StudyInstanceUID")),
+        series=allow.token(allow.text(dataset, "SeriesInstanceUID")),
+        frame=allow.token(allow.text(dataset, "FrameOfReferenceUID")),
+        image_type=tuple(allow.terms(dataset, "ImageType")),
+        description=allow.text(dataset, "SeriesDescription").lower(),
+        contrast_agent=bool(allow.text(dataset, "ContrastBolusAgent").strip()),
+        fields=allow.acquisition(dataset),
+    )
+
+
+def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
+    """Pixels `(row, column)` with rescale and MONOCHROME1 undone; integer where the file's scale allows, else float32.
+
+    Raises:
+        DataError: no pixel data, truncated, or compressed by a method no installed decoder reads.
+    """
+    if "PixelData" not in dataset:
+        raise DataError(f"{path.name}: holds no pixel data; export the images, not only their headers")
+    syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian)))
+    if int(dataset.Rows) * int(dataset.Columns) > 2**24:
+        raise DataError(f"{path.name}: claims {dataset.Rows} x {dataset.Columns} pixels; export it again")
+    try:
+        with _quiet():
+            array = dataset.pixel_array
+    except Exception as error:
+        if syntax.is_compressed and not _decodable(syntax):
+            raise DataError(
+                f"{path.name}: compressed as {syntax.name}, which needs a decoder that is not installed; "
+                "`pip install 'pylibjpeg[all]'`, or decompress with `gdcmconv --raw` and curate again"
+            ) from None
+        raise DataError(
+            f"{path.name}: pixel data truncated or damaged ({type(error).__name__}); export it again"
+        ) from None
+    if array.ndim != 2:
+        raise DataError(
+            f"{path.name}: holds {array.ndim}-dimensional pixels where one slice is needed; export it again"
+        )
+    if allow.text(dataset, "PhotometricInterpretation").strip() == "MONOCHROME1":
+        array = _inverted(array, dataset)
+    slope = allow.number(dataset, "RescaleSlope")
+    intercept = allow.number(dataset, "RescaleIntercept")
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if slope == 0:
+        raise DataError(f"{path.name}: has a RescaleSlope of zero; export it again")
+    if (slope, intercept) != (1.0, 0.0):
+        array = (array * slope + intercept).astype(np.float32)
+    return array
+
+
+def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> Stack:
+    """Read the files of one series into a canonical volume.
+
+    Args:
+        paths: candidate files; those that are no DICOM are skipped and counted in the notes.
+        label: what the series is, for messages (`T1`).
+        anonymous: name files by number, because their names may identify.
+
+    Raises:
+        DataError: the files do not make one regular stack; says why.
+    """
+    headers: list[Header] = []
+    pixels: list[NDArray[Any]] = []
+    skipped = 0
+    for index, path in enumerate(sorted(paths)):
+        try:
+            dataset = read_dataset(path)
+            header = read_header(path, dataset)
+            if "LOCALIZER" in header.image_type:
+                skipped += 1
+                continue
+            pixels.append(read_pixels(path, dataset))
+            headers.append(header)
+        except NotDicom:
+            skipped += 1
+        except DataError as error:
+            message = str(error)
+            if anonymous:
+                message = message.replace(path.name, f"file {index + 1} of {len(paths)}", 1)
+            raise DataError(f"{label}: {message}") from None
+    if not headers:
+        what = "only localizers or files that are no DICOM" if skipped else "no files"
+        raise DataError(f"{label}: holds {what}; export the series again")
+    try:
+        volume, first = _assemble(headers, pixels)
+    except DataError as error:
+        raise DataError(f"{label}: {error}") from None
+    notes = (f"{label}: {skipped} other files skipped",) if skipped else ()
+    return Stack(volume, first, notes)
+
+
+def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume, Header]:
+    first = headers[0]
+    if len({header.patient for header in headers}) > 1:
+        raise DataError("holds slices of different patients; separate them")
+    if len({header.series for header in headers}) > 1:
+        number = len({header.series for header in headers})
+        raise DataError(f"{number} series are mixed in one folder; keep one series per folder")
+    if any(header.shape != first.shape for header in headers):
+        raise DataError("its slices have different matrices; keep one series per folder")
+    orientations = np.array([header.orientation for header in headers])
+    if np.abs(orientations - orientations[0]).max() > 1e-3:
+        raise DataError("its slices have different orientations (a localizer, or series mixed); keep one series")
+    if np.ptp(np.array([header.spacing for header in headers]), axis=0).max() > 1e-3:
+        raise DataError("its slices have different pixel spacings; keep one series per folder")
+    if len({header.fields.get("EchoTime") for header in headers}) > 1:
+        raise DataError("its slices have different echo times; keep one echo per folder")
+    if len(headers) < MIN_SLICES:
+        raise DataError(f"only {len(headers)} slices (a localizer or a fragment); export the whole series")
+    right, down = orientations[0][:3], orientations[0][3:]
+    normal = np.cross(right, down)
+    positions = np.array([header.position for header in headers])
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    positions, along = positions[order], along[order]
+    gaps = np.diff(along)
+    if (gaps < SAME_POSITION_MM).any():
+        count = int((gaps < SAME_POSITION_MM).sum())
+        raise DataError(f"{count} slices are there more than once (same position); remove the duplicates")
+    gap = float(np.median(gaps))
+    if np.abs(gaps - gap).max() > UNEVEN * gap:
+        raise DataError(
+            f"slices are missing or uneven (distances {gaps.min():.2f} to {gaps.max():.2f} mm); export the whole series"
+        )
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    if np.linalg.norm(np.cross(step, normal)) > 0.02 * gap:
+        raise DataError("its slices are shifted sideways (sheared stack); export the original series")
+    _refuse_blank([pixels[i] for i in order])
+    lps = np.eye(4)
+    lps[:3, 0] = step
+    lps[:3, 1] = down * first.spacing[0]
+    lps[:3, 2] = right * first.spacing[1]
+    lps[:3, 3] = positions[0]
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+    array = np.stack([pixels[i] for i in order])
+    return to_canonical(array, affine, slice_axis=0), headers[int(order[0])]
+
+
+def _refuse_blank(slices: Sequence[NDArray[Any]]) -> None:
+    blank = [index for index, image in enumerate(slices) if image.min() == image.max()]
+    if len(blank) == len(slices):
+        raise DataError("every slice is constant (no image in it); export the series again")
+    if blank:
+        raise DataError(
+            f"{len(blank)} of {len(slices)} slices are constant (no image in them); export the series again"
+        )
+
+
+def _parse(content: bytes, pixels: bool, force: bool) -> pydicom.Dataset:
+    tags: list[Any] = [*allow.HEADER_TAGS, *(["PixelData"] if pixels else [])]
+    with _quiet():
+        return pydicom.dcmread(io.BytesIO(content), force=force, specific_tags=tags, stop_before_pixels=not pixels)
+
+
+def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
+    """MONOCHROME1 (bright is low) turned round within the stored range."""
+    bits = int(allow.number(dataset, "BitsStored") or array.dtype.itemsize * 8)
+    signed = bool(allow.number(dataset, "PixelRepresentation"))
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return (low + high - array.astype(np.int32)).astype(np.int32)
+
+
+def _decodable(syntax: UID) -> bool:
+    from pydicom.pixels import get_decoder
+
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+class _quiet(warnings.catch_warnings):
+    """pydicom's warnings and log lines can quote header values: none may reach a log."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.simplefilter("ignore")
+        self._logger = logging.getLogger("pydicom")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *details: Any) -> None:
+        self._logger.setLevel(self._level)
+        super().__exit__(*details)
