@@ -124,8 +124,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _subclasses(cls: type) -> list[type]:
-    return [cls, *(each for child in cls.__subclasses__() for each in _subclasses(child))]
+def _subclasses(cls: type[AxspaError]) -> list[type[AxspaError]]:
+    children: list[type[AxspaError]] = cls.__subclasses__()
+    return [cls, *(each for child in children for each in _subclasses(child))]
 
 
 if __name__ == "__main__":

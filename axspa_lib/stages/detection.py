@@ -53,9 +53,10 @@ def train_member(study: Study, seed: int, *, progress: bool = True) -> dict[str,
         )
         record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
         model = build_detector(study.detector.model_copy(update={"start": str(folder / "model.pt")}))
+        record["tested"] = {}
         for cohort in study.cohorts:
             held_out = _data(study, cohort, TEST)
-            record["patients"][f"{TEST} {cohort}"] = len(held_out.patients)
+            record["tested"][cohort] = held_out.patients
             write_predictions(
                 folder / f"predictions_{cohort}.parquet", predict(model, held_out, study.detector, device=device)
             )

@@ -15,7 +15,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.config import Preprocessing, Study
 from axspa_lib.errors import AxspaError
 from axspa_lib.instances import coco, slice_instances
-from axspa_lib.labels import SEQUENCES
+from axspa_lib.labels import SEQUENCES, SIDES
 from axspa_lib.layout import Layout
 from axspa_lib.preprocess import preprocess_volume, resample_mask
 from axspa_lib.runs import recording, write_json
@@ -54,6 +54,7 @@ def prepare_slices(study: Study, cohort: str, *, workers: int = 1, progress: boo
         parts = [result for result in done if not isinstance(result, dict)]
         dataset = coco(parts, {"cohort": cohort, "data_id": study.data_id()})
         write_json(folder / "instances.json", dataset)
+        _half_slices(dataset, consensus).to_csv(folder / "half_slices.csv", index=False)
         pd.DataFrame(failures, columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
         record["metrics"] = {
             "patients": len(parts),
@@ -62,6 +63,17 @@ def prepare_slices(study: Study, cohort: str, *, workers: int = 1, progress: boo
             "failed": len(failures),
         }
     return record
+
+
+def _half_slices(dataset: dict[str, Any], consensus: pd.DataFrame) -> pd.DataFrame:
+    """Both half-slices of every image: the readers' consensus (empty where none), and whether a ROI is there."""
+    images = pd.DataFrame(dataset["images"], columns=["id", "patient", "slice"])
+    both = images.merge(pd.DataFrame({"side": SIDES}), how="cross")
+    found = pd.DataFrame(dataset["annotations"], columns=["image_id", "side"]).drop_duplicates()
+    both = both.merge(found.assign(joint=True), left_on=["id", "side"], right_on=["image_id", "side"], how="left")
+    both["joint"] = both["joint"].notna()
+    key = ["patient", "slice", "side"]
+    return both[[*key, "joint"]].merge(consensus[[*key, "inflammation"]], on=key, how="left")
 
 
 def _prepare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from axspa_lib.config import Study
 from axspa_lib.errors import DataError
@@ -55,11 +55,13 @@ def source_folder(study: Study, cohort: str) -> Path:
     return (target / read_run(target)["folder"]).resolve()
 
 
-def source_kind(cohort: str) -> str:
+def source_kind(cohort: str) -> Literal["auto", "dicom", "vhi", "phantom"]:
     """How a cohort's source is read (`axspa_lib.curation.source.open_source`)."""
     if cohort.startswith("phantom"):
         return "phantom"
-    return {"vhi": "vhi", "iaxspa-demo": "dicom"}.get(cohort, "auto")
+    if cohort == "vhi":
+        return "vhi"
+    return "dicom" if cohort == "iaxspa-demo" else "auto"
 
 
 def _collection(cohort: str, out: Path, progress: bool) -> Path:

@@ -1,0 +1,241 @@
+"""Stored results of one profile, for the reader notebooks: everything is read, nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from axspa_lib.agreement import bootstrap_by_patient
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import Study, experiments, load_study
+from axspa_lib.detector.inference import read_predictions
+from axspa_lib.diagnosis import half_slice_results, patient_results
+from axspa_lib.dice import dice_by_patient
+from axspa_lib.labels import SIDES, TEST
+from axspa_lib.layout import Layout
+from axspa_lib.runs import read_run
+from axspa_lib.volume import Volume, read_volume
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results that a run of the study left under `runs/<profile>/`.
+
+    Attributes:
+        profile: a key of the profiles.
+        score_threshold: detections scoring less do not count; None takes the study's (0.7 in the paper).
+        rule: positive half-slices that make a patient positive; None takes the study's (2 in the paper).
+    """
+
+    profile: str = "quick"
+    score_threshold: float | None = None
+    rule: int | None = None
+
+    @cached_property
+    def study(self) -> Study:
+        """The study of the profile."""
+        return load_study(self.profile)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its results lie."""
+        return Layout.of(self.study)
+
+    def variant(self, experiment: str) -> Study:
+        """The study of one row of the experiment table."""
+        return load_study(self.profile, experiment)
+
+    def cohort(self, name: str | None = None) -> Cohort:
+        """A curated cohort; the training cohort when no name is given."""
+        return Cohort(self.layout.cohort(name or self.study.training_cohort))
+
+    # bones ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the bone networks trained."""
+        return ("sacrum", "iliac") if self.study.bones.networks == "pair" else ("both",)
+
+    def bone_history(self, bone: str, round_: int = 1) -> pd.DataFrame:
+        """Training history of one bone network."""
+        return pd.read_parquet(self._finished(self.layout.bones(bone, round_)) / "history.parquet")
+
+    def dice(self, cohort: str | None = None, subset: str | None = TEST, round_: int | None = None) -> pd.DataFrame:
+        """Overlap per slice and bone of the predicted with the reference masks.
+
+        Args:
+            cohort: the training cohort when None.
+            subset: of the bone split of the training cohort; all patients with a reference mask when None.
+            round_: the last when None.
+        """
+        table = self._segmentation_table("dice.csv", cohort, round_)
+        if subset is not None and (cohort or self.study.training_cohort) == self.study.training_cohort:
+            table = table[table["patient"].isin(self.cohort(cohort).subset("bones", subset))]
+        return table
+
+    def dice_summary(self, slices: pd.DataFrame) -> pd.DataFrame:
+        """Mean Dice over patients by bone, `bone, dice, low, high, patients, slices` (95 % bootstrap by patient)."""
+        rows = []
+        for bone, table in dice_by_patient(slices).groupby("bone"):
+            table = table.dropna(subset=["dice"])
+            interval = bootstrap_by_patient(
+                lambda counts: counts[..., 0] / counts[..., 1],
+                table.assign(one=1.0)[["dice", "one"]].to_numpy(),
+                table["patient"],
+                self.study.diagnosis.bootstrap,
+                self.study.seed,
+            )
+            count = int((slices["bone"] == bone).sum())
+            rows.append([bone, interval.value, interval.low, interval.high, len(table), count])
+        return pd.DataFrame(rows, columns=["bone", "dice", "low", "high", "patients", "slices"])
+
+    def bones(self, patient: str, cohort: str | None = None, round_: int | None = None) -> Volume:
+        """Predicted bone mask of a patient."""
+        return self._mask(patient, "bones", cohort, round_)
+
+    def joint(self, patient: str, cohort: str | None = None, round_: int | None = None) -> Volume:
+        """Joint ROI of a patient on the T1's grid: 1 patient right, 2 patient left."""
+        return self._mask(patient, "joint", cohort, round_)
+
+    def joints(self, cohort: str | None = None) -> pd.DataFrame:
+        """Area of the joint ROI by patient, slice and side."""
+        return self._segmentation_table("joints.csv", cohort, None)
+
+    def increment(self, cohort: str | None = None, round_: int | None = None) -> pd.DataFrame:
+        """Who joined the annotated set."""
+        return self._segmentation_table("increment.csv", cohort, round_)
+
+    # detector ---------------------------------------------------------------------------------------------------------
+
+    def seeds(self, experiment: str = "all_included") -> list[int]:
+        """Members of an experiment that have finished."""
+        folder = self.layout.member(experiment, 0).parent
+        return sorted(int(path.parent.name.removeprefix("seed-")) for path in folder.glob("seed-*/run.json"))
+
+    def member_run(self, seed: int = 0, experiment: str = "all_included") -> dict[str, Any]:
+        """The record of one training."""
+        return read_run(self.layout.member(experiment, seed))
+
+    def history(self, seed: int = 0, experiment: str = "all_included") -> pd.DataFrame:
+        """Training history of one member."""
+        return pd.read_parquet(self._finished(self.layout.member(experiment, seed)) / "history.parquet")
+
+    def slices_folder(self, cohort: str | None = None, experiment: str = "all_included") -> Path:
+        """Folder of the detector's preprocessed slices."""
+        data_id = self.variant(experiment).data_id()
+        return self._finished(self.layout.slices(data_id, cohort or self.study.training_cohort))
+
+    def predictions(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
+        """Stored detections of the test patients, by member."""
+        name = f"predictions_{cohort or self.study.training_cohort}.parquet"
+        found = {}
+        for seed in self.seeds(experiment):
+            found[seed] = read_predictions(self.layout.member(experiment, seed) / name)
+        return found
+
+    def evaluated(self, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
+        """Half-slices of the slices predicted: `patient, slice, side, joint` (ROI there), `inflammation` (consensus)."""
+        table = pd.read_csv(self.slices_folder(cohort, experiment) / "half_slices.csv", dtype={"patient": str})
+        tested = self.member_run(self.seeds(experiment)[0], experiment)["tested"][cohort or self.study.training_cohort]
+        return table[table["patient"].isin(tested)].reset_index(drop=True)
+
+    def half_slices(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
+        """Half-slice results by member, on every half-slice of the slices predicted."""
+        wanted = self.evaluated(cohort, experiment)[["patient", "slice", "side"]]
+        threshold = self.score_threshold
+        if threshold is None:
+            threshold = self.study.detector.score_threshold
+        return {
+            seed: half_slice_results(table, wanted, threshold)
+            for seed, table in self.predictions(cohort, experiment).items()
+        }
+
+    def patients(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
+        """Patient diagnoses by member (section 3.2.2)."""
+        rule = self.rule or self.study.diagnosis.min_positive
+        return {seed: patient_results(table, rule) for seed, table in self.half_slices(cohort, experiment).items()}
+
+    def all_patients(self) -> dict[str, dict[str, dict[int, pd.DataFrame]]]:
+        """Patient diagnoses by cohort, experiment and member, for Table 4."""
+        return {
+            cohort: {name: self.patients(cohort, name) for name in experiments() if self.seeds(name)}
+            for cohort in self.study.cohorts
+        }
+
+    # the run ----------------------------------------------------------------------------------------------------------
+
+    def jobs(self) -> pd.DataFrame:
+        """Every finished job of the profile: `job, seconds, device, commit, started`."""
+        rows = []
+        for path in sorted(self.layout.root.rglob("run.json")):
+            record = read_run(path.parent)
+            rows.append(
+                {
+                    "job": path.parent.relative_to(self.layout.root).as_posix(),
+                    "seconds": record["seconds"],
+                    "device": record["provenance"]["device"],
+                    "commit": record["provenance"]["commit"],
+                    "started": record["started"],
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def provenance(self) -> pd.DataFrame:
+        """Where the numbers of a page come from: profile, seed, jobs, compute time, commit, versions, machine, date."""
+        jobs = self.jobs()
+        record = read_run(self.layout.cohort(self.study.training_cohort))["provenance"]
+        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+        rows = {
+            "profile": self.profile,
+            "cohorts": ", ".join(self.study.cohorts),
+            "seed": self.study.seed,
+            "jobs": len(jobs),
+            "computed for": f"{jobs['seconds'].sum() / 60:.1f} minutes in all jobs",
+            "commit": ", ".join(sorted(set(jobs["commit"]))),
+            "device": ", ".join(sorted(set(jobs["device"]))) + f", {record['cpus']} cores, {record['system']}",
+            "python": record["python"],
+            "versions": versions,
+            "started": jobs["started"].min(),
+            "last job": jobs["started"].max(),
+        }
+        return pd.DataFrame({"value": [str(value) for value in rows.values()]}, index=pd.Index(rows, name="this page"))
+
+    def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Store a table of a page as CSV below `tables/`."""
+        path = self.layout.tables / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False)
+        return path
+
+    def _finished(self, folder: Path) -> Path:
+        read_run(folder)
+        return folder
+
+    def _segmentation(self, cohort: str | None, round_: int | None) -> Path:
+        name = cohort or self.study.training_cohort
+        return self._finished(self.layout.segmentation(name, round_ or self.study.increment.rounds))
+
+    def _segmentation_table(self, name: str, cohort: str | None, round_: int | None) -> pd.DataFrame:
+        return pd.read_csv(self._segmentation(cohort, round_) / name, dtype={"patient": str})
+
+    def _mask(self, patient: str, kind: str, cohort: str | None, round_: int | None) -> Volume:
+        return read_volume(self._segmentation(cohort, round_) / f"{patient}_desc-{kind}_dseg.nii.gz")
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    """A figure and its 95 % interval as text.
+
+    >>> with_interval(0.8512, 0.8, 0.9)
+    '0.85 [0.80, 0.90]'
+    """
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def sides_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Every half-slice of the slices named in `table` (`patient, slice`)."""
+    slices = table[["patient", "slice"]].drop_duplicates()
+    return pd.concat([slices.assign(side=side) for side in SIDES], ignore_index=True)
