@@ -138,7 +138,7 @@ class Results:
         return found
 
     def evaluated(self, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
-        """Half-slices of the slices predicted: `patient, slice, side, joint` (ROI there), `inflammation` (consensus)."""
+        """Half-slices of the slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
         table = pd.read_csv(self.slices_folder(cohort, experiment) / "half_slices.csv", dtype={"patient": str})
         tested = self.member_run(self.seeds(experiment)[0], experiment)["tested"][cohort or self.study.training_cohort]
         return table[table["patient"].isin(tested)].reset_index(drop=True)

@@ -14,7 +14,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study
 from axspa_lib.dice import dice_by_slice
 from axspa_lib.errors import AxspaError
-from axspa_lib.increment import accept
+from axspa_lib.increment import accept, widest_window
 from axspa_lib.joint import extract_joints
 from axspa_lib.labels import SIDES
 from axspa_lib.layout import Layout
@@ -38,8 +38,9 @@ def segment_cohort(study: Study, cohort: str, round_: int = 1, *, progress: bool
     config = {"joint": study.joint.model_dump(), "increment": study.increment.model_dump(), "cohort": cohort}
     with recording(folder, config) as record:
         nets = _networks(study, layout, round_)
+        read = set(curated.half_slices["patient"])
         manual = set(curated.splits.query("bones != ''")["patient"])
-        overlap, areas, joints, failures = [], [], {}, []
+        overlap, areas, chosen, failures = [], [], [curated.half_slices], []
         for patient in tqdm(curated.patients, desc=f"segment {cohort}", disable=not progress):
             try:
                 predicted, joint = _segment(study, curated, patient, nets, patient in manual)
@@ -49,17 +50,22 @@ def segment_cohort(study: Study, cohort: str, round_: int = 1, *, progress: bool
                 continue
             write_volume(folder / f"{patient}_desc-bones_dseg.nii.gz", predicted)
             write_volume(folder / f"{patient}_desc-joint_dseg.nii.gz", joint)
-            joints[patient] = joint
             areas.append(_areas(patient, joint))
+            if patient not in read:
+                chosen.append(widest_window(patient, joint))
             reference = curated.reference_bones(patient)
             if reference is not None:
                 overlap.append(dice_by_slice(patient, predicted.array, reference.array))
-        grown = accept(joints, curated.half_slices, manual, study.increment)
+        joints = (
+            (table["patient"].iloc[0], read_volume(folder / f"{table['patient'].iloc[0]}_desc-joint_dseg.nii.gz"))
+            for table in areas
+        )
+        grown = accept(joints, pd.concat(chosen, ignore_index=True), manual, study.increment)
         _table(overlap, ["patient", "slice", "bone", "tp", "fp", "fn", "dice"]).to_csv(folder / "dice.csv", index=False)
         _table(areas, ["patient", "slice", "side", "area_mm2"]).to_csv(folder / "joints.csv", index=False)
         grown.to_csv(folder / "increment.csv", index=False)
         pd.DataFrame(failures, columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
-        record["metrics"] = {"segmented": len(joints), "failed": len(failures), "accepted": int(grown.accepted.sum())}
+        record["metrics"] = {"segmented": len(areas), "failed": len(failures), "accepted": int(grown.accepted.sum())}
     return record
 
 
