@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help book render test test-slow lint lab bench environment lock clean
+.PHONY: help book check-book render test test-slow lint lab bench environment lock clean
 help:
 	@echo "make book [PROFILE=smoke|quick|paper|public] [CORES=n]   run the study and render the book ($(HTML))"
 	@echo "make test | test-slow | lint | render | lab | bench | clean"
@@ -43,10 +43,13 @@ render: $(READY)
 
 test: $(READY)
 	@echo "== tests (two workers; slow ones: make test-slow)"
-	@$(PY) -m pytest -q -n 2 -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q -n 2 -m "not slow and not site" $(ARGS)
 
 test-slow: $(READY)
 	@$(PY) -m pytest -q -m slow $(ARGS)
+
+check-book: $(READY) ## the rendered book in headless Chromium
+	@$(PY) -m pytest -q -m site tests/site $(ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

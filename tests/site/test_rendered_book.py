@@ -1,0 +1,125 @@
+"""The rendered book in a real browser: run `make book` or `make render` first, then `make check-book`."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
+#: Console errors of the theme that change nothing on the page: jupyter-book's thebe switch is declared twice.
+HARMLESS = ("THEBE_JS_URL", "invalid theme mode")
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(not (HTML / "index.html").exists(), reason="no rendered book: run `make book` first"),
+]
+
+
+@pytest.fixture(scope="module")
+def address():
+    handler = functools.partial(_Quiet, directory=str(HTML))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser():
+    selenium = pytest.importorskip("selenium.webdriver")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no Chromium with its driver: install chromium and chromium-driver")
+    options = selenium.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-dev-shm-usage"):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def pages() -> list[str]:
+    skipped = {"genindex.html", "search.html"}
+    found = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if path.name not in skipped)
+    return [page for page in found if not page.startswith("_static")]
+
+
+def requests(driver) -> list[str]:
+    found = []
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            found.append(message["params"]["request"]["url"])
+    return found
+
+
+@pytest.mark.parametrize("page", pages() if HTML.exists() else [])
+class TestPage:
+    def test_loads_whole_and_asks_no_other_host(self, browser, address, page):
+        browser.get(f"{address}/{page}")
+        broken = browser.execute_script(
+            "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        assert broken == []
+        foreign = [url for url in requests(browser) if urlsplit(url).scheme in ("http", "https")
+                   and urlsplit(url).hostname != "127.0.0.1"]  # fmt: skip
+        assert foreign == []
+        errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert [text for text in errors if not any(known in text for known in HARMLESS)] == []
+
+    def test_links_within_the_book_resolve(self, browser, address, page):
+        browser.get(f"{address}/{page}")
+        links = browser.execute_script("return [...document.querySelectorAll('a[href]')].map(a => a.href)")
+        for link in {url.split("#")[0] for url in links if url.startswith(address)}:
+            path = HTML / urlsplit(link).path.lstrip("/")
+            assert path.is_file() or (path / "index.html").is_file(), f"{page} links to {link}"
+
+    def test_fits_a_phone(self, browser, address, page):
+        browser.set_window_size(500, 900)
+        browser.get(f"{address}/{page}")
+        overflow = browser.execute_script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        browser.set_window_size(1300, 900)
+        assert overflow <= 1
+
+    def test_every_picture_has_an_alternative_text(self, browser, address, page):
+        browser.get(f"{address}/{page}")
+        missing = browser.execute_script(
+            "return [...document.querySelectorAll('article img')].filter(i => !i.alt).map(i => i.src)"
+        )
+        assert missing == []
+
+
+def test_the_search_finds_a_term(browser, address):
+    browser.get(f"{address}/search.html?q=sacrum")
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    results = WebDriverWait(browser, 20).until(
+        lambda driver: driver.execute_script("return document.querySelectorAll('#search-results li').length")
+    )
+    assert results > 0
+
+
+def test_size():
+    total = sum(path.stat().st_size for path in HTML.rglob("*") if path.is_file())
+    assert total < 60e6, f"the site has {total / 1e6:.0f} MB"
+    for path in HTML.rglob("*.html"):
+        assert path.stat().st_size < 6e6, path.name
