@@ -1,0 +1,90 @@
+"""Dice by slice and by patient against hand counts and scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import f1_score
+
+from axspa_lib.dice import check_bones, dice, dice_by_patient, dice_by_slice
+from axspa_lib.errors import DataError
+
+REFERENCE = np.array([[[1, 1, 0], [0, 2, 2], [0, 0, 0]]], np.uint8)
+PREDICTED = np.array([[[1, 2, 0], [1, 2, 0], [0, 0, 0]]], np.uint8)
+
+
+def row(table: pd.DataFrame, bone: str) -> pd.Series:
+    return table[table.bone == bone].iloc[0]
+
+
+def test_hand_counted_slice() -> None:
+    table = dice_by_slice("P1", PREDICTED, REFERENCE)
+    assert list(table.columns) == ["patient", "slice", "bone", "tp", "fp", "fn", "dice"]
+    assert row(table, "sacrum")[["tp", "fp", "fn"]].tolist() == [1, 1, 1]
+    assert row(table, "iliac")[["tp", "fp", "fn"]].tolist() == [1, 1, 1]
+    assert row(table, "any")[["tp", "fp", "fn"]].tolist() == [3, 1, 1]
+    assert row(table, "sacrum").dice == 0.5
+    assert row(table, "any").dice == 0.75
+
+
+def test_bone_absent_and_not_predicted_is_undefined_and_not_counted() -> None:
+    empty = np.zeros((1, 3, 3), np.uint8)
+    both = np.concatenate([REFERENCE, empty])
+    table = dice_by_slice("P1", np.concatenate([PREDICTED, empty]), both)
+    assert table[table.slice == 1].dice.isna().all()
+    assert table[table.bone == "sacrum"].dice.mean() == 0.5
+    missed = dice_by_slice("P1", empty, REFERENCE)
+    assert (missed.dice == 0).all()
+
+
+def test_patient_dice_comes_from_summed_counts() -> None:
+    tables = [dice_by_slice(p, np.concatenate([PREDICTED, REFERENCE]), np.concatenate([REFERENCE] * 2)) for p in "AB"]
+    patients = dice_by_patient(pd.concat(tables))
+    assert len(patients) == 6
+    sacrum = patients[(patients.patient == "A") & (patients.bone == "sacrum")].iloc[0]
+    assert (sacrum.tp, sacrum.fp, sacrum.fn, sacrum.slices) == (3, 1, 1, 2)
+    assert sacrum.dice == dice(3, 1, 1) == 0.75
+
+
+masks = arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2))
+
+
+@given(masks, masks)
+def test_equals_scikit_learn_and_is_symmetric(predicted: np.ndarray, reference: np.ndarray) -> None:
+    table, swapped = dice_by_slice("P", predicted, reference), dice_by_slice("P", reference, predicted)
+    np.testing.assert_array_equal(table.dice, swapped.dice)
+    for value, bone in ((1, "sacrum"), (2, "iliac")):
+        for index, found in enumerate(table[table.bone == bone].dice):
+            truth, guess = (mask[index].ravel() == value for mask in (reference, predicted))
+            expected = f1_score(truth, guess, zero_division=np.nan)
+            assert found == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((2, 2), np.uint8), "3 dimensions"),
+        (np.zeros((0, 2, 2), np.uint8), "empty"),
+        (np.zeros((1, 2, 2), np.int64), "int64"),
+        (np.full((1, 2, 2), 3, np.uint8), "holds 3"),
+    ],
+)
+def test_what_is_not_a_bone_mask_is_refused_in_one_sentence(mask: np.ndarray, words: str) -> None:
+    with pytest.raises(DataError, match=words) as refusal:
+        check_bones(mask, "bone mask of patient P7")
+    assert "P7" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_two_dimensions_where_a_slice_is_meant() -> None:
+    check_bones(REFERENCE[0], "slice", dimensions=2)
+    with pytest.raises(DataError, match="2 dimensions"):
+        check_bones(REFERENCE, "slice", dimensions=2)
+
+
+def test_other_grids_are_refused_and_name_the_patient() -> None:
+    with pytest.raises(DataError, match=r"patient P9.*different grids"):
+        dice_by_slice("P9", PREDICTED, np.zeros((1, 4, 3), np.uint8))
