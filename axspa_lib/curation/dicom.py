@@ -5,6 +5,7 @@ Only the allow-listed tags of `deidentify` are read. Messages name files and num
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import warnings
@@ -16,7 +17,13 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from axspa_lib.curation import deidentify as allow
 from axspa_lib.curation.geometry import to_canonical
@@ -39,6 +46,22 @@ _MR = "1.2.840.10008.5.1.4.1.1.4"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".exe", ".dll", ".inf",
           ".ini", ".md", ".log", ".db", ".bmp", ".css", ".js", ".ico", ".bat", ".lnk", ".zip"}  # fmt: skip
+
+
+class _quiet(contextlib.ContextDecorator):
+    """pydicom's warnings and log lines can quote header values: none may reach a terminal or a log."""
+
+    def __enter__(self) -> None:
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        warnings.simplefilter("ignore")
+        self._logger = logging.getLogger("pydicom")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *details: object) -> None:
+        self._logger.setLevel(self._level)
+        self._caught.__exit__(*details)
 
 
 class NotDicom(Exception):
@@ -73,6 +96,7 @@ class Stack:
     notes: tuple[str, ...]
 
 
+@_quiet()
 def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     """The allow-listed part of one DICOM file.
 
@@ -112,6 +136,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     return dataset
 
 
+@_quiet()
 def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
     """Header of one slice, checked.
 
@@ -168,6 +193,7 @@ def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
     )
 
 
+@_quiet()
 def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     """Pixels `(row, column)` with rescale and MONOCHROME1 undone; integer where the file's scale allows, else float32.
 
@@ -180,12 +206,11 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     if int(dataset.Rows) * int(dataset.Columns) > 2**24:
         raise DataError(f"{path.name}: claims {dataset.Rows} x {dataset.Columns} pixels; export it again")
     try:
-        with _quiet():
-            array = dataset.pixel_array
+        array = dataset.pixel_array
     except Exception as error:
-        if syntax.is_compressed and not _decodable(syntax):
+        if not _decodable(syntax):
             raise DataError(
-                f"{path.name}: compressed as {syntax.name}, which needs a decoder that is not installed; "
+                f"{path.name}: compressed as {_syntax_name(syntax)}, which needs a decoder that is not installed; "
                 "`pip install 'pylibjpeg[all]'`, or decompress with `gdcmconv --raw` and curate again"
             ) from None
         raise DataError(
@@ -307,8 +332,7 @@ def _refuse_blank(slices: Sequence[NDArray[Any]]) -> None:
 
 def _parse(content: bytes, pixels: bool, force: bool) -> pydicom.Dataset:
     tags: list[Any] = [*allow.HEADER_TAGS, *(["PixelData"] if pixels else [])]
-    with _quiet():
-        return pydicom.dcmread(io.BytesIO(content), force=force, specific_tags=tags, stop_before_pixels=not pixels)
+    return pydicom.dcmread(io.BytesIO(content), force=force, specific_tags=tags, stop_before_pixels=not pixels)
 
 
 def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
@@ -319,25 +343,15 @@ def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
     return (low + high - array.astype(np.int32)).astype(np.int32)
 
 
+def _syntax_name(syntax: UID) -> str:
+    return syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"
+
+
 def _decodable(syntax: UID) -> bool:
     from pydicom.pixels import get_decoder
 
+    native = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
     try:
-        return bool(get_decoder(syntax).is_available)
+        return syntax in native or bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
-
-
-class _quiet(warnings.catch_warnings):
-    """pydicom's warnings and log lines can quote header values: none may reach a log."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        self._logger = logging.getLogger("pydicom")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.CRITICAL + 1)
-
-    def __exit__(self, *details: Any) -> None:
-        self._logger.setLevel(self._level)
-        super().__exit__(*details)
