@@ -163,6 +163,14 @@ class PhantomCohort(_Strict):
 
     patients: Count = Field(..., description="patients simulated, before any exclusion")
     prevalence: Fraction = Field(0.33, description="share of patients with inflammation of spondyloarthritis")
+    misregistered: Fraction = Field(0.44, description="share of pairs whose STIR was planned anew: 288 of 689 remain (2)")
+    lacking_slices: Fraction = Field(0.06, description="share of pairs whose STIR lacks slices")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> PhantomCohort:
+        if self.misregistered + self.lacking_slices > 1:
+            raise ValueError("misregistered and lacking_slices are shares of the same pairs and cannot exceed 1 together")
+        return self
 
 
 class Study(_Strict):
@@ -180,7 +188,7 @@ class Study(_Strict):
     phantoms: dict[Literal["phantom-desir", "phantom-asas"], PhantomCohort] = Field(
         default_factory=lambda: {
             "phantom-desir": PhantomCohort(patients=689),
-            "phantom-asas": PhantomCohort(patients=47, prevalence=0.25),
+            "phantom-asas": PhantomCohort(patients=47, prevalence=0.25, misregistered=0, lacking_slices=0),
         }
     )
     bones: BoneNets = BoneNets()

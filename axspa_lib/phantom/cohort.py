@@ -1,0 +1,198 @@
+"""A simulated cohort as a *source* folder: DICOM, readings, opinions, patients and the truth, restartable per patient."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from axspa_lib.config import PhantomCohort, digest
+from axspa_lib.errors import ConfigError
+from axspa_lib.labels import SEQUENCES
+from axspa_lib.phantom import anatomy, examination, readers, scanner, tissues
+from axspa_lib.phantom.dicom import write_series
+from axspa_lib.phantom.disease import contrast
+from axspa_lib.phantom.examination import Examination, Images
+from axspa_lib.runs import write_json, write_text
+from axspa_lib.volume import Volume, write_volume
+
+#: Version of what the simulator draws; a change makes finished patients stale.
+VERSION = 1
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def simulate_cohort(
+    cohort: str, spec: PhantomCohort, seed: int, out: Path, *, workers: int = 1, progress: bool = False
+) -> None:
+    """Write a simulated cohort as a source folder (`CONTRIBUTING.md`), `source.json` last.
+
+    The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call with
+    the same seed and specification is kept, an unfinished one is done again.
+
+    Args:
+        cohort: "phantom-desir" or "phantom-asas".
+        spec: how many patients, and their rates.
+        seed: of the whole cohort.
+        out: folder of the source; created.
+        workers: processes, each with one thread.
+        progress: draw a progress bar.
+
+    Raises:
+        ConfigError: unknown cohort, a negative seed, fewer than one worker, or `out` holds another simulation.
+    """
+    if cohort not in examination.COHORTS:
+        raise ConfigError(f"unknown phantom cohort {cohort!r}: choose one of {', '.join(examination.COHORTS)}")
+    if seed < 0 or workers < 1:
+        raise ConfigError(f"the seed cannot be negative ({seed}) and at least one worker is needed ({workers})")
+    identity = specification(cohort, spec, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    begun = out / "simulation.json"
+    if begun.exists() and json.loads(begun.read_text(encoding="utf-8")).get("id") != identity["id"]:
+        raise ConfigError(
+            f"{out} holds another simulation (seed or parameters differ): choose another folder or remove it"
+        )
+    write_json(begun, identity)
+    (out / "source.json").unlink(missing_ok=True)
+    numbers = [n for n in range(1, spec.patients + 1) if not _finished(out, cohort, n)]
+    bar = tqdm(
+        total=spec.patients, initial=spec.patients - len(numbers), desc=cohort, unit="patient", disable=not progress
+    )
+    if workers == 1:
+        for number in numbers:
+            simulate_patient(cohort, spec, seed, number, out)
+            bar.update()
+    else:
+        _in_parallel(cohort, spec, seed, numbers, out, workers, bar)
+    bar.close()
+    _collect(cohort, spec, identity, out)
+
+
+def specification(cohort: str, spec: PhantomCohort, seed: int) -> dict[str, Any]:
+    """What a simulation depends on, with its identity; the number of patients is not part of it."""
+    manifest = [anatomy.population(), scanner.mixes()[cohort], anatomy.template().raw, readers.manifest()[cohort]]
+    table = {name: vars(tissue) for name, tissue in tissues.tissues().items()}
+    rates = spec.model_dump(mode="json") | {"patients": None}
+    value = {"cohort": cohort, "seed": seed, "spec": rates, "version": VERSION,
+             "manifest": digest(json.loads(json.dumps([manifest, table], default=str)))}  # fmt: skip
+    return value | {"id": digest(value)}
+
+
+def simulate_patient(cohort: str, spec: PhantomCohort, seed: int, number: int, out: Path) -> None:
+    """Simulate and write one patient; the record in `truth/` that marks it finished is written last."""
+    exam = examination.draw_examination(cohort, spec, seed, number)
+    write_examination(exam, examination.render(exam), readers.panel(cohort).names, out)
+
+
+def write_examination(exam: Examination, images: Images, names: tuple[str, ...], out: Path) -> None:
+    """Write one examination: both series, the truth, and its record."""
+    p = exam.protocol
+    for series, sequence in enumerate(SEQUENCES, 2):
+        folder = out / exam.patient / sequence
+        for stale in folder.glob("*.dcm"):
+            stale.unlink()
+        write_series(
+            folder, images.pixels[sequence], p, sequence, p.t1 if sequence == "T1" else p.stir,
+            images.geometry[sequence], images.identity, images.corner[sequence], images.depths[sequence], series,
+        )  # fmt: skip
+    affine = images.geometry["T1"].affine(p, *images.corner["T1"])
+    for name, array in (("bones", images.bones), ("joint", images.joint), ("lesions", images.lesions)):
+        write_volume(out / "truth" / f"{exam.patient}_{name}.nii.gz", Volume(array, affine))
+    readings, opinions = exam.reading.rows(exam.patient, names)
+    record = {
+        "patient": exam.patient, "subject": exam.subject, "centre": p.centre, "group": exam.group, "fault": exam.fault,
+        "lesions": _lesion_rows(exam, images), "readings": readings.to_dict("records"), "opinions": opinions.to_dict("records"),
+    }  # fmt: skip
+    write_text(_record(out, exam.patient), json.dumps(record) + "\n")
+
+
+def _lesion_rows(exam: Examination, images: Images) -> list[dict[str, Any]]:
+    voxel = exam.protocol.pixel**2 * exam.protocol.spacing
+    rows = []
+    for number, lesion in enumerate(exam.lesions, 1):
+        where = np.flatnonzero((images.lesions == number).any((1, 2)))
+        count = int((images.lesions == number).sum())
+        rows.append({
+            "patient": exam.patient, "lesion": number, "type": lesion.type, "side": lesion.side,
+            "quadrant": lesion.quadrant, "volume_mm3": round(count * voxel, 2),
+            "first_slice": int(where[0]) if where.size else -1, "last_slice": int(where[-1]) if where.size else -1,
+            "contrast": round(contrast(lesion, exam.body.subject.marrow_ff), 3),
+            "depth_mm": round(lesion.depth, 2), "along_mm": round(2 * lesion.along, 2),
+        })  # fmt: skip
+    return rows
+
+
+def _record(out: Path, patient: str) -> Path:
+    return out / "truth" / "records" / f"{patient}.json"
+
+
+def _finished(out: Path, cohort: str, number: int) -> bool:
+    return _record(out, examination.patient_name(cohort, number)).exists()
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def _in_parallel(
+    cohort: str, spec: PhantomCohort, seed: int, numbers: list[int], out: Path, workers: int, bar: Any
+) -> None:
+    """Keep `workers` patients in flight; memory does not grow with the number of patients."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+            queue, running = iter(numbers), set()
+            while True:
+                while len(running) < 2 * workers and (number := next(queue, None)) is not None:
+                    running.add(pool.submit(simulate_patient, cohort, spec, seed, number, out))
+                if not running:
+                    break
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    bar.update()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _collect(cohort: str, spec: PhantomCohort, identity: dict[str, Any], out: Path) -> None:
+    names = [examination.patient_name(cohort, n) for n in range(1, spec.patients + 1)]
+    records = [json.loads(_record(out, name).read_text(encoding="utf-8")) for name in names]
+    tables = {
+        "patients.csv": [{k: r[k] for k in ("patient", "subject", "centre")} for r in records],
+        "readings.csv": [row for r in records for row in r["readings"]],
+        "opinions.csv": [row for r in records for row in r["opinions"]],
+        "truth/lesions.csv": [row for r in records for row in r["lesions"]],
+        "truth/groups.csv": [{k: r[k] for k in ("patient", "group", "fault")} for r in records],
+    }
+    columns = {"truth/lesions.csv": LESION_COLUMNS}
+    for name, rows in tables.items():
+        frame = pd.DataFrame(rows, columns=columns.get(name))
+        write_text(out / name, frame.to_csv(index=False, lineterminator="\n"))
+    faults = [r["fault"] or "none" for r in records]
+    write_json(out / "source.json", identity | {
+        "patients": spec.patients,
+        "readers": list(readers.panel(cohort).names),
+        "groups": {g: sum(r["group"] == g for r in records) for g in ("inflamed", "mechanical", "clear")},
+        "faults": {f: faults.count(f) for f in sorted(set(faults))},
+        "note": "simulated; no clinical data",
+    })  # fmt: skip
+
+
+#: Columns of `truth/lesions.csv`.
+LESION_COLUMNS = ["patient", "lesion", "type", "side", "quadrant", "volume_mm3", "first_slice", "last_slice", "contrast",
+                  "depth_mm", "along_mm"]  # fmt: skip

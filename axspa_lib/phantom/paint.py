@@ -1,0 +1,87 @@
+"""A canvas of water and fat on which tissues are painted one over the other."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from axspa_lib.phantom import tissues
+from axspa_lib.phantom.texture import Field, Grid
+
+_SHIFT = 4
+Region = tuple[slice, slice]
+
+
+def fill(points: NDArray[np.floating], grid: Grid) -> tuple[NDArray[np.uint8], Region] | None:
+    """Rasterise a closed outline `(n, 2)` in mm: coverage 0 to 255 on its own region of the grid, or None outside."""
+    pixels = grid.to_pixels(points)
+    low = np.floor(pixels.min(0)).astype(int) - 1
+    high = np.ceil(pixels.max(0)).astype(int) + 2
+    c0, r0 = np.maximum(low, 0)
+    c1, r1 = np.minimum(high, grid.size)
+    if c1 <= c0 or r1 <= r0:
+        return None
+    mask = np.zeros((r1 - r0, c1 - c0), np.uint8)
+    local = np.rint((pixels - np.array([c0, r0])) * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillPoly(mask, [local], 255, lineType=cv2.LINE_AA, shift=_SHIFT)
+    return mask, (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
+
+
+def offset(points: NDArray[np.floating], distance: float) -> NDArray[np.float32]:
+    """Move a closed outline inward by `distance` mm along its normals (outward when negative)."""
+    ahead, behind = np.roll(points, -1, axis=0), np.roll(points, 1, axis=0)
+    tangent = ahead - behind
+    length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / length
+    x, y = points[:, 0], points[:, 1]
+    area = 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+    return (points + normal * (distance if area > 0 else -distance)).astype(np.float32)
+
+
+def offset_line(points: NDArray[np.floating], distance: float) -> NDArray[np.float32]:
+    """Move an open line `(n, 2)` sideways by `distance` mm, towards +x for a line that runs caudally."""
+    tangent = np.gradient(points, axis=0)
+    length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
+    normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1) / length
+    return (points + normal * distance).astype(np.float32)
+
+
+class Canvas:
+    """Signed water signal of T1 and of STIR, and the amount of fat: `(3, row, column)`."""
+
+    def __init__(self, grid: Grid, t1: tissues.Sequence, stir: tissues.Sequence) -> None:
+        self.grid = grid
+        self.planes: NDArray[np.float32] = np.zeros((3, grid.size, grid.size), np.float32)
+        self._water = {
+            name: (tissues.water(t1, tissue), tissues.water(stir, tissue)) for name, tissue in tissues.tissues().items()
+        }
+
+    def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
+        """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` multiplies its proton density."""
+        known = tissues.tissues()[tissue]
+        fraction = known.ff if ff is None else ff
+        t1, stir = self._water[tissue]
+        wet = known.pd * pd * (1 - np.asarray(fraction, np.float32))
+        lipid = known.pd * pd * np.asarray(fraction, np.float32)
+        wet, lipid = np.broadcast_arrays(wet, lipid)
+        out = np.stack([wet * np.float32(t1), wet * np.float32(stir), lipid])
+        return out.astype(np.float32).reshape(3, *(wet.shape or (1, 1)))
+
+    def cover(self, opacity: Field, region: Region, value: NDArray[np.float32]) -> None:
+        """Blend a value over a region with opacity 0 to 1."""
+        part = self.planes[:, region[0], region[1]]
+        part += opacity * (value - part)
+
+    def outline(
+        self, points: NDArray[np.floating], tissue: str, ff: Field | float | None = None, pd: Field | float = 1.0
+    ) -> tuple[NDArray[np.uint8], Region] | None:
+        """Paint a closed outline; whole-grid `ff` and `pd` fields are cut to its region. Returns its coverage."""
+        filled = fill(points, self.grid)
+        if filled is None:
+            return None
+        mask, region = filled
+        cut_ff = ff[region] if isinstance(ff, np.ndarray) else ff
+        cut_pd = pd[region] if isinstance(pd, np.ndarray) else pd
+        self.cover(mask.astype(np.float32) * np.float32(1 / 255), region, self.value(tissue, cut_ff, cut_pd))
+        return filled

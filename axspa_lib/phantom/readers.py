@@ -1,0 +1,180 @@
+"""Simulated readers: a latent-threshold model on the evidence of each half-slice, through a window of six slices.
+
+Reader r marks half-slice h of patient i when
+
+    ln Σ_lesions evidence · e^(σ_v v_rl)  +  σ_b b_h  +  k_r (σ_u u_ri + σ_e e_rh)  >  τ_r
+
+with u, v, b, e standard normal: b is in the image and shared, the rest is the reader's. A lapse inverts a decision at a
+small rate. Of a marked half-slice the quadrant with most evidence is marked, and every other that passes the threshold
+lowered by `quadrant_ease`. Outside the window nothing is read (not: negative).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from axspa_lib.config import MANIFEST
+from axspa_lib.errors import ConfigError
+from axspa_lib.labels import QUADRANTS, SIDES
+
+#: Slices every reader chooses (section 2).
+WINDOW = 6
+#: Evidence of nothing, as a logarithm.
+FLOOR = -3.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The readers of one cohort; one value per reader where there are several."""
+
+    names: tuple[str, ...]
+    threshold: NDArray[np.float64]
+    noisiness: NDArray[np.float64]
+    sigma_patient: float
+    sigma_lesion: float
+    sigma_slice: float
+    sigma_image: float
+    sigma_window: float
+    lapse: float
+    quadrant_ease: float
+    min_positive: int = 2
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.threshold) == len(self.noisiness):
+            raise ConfigError("a panel needs one threshold and one noisiness per reader")
+        spreads = (self.sigma_patient, self.sigma_lesion, self.sigma_slice, self.sigma_image, self.sigma_window)
+        if min(spreads) < 0 or not 0 <= self.lapse <= 0.5:
+            raise ConfigError("the spreads of a panel cannot be negative and the lapse rate lies between 0 and 0.5")
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """Reader parameters by cohort (`data_manifest/phantom/readers.yaml`)."""
+    return yaml.safe_load((MANIFEST / "phantom" / "readers.yaml").read_text(encoding="utf-8"))
+
+
+def panel(cohort: str) -> Panel:
+    """The readers of a phantom cohort, calibrated to the published agreement.
+
+    Raises:
+        ConfigError: unknown cohort.
+    """
+    known = manifest()
+    if cohort not in known:
+        raise ConfigError(f"no readers for cohort {cohort!r}: choose one of {', '.join(known)}")
+    row = known[cohort]
+    return Panel(
+        tuple(row["readers"]),
+        np.array([float(v["threshold"]) for v in row["readers"].values()]),
+        np.array([float(v["noisiness"]) for v in row["readers"].values()]),
+        **{k: row[k] for k in row if k != "readers"},
+    )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Standard-normal and uniform numbers of one patient; a batch of patients adds a leading axis.
+
+    Shapes: patient `(reader,)`, image `(slice, side)`, slice `(reader, slice, side)`, lapse as slice, lesion
+    `(reader, lesion)`, window `(reader,)`, quadrant `(reader, slice, side)` uniform, for a lapse.
+    """
+
+    patient: NDArray[np.float64]
+    image: NDArray[np.float64]
+    slice: NDArray[np.float64]
+    lapse: NDArray[np.float64]
+    lesion: NDArray[np.float64]
+    window: NDArray[np.float64]
+    quadrant: NDArray[np.float64]
+
+
+def draw(rng: np.random.Generator, readers: int, slices: int, lesions: int) -> Draws:
+    """All random numbers that reading one patient needs, in a fixed order."""
+    shape = (readers, slices, 2)
+    return Draws(
+        rng.standard_normal(readers), rng.standard_normal((slices, 2)), rng.standard_normal(shape), rng.random(shape),
+        rng.standard_normal((readers, lesions)), rng.standard_normal(readers), rng.random(shape),
+    )  # fmt: skip
+
+
+def perceived(evidence: NDArray[np.float64], draws: Draws, sigma_lesion: float) -> NDArray[np.float64]:
+    """Evidence per reader: `(lesion, slice, side, quadrant)` to `(reader, slice, side, quadrant)`."""
+    return np.einsum("rl,lshq->rshq", np.exp(sigma_lesion * draws.lesion), evidence)
+
+
+def decide(seen: NDArray[np.float64], draws: Draws, panel: Panel) -> NDArray[np.bool_]:
+    """Marks `(…, reader, slice, side, quadrant)` from perceived evidence of the same shape."""
+    floor = np.exp(FLOOR)
+    noise = panel.sigma_image * draws.image[..., None, :, :] + panel.noisiness[:, None, None] * (
+        panel.sigma_patient * draws.patient[..., None, None] + panel.sigma_slice * draws.slice
+    )
+    limit = panel.threshold[:, None, None] - noise
+    half = np.log(np.maximum(seen.sum(-1), floor)) > limit
+    quadrants = np.log(np.maximum(seen, floor)) > (limit - panel.quadrant_ease)[..., None]
+    chosen = np.where(seen.max(-1) > floor, seen.argmax(-1), (draws.quadrant * 4).astype(int))
+    quadrants |= chosen[..., None] == np.arange(4)
+    lapse = draws.lapse < panel.lapse
+    slip = chosen[..., None] == np.arange(4)
+    marked = quadrants & half[..., None]
+    return np.where(lapse[..., None], slip & ~half[..., None], marked)
+
+
+def window(draws: Draws, panel: Panel, present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First slice each reader reads, `(reader,)`: six slices about the middle of the joint, never beyond the stack."""
+    count = present.shape[0]
+    with_joint = np.flatnonzero(present.any(1))
+    middle = with_joint.mean() if with_joint.size else (count - 1) / 2
+    start = np.rint(middle - (WINDOW - 1) / 2 + panel.sigma_window * draws.window)
+    return np.clip(start, 0, max(count - WINDOW, 0)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a panel wrote about one patient."""
+
+    marks: NDArray[np.bool_]
+    read: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+
+    def rows(self, patient: str, names: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """`readings.csv` and `opinions.csv` rows of the patient."""
+        readings = [
+            (patient, name, int(s), SIDES[h], quadrant, int(self.marks[r, s, h, q]))
+            for r, name in enumerate(names)
+            for s, h in zip(*np.nonzero(self.read[r]), strict=True)
+            for q, quadrant in enumerate(QUADRANTS)
+        ]
+        opinions = [(patient, name, int(self.positive[r])) for r, name in enumerate(names)]
+        return (
+            pd.DataFrame(readings, columns=["patient", "reader", "slice", "side", "quadrant", "inflammation"]),
+            pd.DataFrame(opinions, columns=["patient", "reader", "asas_positive"]),
+        )
+
+
+def read_patient(
+    evidence: NDArray[np.float64], present: NDArray[np.bool_], panel: Panel, rng: np.random.Generator
+) -> Reading:
+    """Let a panel read one patient.
+
+    Args:
+        evidence: `(lesion, slice, side, quadrant)` of `disease.evidence`.
+        present: `(slice, side)`, half-slices that have a joint.
+        panel: the readers.
+        rng: generator of this purpose.
+    """
+    draws = draw(rng, len(panel.names), present.shape[0], evidence.shape[0])
+    marks = decide(perceived(evidence, draws, panel.sigma_lesion), draws, panel)
+    start = window(draws, panel, present)
+    index = np.arange(present.shape[0])
+    inside = (index >= start[:, None]) & (index < start[:, None] + WINDOW)
+    read = inside[:, :, None] & present
+    marks &= read[..., None]
+    positive = marks.any(-1).sum((1, 2)) >= panel.min_positive
+    return Reading(marks, read, positive)

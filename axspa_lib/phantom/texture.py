@@ -1,0 +1,95 @@
+"""Textures inside tissues: smooth three-dimensional noise of a stated grain, and streaks along fibres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixel grid of a slice: `size` x `size` pixels of `pixel` mm, first pixel's centre at (`x0`, `y0`) mm."""
+
+    size: int
+    pixel: float
+    x0: float
+    y0: float
+
+    def to_pixels(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Points `(n, 2)` in mm as (column, row)."""
+        return ((points - np.array([self.x0, self.y0])) / self.pixel).astype(np.float32)
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """x of the columns, mm."""
+        return self.x0 + self.pixel * np.arange(self.size)
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """y of the rows, mm."""
+        return self.y0 + self.pixel * np.arange(self.size)
+
+
+class Noise:
+    """Stationary noise, about standard normal, fixed in space.
+
+    A lattice of `grain` mm in the plane and `grain_z` mm across, interpolated; `stretch` lengthens the grain along x of
+    its own frame, which `plane` can rotate.
+    """
+
+    _EXTENT, _DEPTH = 460.0, 140.0
+
+    def __init__(self, rng: np.random.Generator, grain: float, grain_z: float, stretch: float = 1.0) -> None:
+        self.grain = (grain * stretch, grain)
+        self.grain_z = grain_z
+        shape = (
+            int(self._DEPTH / grain_z) + 2,
+            int(self._EXTENT / self.grain[1]) + 2,
+            int(self._EXTENT / self.grain[0]) + 2,
+        )
+        self._lattice = rng.standard_normal(shape, dtype=np.float32)
+
+    def plane(self, z: float, grid: Grid, angle: float = 0.0, warp: tuple[Field, Field] | None = None) -> Field:
+        """Noise on a grid at depth z (mm); `angle` (rad) turns its own x axis, `warp` displaces it by (x, y) mm."""
+        place = np.clip((z + 55) / self.grain_z, 0, self._lattice.shape[0] - 1.001)
+        below = int(place)
+        w = place - below
+        layer = (1 - w) * self._lattice[below] + w * self._lattice[below + 1]
+        layer = (layer / np.float32(np.sqrt((1 - w) ** 2 + w**2))).astype(np.float32)
+        c, s = np.cos(angle), np.sin(angle)
+        if warp is None:
+            matrix = np.array(
+                [[c * grid.pixel, s * grid.pixel, c * grid.x0 + s * grid.y0],
+                 [-s * grid.pixel, c * grid.pixel, -s * grid.x0 + c * grid.y0]]
+            )  # fmt: skip
+            matrix += np.array([[0, 0, self._EXTENT / 2], [0, 0, self._EXTENT / 2]])
+            matrix /= np.array([[self.grain[0]], [self.grain[1]]])
+            plane = cv2.warpAffine(
+                layer, matrix, (grid.size, grid.size),
+                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP,
+            )  # fmt: skip
+        else:
+            x = (grid.x[None, :] + warp[0]).astype(np.float32)
+            y = (grid.y[:, None] + warp[1]).astype(np.float32)
+            u = (c * x + s * y + self._EXTENT / 2) / self.grain[0]
+            v = (-s * x + c * y + self._EXTENT / 2) / self.grain[1]
+            plane = cv2.remap(
+                layer, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+            )
+        return plane * np.float32(1.25)
+
+
+def ridges(noise: Field, width: float) -> Field:
+    """Thin lines where the noise crosses zero: 1 on the line, falling over `width` (in standard deviations)."""
+    return np.exp(-((noise / width) ** 2), dtype=np.float32)
+
+
+def smoothstep(value: Field, low: float, high: float) -> Field:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
