@@ -36,6 +36,8 @@ class MaskRCNN(DetectorNetwork):
         self.backbone = Backbone(config)
         self.proposals = ProposalNetwork(config)
         self.roi_heads = RoiHeads(config)
+        # group norm is up to 17 times slower in channels-last on a CPU; frozen batch norm and convolutions are faster
+        self.memory_format = torch.channels_last if config.norm == "frozen_bn" else torch.contiguous_format
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
 
     @property
@@ -48,7 +50,7 @@ class MaskRCNN(DetectorNetwork):
         rows, columns = (-(-max(s[axis] for s in sizes) // _DIVISOR) * _DIVISOR for axis in (0, 1))
         normal = [i.to(self.device, torch.float32) - self.pixel_mean[0] for i in images]
         padded = [F.pad(i, (0, columns - i.shape[-1], 0, rows - i.shape[-2])) for i in normal]
-        return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
+        return torch.stack(padded).contiguous(memory_format=self.memory_format), sizes
 
     def features(self, batch: Tensor) -> list[Tensor]:
         """Feature pyramid p2 to p6 of a normalised batch."""

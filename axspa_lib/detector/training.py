@@ -201,7 +201,7 @@ def make_optimizer(model: DetectorNetwork, config: Detector) -> torch.optim.Opti
     ]
     groups = [g for g in groups if g["params"]]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
