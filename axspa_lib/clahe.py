@@ -8,8 +8,12 @@ around a pixel are read with one look-up. OpenCV's CLAHE hands out the clipped e
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
+
+from axspa_lib.smoothing import row_blocks
 
 #: Grey levels of the method, and bins of a tile's histogram.
 LEVELS, BINS = 2**14, 256
@@ -19,48 +23,55 @@ def equalise(image: NDArray[np.floating], clip_limit: float = 0.01) -> NDArray[n
     """Equalise a slice.
 
     Args:
-        image: `(row, column)`, values in [0, 1].
+        image: `(row, column)`, values in [0, 1]; in float32 the mappings are blended in single precision.
         clip_limit: highest share of a tile's pixels in one bin; 0 does not clip.
 
     Returns:
         `(row, column)`, grey levels in [0, `LEVELS`). A constant image gives zeros.
     """
+    result = np.zeros(image.shape, np.uint16)
     bins = _bins(image)
     if bins is None:
-        return np.zeros(image.shape, np.uint16)
-    rows, columns = image.shape
-    tile = max(rows // 8, 1), max(columns // 8, 1)
-    maps = _mappings(bins, tile, clip_limit)
-    row_tile, row_part = _position(rows, tile[0])
-    column_tile, column_part = _position(columns, tile[1])
+        return result
+    tile = max(image.shape[0] // 8, 1), max(image.shape[1] // 8, 1)
+    maps = np.pad(_mappings(bins, tile, clip_limit), [(1, 1), (1, 1), (0, 0)], mode="edge").astype(np.uint16)
     # The mappings of the four tiles around a pixel, packed side by side, so that one look-up reads all four.
-    padded = np.pad(maps, [(1, 1), (1, 1), (0, 0)], mode="edge").astype(np.uint16)
-    corners = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]], axis=-1)
-    packed = corners.reshape(-1, 4).view(np.uint64).ravel()
-    offset = row_tile[:, None] * ((padded.shape[1] - 1) * BINS) + column_tile[None, :] * BINS
-    values = packed[offset + bins].view(np.uint16).reshape(rows, columns, 4)
-    result = np.zeros((rows, columns), np.float32)
-    for corner, (row_weight, column_weight) in enumerate(
-        [(a, b) for a in (1 - row_part, row_part) for b in (1 - column_part, column_part)]
-    ):
-        result += (values[..., corner] * (row_weight[:, None] * column_weight[None, :])).astype(np.float32)
-    return result.astype(np.uint16)
+    corners = np.stack([maps[:-1, :-1], maps[:-1, 1:], maps[1:, :-1], maps[1:, 1:]], axis=-1)
+    packed = corners.reshape(len(corners), -1, 4).view(np.uint64)[..., 0]
+    row_tile, column_tile = (
+        (np.arange(size) + side // 2) // side for size, side in zip(image.shape, tile, strict=True)
+    )
+    weights = _weights(tile, image.shape[1], image.dtype.str)
+    for number in range(row_tile[-1] + 1):
+        rows = slice(*np.searchsorted(row_tile, [number, number + 1]))
+        first = (rows.start + tile[0] // 2) % tile[0]
+        values = packed[number].take(column_tile * BINS + bins[rows]).view(np.uint16).reshape(*bins[rows].shape, 4)
+        blended = np.zeros(bins[rows].shape, np.float32)
+        for corner, weight in enumerate(weights):
+            part = values[..., corner] * weight[first : first + len(blended)]
+            blended += part.astype(np.float32, copy=False)
+        result[rows] = blended
+    return result
+
+
+@lru_cache(maxsize=4)
+def _weights(tile: tuple[int, int], columns: int, dtype: str) -> list[NDArray[np.floating]]:
+    """Bilinear weight of each of the four mappings around the pixels of one row of tiles, `(row in tile, column)`."""
+    down = np.arange(tile[0]) / tile[0]
+    across = (np.arange(columns) + tile[1] // 2) % tile[1] / tile[1]
+    return [np.outer(a, b).astype(dtype) for a in (1 - down, down) for b in (1 - across, across)]
 
 
 def _bins(image: NDArray[np.floating]) -> NDArray[np.uint8] | None:
     """Histogram bin of every pixel, by way of 16 and then 14 bits as scikit-image rounds; None for a constant image."""
-    sixteen = np.rint(image * image.dtype.type(65535)).astype(np.uint16)
+    sixteen = np.empty(image.shape, np.uint16)
+    for rows in row_blocks(len(image)):
+        sixteen[rows] = np.rint(image[rows] * image.dtype.type(65535))
     low, high = int(sixteen.min()), int(sixteen.max())
     if low == high:
         return None
     table = np.round((np.arange(low, high + 1) - float(low)) / float(high - low) * (LEVELS - 1.0)).astype(np.uint16)
-    return (table // (1 + LEVELS // BINS)).astype(np.uint8)[sixteen - np.uint16(low)]
-
-
-def _position(size: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """For every pixel of an axis: the number of the half-shifted tile it lies in and where in it, in [0, 1)."""
-    shifted = np.arange(size) + tile // 2
-    return shifted // tile, (shifted % tile) / tile
+    return (table // (1 + LEVELS // BINS)).astype(np.uint8).take(sixteen - np.uint16(low))
 
 
 def _mappings(bins: NDArray[np.uint8], tile: tuple[int, int], clip_limit: float) -> NDArray[np.int64]:
@@ -68,8 +79,9 @@ def _mappings(bins: NDArray[np.uint8], tile: tuple[int, int], clip_limit: float)
     whole = [-(-size // side) * side for size, side in zip(bins.shape, tile, strict=True)]
     filled = np.pad(bins, [(0, full - size) for full, size in zip(whole, bins.shape, strict=True)], mode="reflect")
     grid = whole[0] // tile[0], whole[1] // tile[1]
-    number = (np.arange(whole[0]) // tile[0])[:, None] * grid[1] + (np.arange(whole[1]) // tile[1])[None, :]
-    counts = np.bincount((number * BINS + filled).ravel(), minlength=grid[0] * grid[1] * BINS).reshape(-1, BINS)
+    first_bin = np.arange(whole[1]) // tile[1] * BINS
+    by_row = [np.bincount((first_bin + row).ravel(), minlength=grid[1] * BINS) for row in np.split(filled, grid[0])]
+    counts = np.concatenate(by_row).reshape(-1, BINS)
     pixels = tile[0] * tile[1]
     limit = max(int(clip_limit * pixels), 1) if clip_limit > 0 else pixels
     cumulated = np.cumsum(_clip(counts, limit), axis=-1).astype(float) * ((LEVELS - 1) / pixels)

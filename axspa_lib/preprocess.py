@@ -45,19 +45,26 @@ def preprocess_slice(
     Raises:
         DataError: the array is not a two-dimensional array of real numbers, or the spacing is not positive.
     """
+    def keep(name: str, step: NDArray[np.generic]) -> None:
+        if trace is not None:
+            trace[name] = step
+
     current = _as_float(image, np.float32 if p.arithmetic == "fast" else np.float64)
-    steps = trace if trace is not None else {}
-    steps["input"] = current
+    keep("input", current)
     if p.constant_pixel:
-        current = steps["constant pixel"] = resample_slice(current, spacing, p.pixel_mm)
-    current = steps["min-max"] = minmax(current, p.nonzero_minmax)
+        current = resample_slice(current, spacing, p.pixel_mm)
+        keep("constant pixel", current)
+    current = minmax(current, p.nonzero_minmax)
+    keep("min-max", current)
     if p.remove_bias:
         current = remove_bias(current, p.bias_sigma)
-    current = steps["bias removed"] = minmax(current, p.nonzero_minmax)
+    current = minmax(current, p.nonzero_minmax)
+    keep("bias removed", current)
     if p.local_median:
-        current = steps["median"] = local_median(current, p.nonzero_minmax)
+        current = local_median(current, p.nonzero_minmax)
+        keep("median", current)
     result = equalised_to_uint8(equalise(current, p.clahe_clip_limit)) if p.clahe else to_uint8(current)
-    steps["CLAHE" if p.clahe else "8 bits"] = result
+    keep("CLAHE" if p.clahe else "8 bits", result)
     return result
 
 
@@ -124,21 +131,23 @@ def resample_slice(image: NDArray[np.floating], spacing: tuple[float, float], pi
 
 def minmax(image: NDArray[np.floating], nonzero: bool) -> NDArray[np.floating]:
     """Stretch to [0, 1]; with `nonzero`, only the pixels that are not 0. Without contrast: zeros."""
-    zero = image == 0 if nonzero else None
-    low = image.min() if zero is None else np.where(zero, np.inf, image).min()
-    high = image.max() if zero is None else np.where(zero, -np.inf, image).max()
+    counted = image != 0 if nonzero else np.True_
+    low = np.min(image, where=counted, initial=np.inf)
+    high = np.max(image, where=counted, initial=-np.inf)
     if not high > low:
         return np.zeros_like(image)
-    stretched = (image - image.dtype.type(low)) / image.dtype.type(high - low)
-    if zero is not None:
-        stretched[zero] = 0
+    stretched = image - low
+    stretched /= high - low
+    if nonzero:
+        stretched[~counted] = 0
     return stretched
 
 
 def remove_bias(image: NDArray[np.floating], sigma_fraction: float) -> NDArray[np.floating]:
     """Divide by a Gaussian smoothing with sigma = `sigma_fraction` of the rows and of the columns."""
     smooth = gaussian(image, (sigma_fraction * image.shape[0], sigma_fraction * image.shape[1]))
-    return image / (smooth + image.dtype.type(_AVOID_ZERO))
+    smooth += _AVOID_ZERO
+    return np.divide(image, smooth, dtype=np.float64).astype(image.dtype, copy=False)
 
 
 def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
@@ -161,7 +170,7 @@ def equalised_to_uint8(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """`to_uint8` of equalised grey levels, through a table."""
     low, high = int(levels.min()), int(levels.max())
     table = np.clip((np.arange(LEVELS) - float(low)) / max(high - low, 1), 0, 1) * 255
-    return table.astype(np.uint8)[levels]
+    return table.astype(np.uint8).take(levels)
 
 
 def resample_mask(mask: Volume, like: Volume) -> Volume:
