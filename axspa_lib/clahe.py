@@ -71,7 +71,15 @@ def _bins(image: NDArray[np.floating]) -> NDArray[np.uint8] | None:
     if low == high:
         return None
     table = np.round((np.arange(low, high + 1) - float(low)) / float(high - low) * (LEVELS - 1.0)).astype(np.uint16)
-    return (table // (1 + LEVELS // BINS)).astype(np.uint8).take(sixteen - np.uint16(low))
+    return look_up((table // (1 + LEVELS // BINS)).astype(np.uint8), sixteen - np.uint16(low))
+
+
+def look_up(table: NDArray[np.uint8], levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """`table[levels]`, a few rows at a time."""
+    result = np.empty(levels.shape, np.uint8)
+    for rows in row_blocks(len(levels)):
+        table.take(levels[rows], out=result[rows], mode="clip")
+    return result
 
 
 def _mappings(bins: NDArray[np.uint8], tile: tuple[int, int], clip_limit: float) -> NDArray[np.int64]:

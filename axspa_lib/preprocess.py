@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.clahe import LEVELS, equalise
+from axspa_lib.clahe import LEVELS, equalise, look_up
 from axspa_lib.config import Preprocessing
 from axspa_lib.errors import DataError
 from axspa_lib.smoothing import cross_median, gaussian
@@ -45,20 +45,21 @@ def preprocess_slice(
     Raises:
         DataError: the array is not a two-dimensional array of real numbers, or the spacing is not positive.
     """
+
     def keep(name: str, step: NDArray[np.generic]) -> None:
         if trace is not None:
-            trace[name] = step
+            trace[name] = step.copy()
 
     current = _as_float(image, np.float32 if p.arithmetic == "fast" else np.float64)
     keep("input", current)
     if p.constant_pixel:
         current = resample_slice(current, spacing, p.pixel_mm)
         keep("constant pixel", current)
-    current = minmax(current, p.nonzero_minmax)
+    current = minmax(current, p.nonzero_minmax, out=current)
     keep("min-max", current)
     if p.remove_bias:
         current = remove_bias(current, p.bias_sigma)
-    current = minmax(current, p.nonzero_minmax)
+    current = minmax(current, p.nonzero_minmax, out=current)
     keep("bias removed", current)
     if p.local_median:
         current = local_median(current, p.nonzero_minmax)
@@ -129,25 +130,31 @@ def resample_slice(image: NDArray[np.floating], spacing: tuple[float, float], pi
     return np.asarray(cv2.resize(image, (columns, rows), interpolation=method), image.dtype)
 
 
-def minmax(image: NDArray[np.floating], nonzero: bool) -> NDArray[np.floating]:
-    """Stretch to [0, 1]; with `nonzero`, only the pixels that are not 0. Without contrast: zeros."""
+def minmax(image: NDArray[np.floating], nonzero: bool, out: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
+    """Stretch to [0, 1]; with `nonzero`, only the pixels that are not 0. Without contrast: zeros.
+
+    The result goes to `out` when given, which may be `image` itself.
+    """
+    result = np.empty_like(image) if out is None else out
     counted = image != 0 if nonzero else np.True_
     low = np.min(image, where=counted, initial=np.inf)
     high = np.max(image, where=counted, initial=-np.inf)
     if not high > low:
-        return np.zeros_like(image)
-    stretched = image - low
-    stretched /= high - low
+        result[...] = 0
+        return result
+    np.subtract(image, low, out=result)
+    result /= high - low
     if nonzero:
-        stretched[~counted] = 0
-    return stretched
+        result[~counted] = 0
+    return result
 
 
 def remove_bias(image: NDArray[np.floating], sigma_fraction: float) -> NDArray[np.floating]:
     """Divide by a Gaussian smoothing with sigma = `sigma_fraction` of the rows and of the columns."""
     smooth = gaussian(image, (sigma_fraction * image.shape[0], sigma_fraction * image.shape[1]))
     smooth += _AVOID_ZERO
-    return np.divide(image, smooth, dtype=np.float64).astype(image.dtype, copy=False)
+    np.divide(image, smooth, out=smooth)
+    return smooth.astype(image.dtype, copy=False)
 
 
 def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
@@ -170,7 +177,7 @@ def equalised_to_uint8(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """`to_uint8` of equalised grey levels, through a table."""
     low, high = int(levels.min()), int(levels.max())
     table = np.clip((np.arange(LEVELS) - float(low)) / max(high - low, 1), 0, 1) * 255
-    return table.astype(np.uint8).take(levels)
+    return look_up(table.astype(np.uint8), levels)
 
 
 def resample_mask(mask: Volume, like: Volume) -> Volume:
