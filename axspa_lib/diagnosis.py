@@ -205,12 +205,16 @@ def consensus(half_slices: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `patient, slice, side, inflammation, readers` for half-slices with at least two readers; a tie is not inflamed.
     """
-    return _majority(half_slices, KEY, "inflammation")
+    return _majority(half_slices, KEY, "inflammation", tie=0)
 
 
-def consensus_opinion(opinions: pd.DataFrame) -> pd.DataFrame:
-    """Majority of the readers' opinions on every patient: `patient, asas_positive, readers`; a tie is not positive."""
-    return _majority(opinions, ["patient"], "asas_positive")
+def consensus_opinion(opinions: pd.DataFrame, tie: int = 1) -> pd.DataFrame:
+    """Majority of the readers' opinions on every patient: `patient, asas_positive, readers`.
+
+    A tie is positive unless `tie` is 0: with six readers Table 3 admits one division of its patients only, and in it
+    three readers against three count as positive (see `axspa_lib.audit`). Patients with fewer than two readers have none.
+    """
+    return _majority(opinions, ["patient"], "asas_positive", tie)
 
 
 def opinions_by_rule(half_slices: pd.DataFrame, rule: int = 2) -> pd.DataFrame:
@@ -220,9 +224,8 @@ def opinions_by_rule(half_slices: pd.DataFrame, rule: int = 2) -> pd.DataFrame:
         `patient, reader, asas_positive`, an alternative to the readers' own opinions of the same layout.
     """
     _need(half_slices, (*KEY, "reader", "inflammation"), "the readings")
-    sums = half_slices.groupby(["patient", "reader"], as_index=False)["inflammation"].sum()
-    sums["asas_positive"] = (sums.pop("inflammation") >= rule).astype(int)
-    return sums
+    sums = half_slices.groupby(["patient", "reader"], as_index=False).agg(asas_positive=("inflammation", "sum"))
+    return sums.assign(asas_positive=(sums["asas_positive"] >= rule).astype(int))
 
 
 def every_half_slice(participants: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +242,7 @@ def every_half_slice(participants: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _majority(table: pd.DataFrame, key: list[str], value: str) -> pd.DataFrame:
+def _majority(table: pd.DataFrame, key: list[str], value: str, tie: int) -> pd.DataFrame:
     _need(table, (*key, "reader", value), "the readings")
     repeated = table.duplicated([*key, "reader"])
     if repeated.any():
@@ -247,7 +250,8 @@ def _majority(table: pd.DataFrame, key: list[str], value: str) -> pd.DataFrame:
         raise DataError(f"reader {row['reader']} has two entries for patient {row['patient']}: keep one")
     votes = table.groupby(key, as_index=False).agg(sum=(value, "sum"), count=(value, "count"))
     votes = votes.loc[votes["count"] >= 2].reset_index(drop=True)
-    votes[value] = (2 * votes.pop("sum") > votes["count"]).astype(int)
+    lead = 2 * votes.pop("sum") - votes["count"]
+    votes[value] = ((lead > 0) | ((lead == 0) & (tie == 1))).astype(int)
     votes["patient"] = votes["patient"].astype(str)
     return votes.rename(columns={"count": "readers"})[[*key, value, "readers"]]
 
