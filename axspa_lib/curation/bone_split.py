@@ -37,6 +37,8 @@ _SPAN_MM = 45.0
 _L5_MM2, _BOTH_MM2 = 200.0, 60.0
 #: A piece farther from the midline than this that nothing precedes is ilium, mm.
 _LATERAL_MM = 35.0
+#: A central piece behind the sacrum smaller than this is a facet, mm^2.
+_FACET_MM2 = 500.0
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,14 @@ def split_bones(t1: Volume, region: Volume, parameters: SplitParameters | None =
     mm = float(np.mean(t1.spacing[1:]))
     mask = region.array > 0
     middle = _midline(mask)
-    seed, pelvis = _without_lumbar(mask, t1.array, middle, mm)
+    pelvis = _without_lumbar(mask, t1.array, middle, mm)
+    seed = int(pelvis.sum(axis=(1, 2)).argmax())
     costs, shade = _costs(t1.array, pelvis, mm, p)
     paths = {side: _sweep(costs, pelvis, seed, middle, side, mm, p) for side in SIDES}
     bones = np.zeros(mask.shape, np.uint8)
     for side in SIDES:
         _paint(bones, pelvis, paths[side], middle, side, mm, p)
-    _drop_facets(bones, seed)
+    _drop_facets(bones, middle, mm, seed)
     joint = np.zeros(mask.shape, np.uint8)
     rows = []
     for side in SIDES:
@@ -155,14 +158,14 @@ def _pieces(slice_mask: Mask) -> NDArray[np.intp]:
     return label(slice_mask, connectivity=1)
 
 
-def _without_lumbar(mask: Mask, t1: NDArray[np.number], middle: float, mm: float) -> tuple[int, Mask]:
-    """A slice that shows sacrum and both ilia in one piece, and the region without L5.
+def _without_lumbar(mask: Mask, t1: NDArray[np.number], middle: float, mm: float) -> Mask:
+    """The region without L5.
 
-    On that slice every piece but the largest is lumbar. From there slice by slice: a piece follows whichever of pelvis
-    and lumbar spine it overlaps on the slice before; one that overlaps both is divided along its dark lines
-    (watershed), and one that overlaps neither is pelvis when it lies lateral.
+    On the most ventral slice that shows sacrum and both ilia in one piece, every other piece is lumbar. From there
+    slice by slice: a piece follows whichever of pelvis and lumbar spine it overlaps on the slice before; one that
+    overlaps both is divided along its dark lines (watershed), and one that overlaps neither is pelvis when lateral.
     """
-    seed, chosen = _seed(mask, middle, mm)
+    seed, chosen = _spanning(mask, middle, mm)
     pelvis = np.zeros_like(mask)
     pelvis[seed] = chosen
     for step in (1, -1):
@@ -180,32 +183,26 @@ def _without_lumbar(mask: Mask, t1: NDArray[np.number], middle: float, mm: float
                 ):
                     pelvis[z] |= piece
             z += step
-    return seed, pelvis
+    return pelvis
 
 
-def _seed(mask: Mask, middle: float, mm: float) -> tuple[int, Mask]:
-    """The slice and its largest piece that spans both sides, where L5 is another piece above it if there is such."""
-    best: tuple[bool, int] = (False, 0)
-    found: tuple[int, Mask] | None = None
+def _spanning(mask: Mask, middle: float, mm: float) -> tuple[int, Mask]:
+    """The most ventral slice with a piece that spans both sides, one with a vertebra above it if any; and the piece."""
+    found: list[tuple[bool, int, Mask]] = []
     for z, plane in enumerate(mask):
         pieces = _each(plane)
-        if not pieces:
-            continue
-        piece = max(pieces, key=np.count_nonzero)
-        rows, columns = np.nonzero(piece)
-        if columns.min() > middle - _SPAN_MM / mm or columns.max() < middle + _SPAN_MM / mm:
+        piece = max(pieces, key=np.count_nonzero, default=np.zeros_like(plane))
+        columns = np.flatnonzero(piece.any(axis=0))
+        if not len(columns) or columns[0] > middle - _SPAN_MM / mm or columns[-1] < middle + _SPAN_MM / mm:
             continue
         central = piece[:, abs(np.arange(mask.shape[2]) - middle) < 10 / mm]
-        top = np.flatnonzero(central.any(axis=1)).min(initial=rows.max())
-        alone = any(
-            other is not piece and np.nonzero(other)[0].mean() < top and other.sum() * mm**2 > _L5_MM2
-            for other in pieces
-        )
-        if (alone, int(piece.sum())) > best:
-            best, found = (alone, int(piece.sum())), (z, piece)
-    if found is None:
+        top = np.flatnonzero(central.any(axis=1)).min(initial=0)
+        others = [other for other in pieces if other is not piece and other.sum() * mm**2 > _L5_MM2]
+        found.append((not any(np.nonzero(other)[0].mean() < top for other in others), z, piece))
+    if not found:
         raise DataError("no slice of the region mask shows sacrum and both ilia in one piece: use a mask of all three")
-    return found
+    _, z, piece = min(found, key=lambda candidate: candidate[:2])
+    return z, piece
 
 
 def _core(mask: Mask, mm: float) -> NDArray[np.uint8]:
@@ -288,16 +285,20 @@ def _paint(
     mm: float,
     p: SplitParameters,
 ) -> None:
-    """Ilium lateral of each path, sacrum medial; slivers go to the bone they cling to."""
+    """Ilium lateral of each path, sacrum medial; cortical slivers and what no sacrum precedes are ilium."""
     half = _half(pelvis.shape[2], middle, side)
-    for z, plane in enumerate(pelvis):
-        own = plane & half
+    seed = int(pelvis.sum(axis=(1, 2)).argmax())
+    for z in [*range(seed, len(bones)), *range(seed - 1, -1, -1)]:
+        own = pelvis[z] & half
         if z not in paths:
             bones[z][own] = Bone.SACRUM
             continue
-        lateral = _lateral(paths[z], plane.shape, side)
+        lateral = _lateral(paths[z], own.shape, side)
+        before = bones[z - np.sign(z - seed)] == Bone.SACRUM if z != seed else own
+        touching = ndi.binary_dilation(lateral & own, iterations=2)
         for piece in _each(own & ~lateral):
-            if 2 * ndi.distance_transform_edt(np.pad(piece, 1)).max() * mm < p.thin_mm:
+            thin = 2 * ndi.distance_transform_edt(np.pad(piece, 1)).max() * mm < p.thin_mm
+            if thin or ((piece & touching).any() and (piece & before).sum() < 0.3 * piece.sum()):
                 lateral |= piece
         bones[z][own & lateral] = Bone.ILIAC
         bones[z][own & ~lateral] = Bone.SACRUM
@@ -321,12 +322,14 @@ def _each(mask: Mask) -> list[Mask]:
     return [pieces == index for index in range(1, pieces.max() + 1)]
 
 
-def _drop_facets(bones: NDArray[np.uint8], seed: int) -> None:
-    """Take out sacrum dorsal of the seed slice that hardly overlaps the sacrum before it: facets of L5 and S1."""
+def _drop_facets(bones: NDArray[np.uint8], middle: float, mm: float, seed: int) -> None:
+    """Take out the small central pieces dorsal of the sacrum's body that lie above the ilium's mid-height: facets."""
     for z in range(seed + 1, len(bones)):
-        before = bones[z - 1] == Bone.SACRUM
+        iliac_rows = np.nonzero(bones[z] == Bone.ILIAC)[0]
         for piece in _each(bones[z] == Bone.SACRUM):
-            if (piece & before).sum() < 0.5 * piece.sum():
+            rows, columns = np.nonzero(piece)
+            central = abs(columns.mean() - middle) * mm < _LATERAL_MM and piece.sum() * mm**2 < _FACET_MM2
+            if central and (not len(iliac_rows) or rows.mean() < iliac_rows.mean()):
                 bones[z][piece] = Bone.BACKGROUND
 
 
