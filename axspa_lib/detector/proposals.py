@@ -111,7 +111,9 @@ class ProposalNetwork(nn.Module):
 
     def _grid(self, level: int, rows: int, columns: int, device: torch.device) -> Tensor:
         key = (level, rows, columns, device)
-        if key not in self._grids:
+        if key in self._grids:
+            return self._grids[key]
+        with torch.inference_mode(False):  # kept for later trainings too
             stride = 2 ** (level + 2)
             y = torch.arange(rows, dtype=torch.float32) * stride
             x = torch.arange(columns, dtype=torch.float32) * stride
