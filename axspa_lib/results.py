@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from axspa_lib.agreement import bootstrap_by_patient
 from axspa_lib.cohort import Cohort
@@ -15,7 +17,7 @@ from axspa_lib.config import Study, experiments, load_study
 from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
 from axspa_lib.dice import dice_by_patient
-from axspa_lib.labels import SIDES, TEST
+from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
 from axspa_lib.runs import read_run
 from axspa_lib.volume import Volume, read_volume
@@ -235,7 +237,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 2) -> str
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def sides_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Every half-slice of the slices named in `table` (`patient, slice`)."""
-    slices = table[["patient", "slice"]].drop_duplicates()
-    return pd.concat([slices.assign(side=side) for side in SIDES], ignore_index=True)
+def listing(rows: Iterable[Iterable[Any]], columns: Sequence[str]) -> Styler:
+    """A small table for a page, without row numbers; every value as its text."""
+    table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=list(columns))
+    return table.style.hide(axis="index").set_table_styles([{"selector": "td", "props": "text-align: left"}])

@@ -25,7 +25,7 @@ COLOURS = {
 
 MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI"}
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "figure.constrained_layout.use": True,

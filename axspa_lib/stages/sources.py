@@ -27,14 +27,14 @@ def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool =
     target = Layout.of(study).source(cohort)
     with recording(target, {"cohort": cohort, "seed": study.seed}) as record:
         if cohort in study.folders:
-            folder = Path(study.folders[cohort]).expanduser()  # type: ignore[index]
+            folder = Path(study.folders[cohort]).expanduser()
             if not folder.is_dir():
                 raise DataError(f"cohort {cohort}: no folder at {folder}; correct `folders.{cohort}` in the profile")
         elif cohort in study.phantoms:
             from axspa_lib.phantom.cohort import simulate_cohort
 
             folder = target / "export"
-            spec = study.phantoms[cohort]  # type: ignore[index]
+            spec = study.phantoms[cohort]
             simulate_cohort(cohort, spec, study.seed, folder, workers=workers, progress=progress)
         elif cohort in ("vhi", "iaxspa-demo"):
             folder = _collection(cohort, target / "export", progress)
