@@ -65,6 +65,8 @@ class BoneSlices:
 def bone_slices(volumes: Iterable[tuple[str, Volume, Volume]], size: int) -> BoneSlices:
     """Resample volumes onto the network's grid (see `axspa_lib.unet.Frame`).
 
+    A slice whose mask shows no bone at all counts as not annotated and is left out.
+
     Args:
         volumes: patient, preprocessed T1 (uint8), bone mask on the same grid.
         size: of the network's grid, pixels.
@@ -84,10 +86,11 @@ def bone_slices(volumes: Iterable[tuple[str, Volume, Volume]], size: int) -> Bon
                 f"and lie on the grid of its bone mask {bones.array.shape}"
             )
         frame = Frame.of(t1, size)
-        images.append(frame.put(t1.array))
-        masks.append(frame.put(bones.array, labels=True))
-        patients += [patient] * len(t1.array)
-        slices += range(len(t1.array))
+        annotated = np.flatnonzero(bones.array.any(axis=(1, 2)))
+        images.append(frame.put(t1.array[annotated]))
+        masks.append(frame.put(bones.array[annotated], labels=True))
+        patients += [patient] * len(annotated)
+        slices += annotated.tolist()
     if not images:
         return BoneSlices(np.zeros((0, size, size), np.uint8), np.zeros((0, size, size), np.uint8))
     return BoneSlices(np.concatenate(images), np.concatenate(masks), patients, slices)

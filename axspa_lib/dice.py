@@ -52,7 +52,9 @@ def dice(tp: Any, fp: Any, fn: Any) -> Any:
 
 
 def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray[np.uint8]) -> pd.DataFrame:
-    """Counts and Dice of every slice and bone.
+    """Counts and Dice of every annotated slice and bone.
+
+    A slice whose reference shows no bone at all counts as not annotated and has no rows.
 
     Args:
         patient: written into every row.
@@ -60,7 +62,7 @@ def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray
         reference: the same grid.
 
     Returns:
-        `patient, slice, bone, tp, fp, fn, dice`, three rows per slice.
+        `patient, slice, bone, tp, fp, fn, dice`, three rows per annotated slice.
 
     Raises:
         DataError: not bone masks, or not on one grid; names the patient.
@@ -71,12 +73,14 @@ def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray
         raise DataError(
             f"patient {patient}: prediction {predicted.shape} and reference {reference.shape} lie on different grids"
         )
+    annotated = np.flatnonzero(reference.any(axis=(1, 2)))
+    predicted, reference = predicted[annotated], reference[annotated]
     parts = []
     for bone in BONES:
         mine, theirs = _of(bone, predicted), _of(bone, reference)
         counts = [(a & b).sum(axis=(1, 2)) for a, b in ((mine, theirs), (mine, ~theirs), (~mine, theirs))]
         table = pd.DataFrame(dict(zip(("tp", "fp", "fn"), counts, strict=True)))
-        parts.append(table.assign(patient=patient, slice=np.arange(len(table)), bone=bone))
+        parts.append(table.assign(patient=patient, slice=annotated, bone=bone))
     table = pd.concat(parts, ignore_index=True)
     table["dice"] = dice(table.tp, table.fp, table.fn)
     return table[["patient", "slice", "bone", "tp", "fp", "fn", "dice"]]

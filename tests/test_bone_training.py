@@ -82,6 +82,13 @@ def test_slices_carry_their_patient_and_index(training: BoneSlices) -> None:
     assert (training.masks == 2).mean() == pytest.approx(original * 72 / 80, rel=0.03)
 
 
+def test_slices_without_any_bone_are_left_out() -> None:
+    name, t1, bones = patient(5)
+    bones.array[2] = 0
+    data = bone_slices([(name, t1, bones)], 64)
+    assert data.slices == [0, 1, 3] and len(data) == len(data.images) == len(data.masks) == len(data.patients) == 3
+
+
 def test_no_volumes_make_no_slices() -> None:
     assert len(bone_slices([], 64)) == 0
 

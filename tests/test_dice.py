@@ -32,13 +32,20 @@ def test_hand_counted_slice() -> None:
 
 
 def test_bone_absent_and_not_predicted_is_undefined_and_not_counted() -> None:
-    empty = np.zeros((1, 3, 3), np.uint8)
-    both = np.concatenate([REFERENCE, empty])
-    table = dice_by_slice("P1", np.concatenate([PREDICTED, empty]), both)
-    assert table[table.slice == 1].dice.isna().all()
+    iliac_only = np.where(REFERENCE == 2, REFERENCE, 0)
+    table = dice_by_slice("P1", np.concatenate([PREDICTED, iliac_only]), np.concatenate([REFERENCE, iliac_only]))
+    assert table[(table.slice == 1) & (table.bone == "sacrum")].dice.isna().all()
     assert table[table.bone == "sacrum"].dice.mean() == 0.5
-    missed = dice_by_slice("P1", empty, REFERENCE)
+    missed = dice_by_slice("P1", np.zeros_like(REFERENCE), REFERENCE)
     assert (missed.dice == 0).all()
+    invented = dice_by_slice("P1", REFERENCE, iliac_only)
+    assert row(invented, "sacrum").dice == 0
+
+
+def test_slice_without_any_bone_is_not_annotated_and_has_no_rows() -> None:
+    empty = np.zeros_like(REFERENCE)
+    table = dice_by_slice("P1", np.concatenate([PREDICTED, PREDICTED]), np.concatenate([empty, REFERENCE]))
+    assert table.slice.unique().tolist() == [1]
 
 
 def test_patient_dice_comes_from_summed_counts() -> None:
@@ -56,9 +63,10 @@ masks = arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2))
 @given(masks, masks)
 def test_equals_scikit_learn_and_is_symmetric(predicted: np.ndarray, reference: np.ndarray) -> None:
     table, swapped = dice_by_slice("P", predicted, reference), dice_by_slice("P", reference, predicted)
-    np.testing.assert_array_equal(table.dice, swapped.dice)
+    both = table.merge(swapped, on=["slice", "bone"])
+    np.testing.assert_array_equal(both.dice_x, both.dice_y)
     for value, bone in ((1, "sacrum"), (2, "iliac")):
-        for index, found in enumerate(table[table.bone == bone].dice):
+        for index, found in table[table.bone == bone].set_index("slice").dice.items():
             truth, guess = (mask[index].ravel() == value for mask in (reference, predicted))
             expected = f1_score(truth, guess, zero_division=np.nan)
             assert found == pytest.approx(expected, nan_ok=True)
