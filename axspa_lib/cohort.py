@@ -45,6 +45,7 @@ SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
             "spacing_slice_mm": _LENGTH,
             "spacing_row_mm": _LENGTH,
             "spacing_column_mm": _LENGTH,
+            **{name: pa.Column(str, coerce=True) for name in ("t1_file", "stir_file", "bones_file", "notes")},
         }
     ),
     "readings": pa.DataFrameSchema(
@@ -65,7 +66,9 @@ SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
         {"patient": _TEXT, "slice": _SLICE, "side": _SIDE, "reader": _TEXT, "inflammation": _FLAG},
         unique=["patient", "slice", "side", "reader"],
     ),
-    "exclusions": pa.DataFrameSchema({"patient": _TEXT, "stage": _TEXT, "reason": _TEXT, "remedy": _TEXT}),
+    "exclusions": pa.DataFrameSchema(
+        {"patient": _TEXT, "stage": _TEXT, "reason": _TEXT, "remedy": _TEXT, "excludes": pa.Column(bool, coerce=True)}
+    ),
     "splits": pa.DataFrameSchema(
         {"patient": pa.Column(str, unique=True, coerce=True), "subject": _TEXT, "bones": _SUBSET, "detection": _SUBSET}
     ),
@@ -235,7 +238,7 @@ class Cohort:
     def truth(self, patient: str, name: str) -> Volume | None:
         """A mask of the simulator (`joint`, `lesions`), or none."""
         self._row(patient)
-        path = self.path / "derivatives" / "truth" / f"{file_label(patient)}_desc-{name}_dseg.nii.gz"
+        path = self.path / "derivatives" / "truth" / f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
         return read_volume(path) if path.is_file() else None
 
     def _row(self, patient: str) -> dict[str, Any]:
@@ -245,7 +248,8 @@ class Cohort:
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, Any]]:
-        return {row["patient"]: row for row in self.participants.to_dict("records")}
+        rows: list[Any] = self.participants.to_dict("records")
+        return {row["patient"]: row for row in rows}
 
     def _existing(self, file: str) -> Path:
         path = self.path / file

@@ -81,7 +81,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
             f"{path.name}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"it needs {', '.join(columns)} as in data_manifest/templates"
         )
-    return table.apply(lambda column: column.str.strip())
+    return pd.DataFrame({name: table[name].str.strip() for name in table.columns})
 
 
 def clean_readings(
@@ -148,7 +148,7 @@ def half_slices(readings: pd.DataFrame) -> pd.DataFrame:
         `patient, slice, side, reader, inflammation`, sorted.
     """
     keys = ["patient", "slice", "side", "reader"]
-    return readings.groupby(keys, sort=True, as_index=False)["inflammation"].max()[[*keys, "inflammation"]]
+    return readings.groupby(keys, sort=True)["inflammation"].max().reset_index()
 
 
 def positive_by_count(agreed: pd.DataFrame, least: int = 2) -> pd.Series:

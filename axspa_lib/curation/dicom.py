@@ -59,7 +59,7 @@ class _quiet(contextlib.ContextDecorator):
         self._level = self._logger.level
         self._logger.setLevel(logging.CRITICAL + 1)
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, *details: Any) -> None:
         self._logger.setLevel(self._level)
         self._caught.__exit__(*details)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from axspa_lib.curation import annotations, deidentify
+from axspa_lib.curation import annotations as reader_tables
+from axspa_lib.curation import deidentify
 from axspa_lib.curation.dicom import Header, NotDicom, Stack, read_header, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
@@ -35,7 +36,7 @@ class LayoutSource:
         """
         self.path = path
         self.name = path.name
-        self._people = annotations.people(annotations.read_table(path / "patients.csv", annotations.PATIENTS))
+        self._people = reader_tables.people(reader_tables.read_table(path / "patients.csv", reader_tables.PATIENTS))
 
     def patients(self) -> list[str]:
         """Names of the patients' folders, sorted."""
@@ -75,11 +76,11 @@ class LayoutSource:
 
     def readings(self) -> pd.DataFrame | None:
         """`readings.csv`, or none."""
-        return annotations.read_table(self.path / "readings.csv", annotations.READINGS)
+        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
 
     def opinions(self) -> pd.DataFrame | None:
         """`opinions.csv`, or none."""
-        return annotations.read_table(self.path / "opinions.csv", annotations.OPINIONS)
+        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,11 @@ class ExportSource:
 
     def readings(self) -> pd.DataFrame | None:
         """`readings.csv` of the export folder, or none; its patients are pseudonyms."""
-        return annotations.read_table(self.path / "readings.csv", annotations.READINGS)
+        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
 
     def opinions(self) -> pd.DataFrame | None:
         """`opinions.csv` of the export folder, or none; its patients are pseudonyms."""
-        return annotations.read_table(self.path / "opinions.csv", annotations.OPINIONS)
+        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
 
     def _index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
         if self._studies is None:

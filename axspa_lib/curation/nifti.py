@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from axspa_lib.curation import annotations, deidentify
+from axspa_lib.curation import annotations as reader_tables
+from axspa_lib.curation import deidentify
 from axspa_lib.curation.geometry import grid_distance, to_canonical
 from axspa_lib.curation.source import Examination
 from axspa_lib.errors import DataError
@@ -39,7 +40,7 @@ def read_nifti(path: Path, slice_axis: int | None = None) -> Volume:
         DataError: unreadable, not three-dimensional, not finite, constant, or without orientation.
     """
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise DataError(f"{path.name}: vanished while it was read; curate again") from None
@@ -140,7 +141,7 @@ class NiftiSource:
         """
         self.path = path
         self.name = path.name
-        self._people = annotations.people(annotations.read_table(path / "patients.csv", annotations.PATIENTS))
+        self._people = reader_tables.people(reader_tables.read_table(path / "patients.csv", reader_tables.PATIENTS))
         self._files = _pairs(path)
 
     def patients(self) -> list[str]:
@@ -183,11 +184,11 @@ class NiftiSource:
 
     def readings(self) -> pd.DataFrame | None:
         """`readings.csv`, or none."""
-        return annotations.read_table(self.path / "readings.csv", annotations.READINGS)
+        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
 
     def opinions(self) -> pd.DataFrame | None:
         """`opinions.csv`, or none."""
-        return annotations.read_table(self.path / "opinions.csv", annotations.OPINIONS)
+        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:

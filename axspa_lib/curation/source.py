@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,14 @@ from axspa_lib.volume import Volume
 
 Kind = Literal["auto", "dicom", "nifti", "vhi", "phantom"]
 KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
+
+#: Module and callable that open each kind; by name, because these modules build on this one.
+_OPENERS = {
+    "dicom": ("dicom_sources", "open_dicom"),
+    "phantom": ("dicom_sources", "open_dicom"),
+    "nifti": ("nifti", "NiftiSource"),
+    "vhi": ("vhi", "VhiSource"),
+}
 
 
 @dataclass(frozen=True)
@@ -92,17 +101,9 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; give the folder that holds the patients")
     kind = _recognise(path) if kind == "auto" else kind
-    if kind == "vhi":
-        from axspa_lib.curation.vhi import VhiSource
-
-        return VhiSource(path)
-    if kind == "nifti":
-        from axspa_lib.curation.nifti import NiftiSource
-
-        return NiftiSource(path)
-    from axspa_lib.curation.dicom_sources import open_dicom
-
-    return open_dicom(path)
+    module, opener = _OPENERS[kind]
+    source: Source = getattr(import_module(f"axspa_lib.curation.{module}"), opener)(path)
+    return source
 
 
 def _recognise(path: Path) -> Kind:

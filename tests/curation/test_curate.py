@@ -17,6 +17,7 @@ import pytest
 
 from axspa_lib.cohort import Cohort
 from axspa_lib.curation import curate as module
+from axspa_lib.curation import patient as one_patient
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
@@ -174,6 +175,14 @@ def _planted(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"edit": both}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_commit() -> Any:
+    """Others commit while this runs; the commit is the one thing that may differ between two curations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.runs, "provenance", lambda: {"commit": "c", "python": "p", "versions": {}})
+        yield
+
+
 @pytest.fixture(scope="module")
 def source_folder(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _MAKE[:] = [make]
@@ -329,7 +338,7 @@ def test_unwritable_places_are_one_sentence(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_volume", full)
+    monkeypatch.setattr(one_patient, "write_volume", full)
     with pytest.raises(DataError, match="no space left; free some"):
         curate(source, tmp_path / "lab", **SPLITS)
     assert not (tmp_path / "lab" / "curation.json").exists()
