@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from axspa_lib.detector.interface import DetectorNetwork
 from axspa_lib.errors import DataError
+from axspa_lib.fitting import save
 
 #: Rules from this library's parameter names to Detectron2's, the first that matches counts.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -62,7 +62,10 @@ def detectron2_name(name: str) -> str:
 
 def to_detectron2(model: DetectorNetwork) -> dict[str, Tensor]:
     """State dict of a detector with Detectron2's names, on the CPU."""
-    return {detectron2_name(k): v.detach().cpu().clone() for k, v in model.weights().state_dict().items()}
+    return {
+        detectron2_name(k): v.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for k, v in model.weights().state_dict().items()
+    }
 
 
 def load_weights(model: DetectorNetwork, weights: Mapping[str, Tensor], source: str) -> None:
@@ -92,7 +95,7 @@ def load_weights(model: DetectorNetwork, weights: Mapping[str, Tensor], source: 
 
 def save_checkpoint(path: Path, model: DetectorNetwork) -> None:
     """Write a model's weights as a plain state dict with Detectron2's names, whole or not at all."""
-    write_torch(path, to_detectron2(model))
+    save(path, to_detectron2(model))
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -117,14 +120,3 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not all(isinstance(v, Tensor) for v in tensors.values()):
         raise DataError(f"{path}: holds entries that are no weights; give a plain state dict")
     return tensors
-
-
-def write_torch(path: Path, value: Any) -> None:
-    """`torch.save`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        torch.save(value, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

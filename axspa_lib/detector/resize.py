@@ -35,7 +35,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(image.shape[-2:]) == size:
         return image
     if image.device.type == "cpu":
-        planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in image.numpy()]
+        planes = [np.asarray(Image.fromarray(p).resize(size[::-1], Image.Resampling.BILINEAR)) for p in image.numpy()]
         return torch.from_numpy(np.stack(planes))
     return F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 

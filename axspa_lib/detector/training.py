@@ -1,32 +1,40 @@
 """Training of one Mask R-CNN (section 4.2): constant rate, lowest validation loss kept, resumable at any kill.
 
 Every random draw of iteration i comes from (seed, i), so a training that was killed and resumed is, on the CPU, bit
-for bit the one that was not.
+for bit the one that was not. `fitting.fit` is not used: it records one loss per round where each of the five losses
+of every iteration is wanted here, and its deterministic algorithms make aligned pooling on a GPU slow and memory
+hungry (pytorch/vision issue 8168).
 """
 
 from __future__ import annotations
 
+import logging
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from axspa_lib.config import Detector
+from axspa_lib.config import Detector, digest
 from axspa_lib.detector.augment import Move, draw, transform
-from axspa_lib.detector.checkpoint import load_weights, save_checkpoint, to_detectron2, write_torch
+from axspa_lib.detector.checkpoint import load_weights, save_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData, Slice, three_channels
 from axspa_lib.detector.inference import autocast
 from axspa_lib.detector.interface import DetectorNetwork, Target
 from axspa_lib.detector.model import build_detector
 from axspa_lib.detector.resize import fed_size
 from axspa_lib.errors import DataError
+from axspa_lib.fitting import save, write_history
 
+log = logging.getLogger(__name__)
+
+#: The five losses of Mask R-CNN, by Detectron2's names; their sum is minimised.
 LOSSES = ("loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc")
 
 
@@ -43,7 +51,8 @@ def train_detector(
     """Train one detector into `folder` and return its metrics.
 
     Writes `model.pt` (weights of the lowest validation loss, Detectron2's names), `history.parquet` (one row per
-    iteration) and, while running, `checkpoint.pt`, from which a killed training goes on.
+    iteration) and, while running, `checkpoint.pt`, from which a killed training of the same configuration, seed and
+    data goes on.
 
     Args:
         config: the detector's configuration.
@@ -58,45 +67,42 @@ def train_detector(
         DataError: a loss became infinite or not a number; names the iteration and its slices.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    model = build_detector(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_detector(config)
     model.to(device)
     optimizer = make_optimizer(model, config)
-    state = _resume(folder, model, optimizer, device)
+    identity = digest({"config": config.model_dump(mode="json"), "seed": seed, "training": _names(training),
+                       "validation": _names(validation)})  # fmt: skip
+    state = _resume(folder / "checkpoint.pt", identity, model, optimizer)
     history: list[dict[str, float]] = state["history"]
     best, best_at = state["best"], state["best_at"]
-    bar = tqdm(total=config.iterations, initial=state["iteration"], desc="Mask R-CNN", disable=not progress)
-    for iteration in range(state["iteration"], config.iterations):
-        started = time.perf_counter()
-        row = train_step(model, optimizer, config, training, seed, iteration, device)
-        row["seconds"] = time.perf_counter() - started
-        done = iteration + 1
-        if done % config.validate_every == 0 or done == config.iterations:
-            row |= {f"validation_{k}": v for k, v in validation_losses(model, config, validation, device).items()}
-            if row["validation_total"] < best:
-                best, best_at = row["validation_total"], done
-                save_checkpoint(folder / "model.pt", model)
+    with tqdm(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
+        for iteration in range(len(history), config.iterations):
+            row = train_step(model, optimizer, config, training, seed, iteration, device)
             history.append(row)
-            write_torch(
-                folder / "checkpoint.pt",
-                {"model": to_detectron2(model), "optimizer": optimizer.state_dict(), "iteration": done,
-                 "history": history, "best": best, "best_at": best_at, "seed": seed},
-            )  # fmt: skip
-        else:
-            history.append(row)
-        bar.update()
-        bar.set_postfix(loss=f"{row['total']:.3f}", best=f"{best:.3f}")
-    bar.close()
-    table = pd.DataFrame(history)
-    table.to_parquet(folder / "history.parquet", index=False)
+            if (iteration + 1) % config.validate_every == 0 or iteration + 1 == config.iterations:
+                found = validation_losses(model, config, validation, device)
+                row |= {f"validation_{name}": value for name, value in found.items()}
+                if found["total"] < best:
+                    best, best_at = found["total"], iteration + 1
+                    save_checkpoint(folder / "model.pt", model)
+                state = {"identity": identity, "model": to_detectron2(model), "optimizer": optimizer.state_dict(),
+                         "history": history, "best": best, "best_at": best_at}  # fmt: skip
+                save(folder / "checkpoint.pt", state)
+                write_history(folder / "history.parquet", history)
+            bar.update()
+            bar.set_postfix(loss=f"{row['total']:.3f}", best=f"{best:.3f}", refresh=False)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+    last = [row["total"] for row in history[-max(1, len(history) // 10) :]]
     return {
         "start_weights": model.started_from,
         "iterations": config.iterations,
         "best_iteration": best_at,
         "validation_loss": best,
-        "final_training_loss": float(table["total"].tail(max(1, len(table) // 10)).mean()),
-        "seconds_per_iteration": float(table["seconds"].median()),
+        "final_training_loss": float(np.mean(last)),
+        "seconds_per_iteration": float(np.median([row["seconds"] for row in history])),
+        "peak_memory_mb": max(row["memory_mb"] for row in history),
         "training_slices": len(training),
         "validation_slices": len(validation),
         "training_skipped": training.skipped,
@@ -113,28 +119,24 @@ def train_step(
     iteration: int,
     device: str,
 ) -> dict[str, float]:
-    """One iteration; returns its losses, rate and gradient norm."""
+    """Iteration number `iteration` (from 0); returns its losses, rate, gradient norm, seconds and peak memory."""
+    started = time.perf_counter()
     model.train()
     rate = config.learning_rate * min(1.0, (iteration + 1) / max(config.warmup, 1))
     for group in optimizer.param_groups:
         group["lr"] = rate
     batch = [data.slices[i] for i in batch_indices(len(data), config.batch_size, seed, iteration)]
     rng = np.random.default_rng((seed, iteration))
-    images, targets = [], []
-    for item in batch:
-        image, target = prepare(item, data.channels, config, draw(config.augmentation, rng), device)
-        images.append(image)
-        targets.append(target)
+    pairs = [prepare(item, data.channels, config, draw(config.augmentation, rng), device) for item in batch]
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     with autocast(device, config.precision):
-        losses = model.losses(images, targets, generator)
-    total = sum_losses(losses)
+        losses = model.losses([p[0] for p in pairs], [p[1] for p in pairs], generator)
+    total = _sum(losses)
     _refuse_infinite(total, batch, iteration)
     optimizer.zero_grad(set_to_none=True)
     total.backward()
-    norm = nn.utils.clip_grad_norm_(
-        [p for p in model.parameters() if p.requires_grad], config.gradient_clip or float("inf")
-    )
+    trained = [p for p in model.parameters() if p.requires_grad]
+    norm = nn.utils.clip_grad_norm_(trained, config.gradient_clip or float("inf"))
     _refuse_infinite(norm, batch, iteration)
     optimizer.step()
     row = {
@@ -143,7 +145,8 @@ def train_step(
         "gradient_norm": float(norm),
         "total": float(total.detach()),
     }
-    return row | {name: float(value.detach()) for name, value in losses.items()}
+    row |= {name: float(losses[name].detach()) for name in LOSSES}
+    return row | {"seconds": time.perf_counter() - started, "memory_mb": _peak_memory(device)}
 
 
 @torch.no_grad()
@@ -157,16 +160,15 @@ def validation_losses(model: DetectorNetwork, config: Detector, data: DetectionD
         pairs = [prepare(item, data.channels, config, Move(), device) for item in batch]
         with autocast(device, config.precision):
             losses = model.losses([p[0] for p in pairs], [p[1] for p in pairs], generator)
-        for name in LOSSES:
-            sums[name] += float(losses[name]) * len(batch)
-        sums["total"] += float(sum_losses(losses)) * len(batch)
+        for name, value in (losses | {"total": _sum(losses)}).items():
+            sums[name] += float(value) * len(batch)
     return {name: value / len(data) for name, value in sums.items()}
 
 
 def prepare(item: Slice, channels: str, config: Detector, move: Move, device: str) -> tuple[Tensor, Target]:
     """Network input `(3, rows, columns)` float32 and target of one slice, augmented and resized on the device."""
-    rows, columns = item.image.shape[-2:]
-    size = fed_size(int(rows), int(columns), config.min_size, config.max_size)
+    rows, columns = int(item.image.shape[-2]), int(item.image.shape[-1])
+    size = fed_size(rows, columns, config.min_size, config.max_size)
     masks = np.stack([i.mask() for i in item.instances]) if item.instances else np.zeros((0, rows, columns), bool)
     image, out, boxes, _, kept = transform(
         item.image.to(device), torch.from_numpy(masks).to(device), [i.side for i in item.instances], move, size
@@ -181,33 +183,40 @@ def batch_indices(count: int, size: int, seed: int, iteration: int) -> list[int]
     >>> sorted(batch_indices(4, 2, 0, 0) + batch_indices(4, 2, 0, 1))
     [0, 1, 2, 3]
     """
-    orders: dict[int, np.ndarray] = {}
-    chosen = []
-    for place in range(iteration * size, (iteration + 1) * size):
-        epoch, within = divmod(place, count)
-        if epoch not in orders:
-            orders[epoch] = np.random.default_rng((seed, 7919, epoch)).permutation(count)
-        chosen.append(int(orders[epoch][within]))
-    return chosen
+    places = [divmod(place, count) for place in range(iteration * size, (iteration + 1) * size)]
+    orders = {epoch: np.random.default_rng((seed, 7919, epoch)).permutation(count) for epoch, _ in places}
+    return [int(orders[epoch][within]) for epoch, within in places]
 
 
 def make_optimizer(model: DetectorNetwork, config: Detector) -> torch.optim.Optimizer:
     """SGD with momentum (Detectron2's standard solver) or AdamW; norm layers are not decayed, as in Detectron2."""
     norms = {id(p) for m in model.modules() if isinstance(m, nn.GroupNorm) for p in m.parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if id(p) not in norms], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0},
     ]
-    groups = [g for g in groups if g["params"]]
+    groups = [group for group in groups if group["params"]]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
-def sum_losses(losses: dict[str, Tensor]) -> Tensor:
+def _sum(losses: dict[str, Tensor]) -> Tensor:
     """Sum of the five losses in a fixed order."""
     return torch.stack([losses[name] for name in LOSSES]).sum()
+
+
+def _names(data: DetectionData) -> list[str]:
+    return [f"{s.patient}#{s.index}" for s in data.slices]
+
+
+def _peak_memory(device: str) -> float:
+    """Largest memory so far in MB: of the device, or of the process on a CPU."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _refuse_infinite(value: Tensor, batch: Sequence[Slice], iteration: int) -> None:
@@ -219,11 +228,18 @@ def _refuse_infinite(value: Tensor, batch: Sequence[Slice], iteration: int) -> N
         )
 
 
-def _resume(folder: Path, model: DetectorNetwork, optimizer: torch.optim.Optimizer, device: str) -> dict[str, Any]:
-    path = folder / "checkpoint.pt"
+def _resume(path: Path, identity: str, model: DetectorNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """State of a killed training with the same identity, or of one that has not begun."""
+    fresh: dict[str, Any] = {"history": [], "best": float("inf"), "best_at": 0}
     if not path.is_file():
-        return {"iteration": 0, "history": [], "best": float("inf"), "best_at": 0}
-    state = torch.load(path, map_location=device, weights_only=True)
+        return fresh
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}); delete it to train anew") from None
+    if state["identity"] != identity:
+        log.warning("%s belongs to another configuration, seed or data: training starts anew", path)
+        return fresh
     load_weights(model, state["model"], path.name)
     optimizer.load_state_dict(state["optimizer"])
     return state
