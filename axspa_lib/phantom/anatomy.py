@@ -25,29 +25,36 @@ Points = NDArray[np.float32]
 SIGN = {LEFT: 1.0, RIGHT: -1.0}
 #: Points along the joint line.
 JOINT_POINTS = 33
-_STEP_MM = 1.0
+#: Depths at which every outline is tabulated, mm.
+DEPTHS = np.arange(-60.0, 101.0)
+
+#: Outlines of one slice by name and side; None where the slice misses the structure.
+Cut = dict[tuple[str, str | None], Points | None]
 
 
+@dataclass(frozen=True)
 class Loft:
-    """Outlines between depths: the same number of points at every depth, smoothly interpolated."""
+    """Outlines between depths: the same number of points at every depth, smoothly interpolated.
 
-    def __init__(self, outlines: dict[Any, list[list[float]]], points: int, closed: bool) -> None:
-        depths = sorted(float(z) for z in outlines)
-        by_depth = {float(z): np.asarray(p, dtype=float) for z, p in outlines.items()}
-        stack = np.stack([resample(by_depth[z], points, closed) for z in depths])
-        self.low, self.high = depths[0], depths[-1]
-        steps = max(2, round((self.high - self.low) / _STEP_MM) + 1)
-        self._grid = np.linspace(self.low, self.high, steps)
-        table = PchipInterpolator(depths, stack, axis=0)(self._grid)
-        self.table: NDArray[np.float32] = table.astype(np.float32)
-        self._index = np.arange(points)
+    `table` is `(depth, point, 2)` on the common depths `DEPTHS`, constant beyond the range `low` to `high` (mm).
+    """
 
-    def at(self, depth: NDArray[Any]) -> Points:
-        """Points `(n, 2)` with point i taken at `depth[i]` (clamped to the loft's range)."""
-        place = (np.clip(depth, self.low, self.high) - self.low) / (self._grid[1] - self._grid[0])
-        below = np.minimum(place.astype(int), len(self._grid) - 2)
-        weight = (place - below)[:, None].astype(np.float32)
-        return self.table[below, self._index] * (1 - weight) + self.table[below + 1, self._index] * weight
+    name: str
+    side: str | None
+    table: NDArray[np.float32]
+    low: float
+    high: float
+
+
+def loft(name: str, outlines: dict[Any, list[list[float]]], points: int, closed: bool, side: str | None) -> Loft:
+    """Interpolate outlines given by depth; those of a pair are mirrored to their side."""
+    depths = sorted(float(z) for z in outlines)
+    by_depth = {float(z): np.asarray(p, dtype=float) for z, p in outlines.items()}
+    stack = np.stack([resample(by_depth[z], points, closed) for z in depths])
+    table = PchipInterpolator(depths, stack, axis=0)(np.clip(DEPTHS, depths[0], depths[-1]))
+    if side is not None:
+        table[..., 0] *= SIGN[side]
+    return Loft(name, side, table.astype(np.float32), depths[0], depths[-1])
 
 
 def resample(points: NDArray[Any], count: int, closed: bool) -> NDArray[Any]:
@@ -75,14 +82,17 @@ def _round(ring: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Template:
-    """The mean anatomy, read once."""
+    """The mean anatomy, read once: every outline of every structure, side by side in one table.
 
-    joint: Loft
-    ilium: Loft
-    sacrum_top: Loft
-    sacrum_bottom: Loft
-    structures: list[tuple[dict[str, Any], Loft]]
-    inner: list[tuple[dict[str, Any], Loft]]
+    `places` says which points of the table belong to which structure; `low` and `high` are the depth ranges by point.
+    """
+
+    structures: list[dict[str, Any]]
+    inner: list[dict[str, Any]]
+    places: dict[tuple[str, str | None], slice]
+    table: NDArray[np.float32]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     extent: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     raw: dict[str, Any]
 
@@ -91,15 +101,23 @@ class Template:
 def template() -> Template:
     """The mean anatomy of `data_manifest/phantom/anatomy.yaml`."""
     raw = yaml.safe_load((MANIFEST / "phantom" / "anatomy.yaml").read_text(encoding="utf-8"))
+    lofts = []
+    for name, points in (("joint", JOINT_POINTS), ("ilium", 60), ("sacrum_top", 30), ("sacrum_bottom", 40)):
+        lofts += [loft(name, raw[name], points, False, side) for side in (RIGHT, LEFT)]
+    for item in raw["structures"] + raw["inner"]:
+        for side in (RIGHT, LEFT) if item.get("pair") else (None,):
+            lofts.append(loft(item["name"], item["outlines"], 48, True, side))
+    ends = np.cumsum([0, *(each.table.shape[1] for each in lofts)])
+    counts = np.diff(ends)
     extent = sorted((float(z), *map(float, e)) for z, e in raw["joint_extent"].items())
     z, low, high = (np.array(column) for column in zip(*extent, strict=True))
     return Template(
-        Loft(raw["joint"], JOINT_POINTS, closed=False),
-        Loft(raw["ilium"], 60, closed=False),
-        Loft(raw["sacrum_top"], 30, closed=False),
-        Loft(raw["sacrum_bottom"], 40, closed=False),
-        [(item, Loft(item["outlines"], 48, closed=True)) for item in raw["structures"]],
-        [(item, Loft(item["outlines"], 48, closed=True)) for item in raw["inner"]],
+        raw["structures"],
+        raw["inner"],
+        {(each.name, each.side): slice(int(a), int(b)) for each, a, b in zip(lofts, ends[:-1], ends[1:], strict=True)},
+        np.concatenate([each.table for each in lofts], axis=1),
+        np.repeat([each.low for each in lofts], counts),
+        np.repeat([each.high for each in lofts], counts),
         (z, low, high),
         raw,
     )
@@ -119,6 +137,7 @@ class Subject:
     age: float
     size: float
     depth_scale: float
+    curve_mm: float
     side_scale: dict[str, float]
     joint_warp: dict[str, tuple[float, float, float]]
     waves: NDArray[np.float64]
@@ -150,7 +169,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
     gap = float(np.clip(rng.normal(*(p["joint_gap_young"] if age < 40 else p["joint_gap_old"])), 1.0, 4.0))
     return Subject(
         sex, age, size,
-        float(rng.normal(1, p["depth_sd"])),
+        float(rng.normal(1, p["depth_sd"])), float(rng.normal(0, p["curve_mm"])),
         {s: float(rng.normal(1, p["asymmetry_sd"])) for s in (RIGHT, LEFT)},
         warp, waves, joint_waves, gap,
         float(np.clip(rng.normal(*p["marrow_ff"]), 0.25, 0.75)),
@@ -162,6 +181,14 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         int(rng.integers(2**31)),
         frozenset(name for name, rate in p["variants"].items() if rng.random() < rate[sex]),
     )  # fmt: skip
+
+
+def _at(table: NDArray[np.float32], depth: NDArray[np.float64], index: NDArray[np.int64]) -> Points:
+    """Points of the table with point i taken at `depth[i]`."""
+    place = np.clip(depth - DEPTHS[0], 0, len(DEPTHS) - 1.001)
+    below = place.astype(np.int64)
+    weight = (place - below)[:, None].astype(np.float32)
+    return table[below, index] * (1 - weight) + table[below + 1, index] * weight
 
 
 def _waves(rng: np.random.Generator, count: int, amplitude: float, lengths: tuple[float, float]) -> NDArray[np.float64]:
@@ -187,61 +214,66 @@ class Pose:
 class Body:
     """A person in a pose: cuts outlines with slices."""
 
+    _CACHED = 8
+
     def __init__(self, subject: Subject, pose: Pose) -> None:
         self.subject, self.pose = subject, pose
         self._cos, self._sin = np.cos(pose.in_plane), np.sin(pose.in_plane)
+        self._cuts: dict[float, Cut] = {}
 
-    def section(self, loft: Loft, z: float, side: str | None = None, tail: float = 0.0) -> Points | None:
-        """The outline `(n, 2)` of a loft in the slice at `z` mm, or None where the slice misses it.
+    def cut(self, z: float) -> Cut:
+        """Every outline `(n, 2)` in mm in the slice at `z` mm.
 
-        `side` mirrors an outline that is given once for a pair; `tail` lengthens the loft's range at both ends, mm.
+        A slice may be tilted against the body: each point is taken at the depth where its path meets the slice.
         """
-        sign = 1.0 if side is None else SIGN[side]
-        s, pose = self.subject, self.pose
-        scale = s.depth_scale * s.size
-        depth = np.full(loft.table.shape[1], (z - pose.shift[2]) / scale)
-        points = loft.at(depth)
-        for _ in range(2):
-            tilt = pose.about_y * sign * points[:, 0] + pose.about_x * points[:, 1]
-            depth = (z - pose.shift[2] - tilt) / scale
-            points = loft.at(depth)
-        inside = (depth >= loft.low - tail) & (depth <= loft.high + tail)
-        if inside.mean() < 0.5:
-            return None
-        return self._place(points, depth, sign, side)
+        if z not in self._cuts:
+            if len(self._cuts) >= self._CACHED:
+                self._cuts.pop(next(iter(self._cuts)))
+            self._cuts[z] = self._cut(z)
+        return self._cuts[z]
 
-    def _place(self, points: Points, depth: NDArray[Any], sign: float, side: str | None) -> Points:
+    def _cut(self, z: float) -> Cut:
+        t, s, pose = template(), self.subject, self.pose
+        scale = s.depth_scale * s.size
+        count = t.table.shape[1]
+        index = np.arange(count)
+        depth = np.full(count, (z - pose.shift[2]) / scale)
+        points = _at(t.table, depth, index)
+        for _ in range(2):
+            tilt = pose.about_y * points[:, 0] + pose.about_x * (points[:, 1] - 35)
+            tilt = tilt + s.curve_mm * np.clip((points[:, 1] - 40) / 50, -1.6, 1.6) ** 2
+            depth = (z - pose.shift[2] - tilt) / scale
+            points = _at(t.table, depth, index)
+        inside = (depth >= t.low) & (depth <= t.high)
+        placed = self.place(points, depth)
+        return {key: placed[where] if inside[where].mean() >= 0.5 else None for key, where in t.places.items()}
+
+    def place(self, points: NDArray[Any], depth: NDArray[Any] | float) -> Points:
+        """Points `(n, 2)` of the mean anatomy at their depths, as they lie in this person."""
         s = self.subject
-        x, y = sign * points[:, 0].astype(float), points[:, 1].astype(float)
-        w = s.waves
-        arg = x[:, None] * w[:, 0] + y[:, None] * w[:, 1] + depth[:, None] * w[:, 2]
-        dx = (np.cos(arg + w[:, 3]) * w[:, 5]).sum(1)
-        dy = (np.cos(arg + w[:, 4]) * w[:, 5]).sum(1)
-        for name in (side,) if side else (LEFT, RIGHT):
-            direction = SIGN[name]
+        x, y = points[:, 0].astype(np.float32), points[:, 1].astype(np.float32)
+        depth = np.broadcast_to(np.asarray(depth, dtype=np.float32), x.shape)
+        w = s.waves.astype(np.float32)
+        arg = np.stack([x, y, depth], axis=1) @ w[:, :3].T
+        dx = np.cos(arg + w[:, 3]) @ w[:, 5]
+        dy = np.cos(arg + w[:, 4]) @ w[:, 5]
+        for name, direction in SIGN.items():
             a, b, c = s.joint_warp[name]
-            reach = np.exp(-(((direction * x - 55) / 32) ** 2))
-            jw = s.joint_waves[name]
+            lateral = direction * x
+            dx += direction * np.exp(-(((lateral - 55) / 32) ** 2)) * (a + b * (y - 30) + c * (depth - 19))
+            jw = s.joint_waves[name].astype(np.float32)
             arg = y[:, None] * np.abs(jw[:, 1]) + depth[:, None] * jw[:, 2]
-            near = np.exp(-(((direction * x - 53) / 12) ** 2))
-            dx += direction * reach * (a + b * (y - 30) + c * (depth - 19))
-            dx += near * (np.cos(arg + jw[:, 3]) * jw[:, 5]).sum(1)
-            gain = s.side_scale[name] - 1
-            dx += gain * x * (direction * x > 0)
+            dx += np.exp(-(((lateral - 53) / 12) ** 2)) * (np.cos(arg + jw[:, 3]) @ jw[:, 5])
+            dx += (s.side_scale[name] - 1) * x * (lateral > 0)
         x, y = s.size * x + dx, s.size * y + dy
         shift = self.pose.shift
         return np.stack(
             [self._cos * x - self._sin * y + shift[0], self._sin * x + self._cos * y + shift[1]], axis=1
         ).astype(np.float32)
 
-    def place_points(self, points: NDArray[Any], depth: float, side: str | None) -> Points:
-        """Points `(n, 2)` of the mean anatomy at one depth, as they lie in this person."""
-        sign = 1.0 if side is None else SIGN[side]
-        return self._place(np.asarray(points, np.float32), np.full(len(points), depth), sign, side)
-
-    def joint(self, z: float, side: str) -> Points | None:
-        """The middle line of the joint space in a slice, cranial to caudal, `(JOINT_POINTS, 2)`; None beyond the ilium."""
-        return self.section(template().joint, z, side)
+    def depth(self, z: float) -> float:
+        """Depth in the mean anatomy of the slice at `z` on the body's axis, mm."""
+        return (z - self.pose.shift[2]) / (self.subject.size * self.subject.depth_scale)
 
     def extent(self, z: float, side: str) -> tuple[float, float] | None:
         """The cartilaginous part of the joint line as fractions of its points; None where there is no joint."""
@@ -254,7 +286,7 @@ class Body:
     def depth_at_joint(self, z: float, side: str) -> float:
         """Depth in the mean anatomy of the middle of the joint in the slice at `z`, mm."""
         pose, s = self.pose, self.subject
-        tilt = pose.about_y * SIGN[side] * 53 + pose.about_x * 32
+        tilt = pose.about_y * SIGN[side] * 53 + pose.about_x * -3.0
         return (z - pose.shift[2] - tilt) / (s.depth_scale * s.size)
 
     def joint_range(self, side: str) -> tuple[float, float]:

@@ -35,13 +35,13 @@ def draw(body: Body) -> list[Loop]:
     def add(x: float, y: float, z: float, size: float, shares: tuple[float, ...], gas: float) -> None:
         axes = (size * rng.uniform(0.75, 1.3), size * rng.uniform(0.75, 1.3), size * rng.uniform(0.9, 1.6))
         content = str(rng.choice(_CONTENTS, p=shares))
-        loops.append(Loop((x, y, z), axes, float(rng.uniform(0, np.pi)), rng.normal(0, 0.08, 6), content,
+        loops.append(Loop((x, y, z), axes, float(rng.uniform(0, np.pi)), rng.normal(0, 0.045, 6), content,
                           float(gas * rng.random())))  # fmt: skip
 
     for y, z in ((48, -9), (66, -4), (84, 2), (99, 0)):
-        add(rng.normal(0, 7), y + rng.normal(0, 5), z + rng.normal(0, 3), 15, (0.45, 0.2, 0.3, 0.05), 0.8)
+        add(rng.normal(0, 7), y + rng.normal(0, 5), z + rng.normal(0, 3), 16, (0.25, 0.15, 0.45, 0.15), 0.8)
     for _ in range(7):
-        add(rng.uniform(-28, 28), rng.uniform(22, 105), rng.uniform(-40, -12), 15, (0.5, 0.2, 0.2, 0.1), 0.6)
+        add(rng.uniform(-28, 28), rng.uniform(22, 105), rng.uniform(-40, -12), 16, (0.3, 0.25, 0.35, 0.1), 0.6)
     for sign in (-1, 1):
         for step in range(4):
             add(
@@ -53,7 +53,7 @@ def draw(body: Body) -> list[Loop]:
                 0.7,
             )
     for _ in range(14):
-        add(rng.uniform(-85, 85), rng.uniform(-150, -48), rng.uniform(-45, -4), 16, (0.65, 0.15, 0.1, 0.1), 0.4)
+        add(rng.uniform(-85, 85), rng.uniform(-150, -48), rng.uniform(-45, -4), 16, (0.45, 0.2, 0.25, 0.1), 0.4)
     return sorted(loops, key=lambda loop: loop.centre[2])
 
 
@@ -63,7 +63,7 @@ def paint(loops: list[Loop], body: Body, canvas: Canvas, z: float, m: Materials)
     harmonics = np.stack(
         [np.cos(k * angle + p) for k, p in ((2, 0.3), (2, 1.7), (3, 0.9), (3, 2.1), (4, 0.2), (5, 1.1))]
     )
-    depth = z / (body.subject.size * body.subject.depth_scale)
+    depth = body.depth(z)
     for loop in loops:
         reach = 1 - ((depth - loop.centre[2]) / loop.axes[2]) ** 2
         if reach <= 0.02:
@@ -72,10 +72,10 @@ def paint(loops: list[Loop], body: Body, canvas: Canvas, z: float, m: Materials)
         c, s = np.cos(loop.angle), np.sin(loop.angle)
         u, v = radius * np.cos(angle) * loop.axes[0], radius * np.sin(angle) * loop.axes[1]
         ring = np.stack([loop.centre[0] + c * u - s * v, loop.centre[1] + s * u + c * v], axis=1)
-        points = body.place_points(ring, depth, None)
+        points = body.place(ring, depth)
         canvas.outline(points, "bowel_wall")
         inner = offset(points, 2.0)
-        speckle = (1 + 0.12 * m.rough).astype(np.float32)
+        speckle = (1 + 0.05 * m.rough).astype(np.float32)
         canvas.outline(inner, loop.content, None, speckle)
         if loop.gas > 0.3 and loop.content != "gas":  # gas rises ventrally: seen as a dark cap of the lumen
             middle = inner.mean(0)

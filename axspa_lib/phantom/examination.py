@@ -125,7 +125,7 @@ def follow_up(cohort: str, first: Examination, change: float, progression: float
 
 def _pose(rng: np.random.Generator) -> Pose:
     p = anatomy.population()["pose"]
-    turns = np.deg2rad(rng.normal(0, p["rotation_deg"], 3))
+    turns = np.deg2rad(rng.normal(0, p["rotation_deg"]))
     shift = rng.normal(0, p["shift_mm"])
     return Pose(float(turns[0]), float(turns[1]), float(turns[2]), (float(shift[0]), float(shift[1]), float(shift[2])))
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import Subject
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
+#: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
+WARP_MM = (0.85, 0.40)
+
 
 @dataclass(frozen=True)
 class Materials:
-    """Fields `(row, column)` of one slice."""
+    """Fields `(row, column)` of one slice: fat fractions (`_ff`) and factors of proton density (`_pd`)."""
 
-    marrow_ff: Field
-    red_ff: Field
+    iliac_ff: Field
+    sacral_ff: Field
+    body_ff: Field
     marrow_pd: Field
     muscle_ff: Field
     gluteal_ff: dict[int, Field]
     back_ff: dict[int, Field]
     fat_pd: Field
     deep_pd: Field
+    cleft_ff: Field
     rough: Field
-    cleft: Field
+    vessels: Field
+    plates: Field
 
 
 class Texture:
@@ -34,15 +42,28 @@ class Texture:
         self._subject = subject
         self._coarse = Noise(rng, 26, 26)
         self._medium = Noise(rng, 9, 9)
-        self._small = Noise(rng, 3.6, 4)
-        self._fine = Noise(rng, 1.5, 4)
-        self._fibre = Noise(rng, 2.2, 7, stretch=11)
-        self._septa = Noise(rng, 7, 6, stretch=2.2)
-        self._back = Noise(rng, 2.6, 8, stretch=9)
+        self._small = Noise(rng, 3.6, 5)
+        self._fine = Noise(rng, 1.4, 4)
+        self._fibre = Noise(rng, 1.15, 7, stretch=20)
+        self._septa = Noise(rng, 5.5, 5, stretch=2.0)
+        self._back = Noise(rng, 1.3, 7, stretch=12)
 
     def rough(self, z: float, grid: Grid) -> Field:
         """Noise of about 4 mm grain, for ragged borders."""
         return self._small.plane(z, grid)
+
+    def warp(self, z: float, grid: Grid, skin: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Where each pixel of the slice looks on the smooth anatomy: (column, row) in pixels, for `cv2.remap`.
+
+        `skin` is the body's lower edge y (mm) by column; the skin itself stays smooth.
+        """
+        inside = np.clip((skin[None, :] - grid.y[:, None] - 4) / 14, 0, 1).astype(np.float32)
+        columns, rows = np.arange(grid.size, dtype=np.float32)[None, :], np.arange(grid.size, dtype=np.float32)[:, None]
+        out = []
+        for axis, base in ((37.0, columns), (71.0, rows)):
+            shift = WARP_MM[0] * self._medium.plane(z - axis, grid) + WARP_MM[1] * self._small.plane(z - axis, grid)
+            out.append(base + inside * shift / np.float32(grid.pixel))
+        return out[0], out[1]
 
     def materials(self, z: float, grid: Grid) -> Materials:
         """All fields of the slice at depth z."""
@@ -50,50 +71,54 @@ class Texture:
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
         small, fine = self._small.plane(z, grid), self._fine.plane(z, grid)
         warp = (2.5 * coarse, 3.0 * self._coarse.plane(z + 60, grid))
-        blotch = 0.045 * coarse + 0.05 * medium + 0.03 * small
-        marrow = np.clip(s.marrow_ff + blotch, 0.05, 0.95).astype(np.float32)
-        red = np.clip(s.red_ff + blotch, 0.05, 0.95).astype(np.float32)
-        pd = (1 + 0.035 * fine + 0.02 * small).astype(np.float32)
-        fatty = np.float32(s.muscle_fat)
-        patch = smoothstep(medium + 0.6 * coarse, -0.6, 1.2)
-        muscle = 0.02 + 0.25 * fatty * ridges(small + 0.6 * medium, 0.05) * smoothstep(medium, 0.4, 1.4)
-        gluteal = {sign: self._strands(z, grid, 0.33 * sign, warp, fatty, patch, 0.15) for sign in (1, -1)}
+        blotch = 0.05 * coarse + 0.055 * medium + 0.035 * small
+        iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
+        # Bodies keep red marrow, the alae are fatter towards the joint.
+        lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
+        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.06 - s.red_ff) + blotch, 0.05, 0.95)
+        body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
+        pd = 1 + 0.055 * fine + 0.03 * small
+        fatty = float(s.muscle_fat)
+        muscle = 0.02 + 0.35 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, warp), 1.2, 2.4)
+        patch = 0.55 + 0.45 * smoothstep(medium + coarse, -0.8, 1.0)
+        gluteal = {sign: self._strands(z, grid, 0.30 * sign, warp, fatty, patch) for sign in (1, -1)}
         back = {sign: self._back_strands(z, grid, sign, warp, fatty, medium, coarse) for sign in (1, -1)}
-        septa = ridges(self._septa.plane(z, grid, 0.3, warp), 0.05) * smoothstep(medium, -0.7, 0.6)
-        fat = 1 + 0.05 * medium + 0.04 * fine - 0.35 * septa
-        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(small + medium, 0.2, 1.4)
-        deep = 1 + 0.05 * medium + 0.03 * fine - 0.55 * strands
-        cleft = self._strands(z, grid, 1.1, warp, np.float32(1.0), patch, 0.5)
+        web = ridges(self._septa.plane(z, grid, 0.3, warp), 0.07)
+        sparse = smoothstep(medium + 0.5 * coarse, -0.4, 1.2)
+        fat = 1 + 0.02 * coarse + 0.035 * fine - 0.35 * web * sparse
+        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.10) * smoothstep(small + medium, -0.4, 1.4)
+        deep = 1 + 0.03 * medium + 0.035 * fine - 0.55 * strands
+        lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
+        vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * smoothstep(small + 0.6 * medium, 1.0, 1.9)
+        plates = ridges(small + 0.4 * medium, 0.16)
         return Materials(
-            marrow, red, pd, muscle.astype(np.float32), gluteal, back, fat.astype(np.float32), deep.astype(np.float32),
-            small, cleft,
+            *(f.astype(np.float32) for f in (iliac, sacral, body, pd, muscle)), gluteal, back,
+            *(f.astype(np.float32) for f in (fat, deep, 0.05 + 0.8 * lines, small, vessels, plates)),
         )  # fmt: skip
 
     def _strands(
-        self,
-        z: float,
-        grid: Grid,
-        angle: float,
-        warp: tuple[Field, Field],
-        fatty: np.float32,
-        patch: Field,
-        width: float,
+        self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
         fibre = self._fibre.plane(z, grid, angle, warp)
-        lines = ridges(fibre, width) * (0.25 + 0.75 * patch)
-        return np.clip(0.03 + 0.85 * fatty * lines, 0.02, 0.93).astype(np.float32)
+        return np.clip(0.02 + 0.60 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
-        self,
-        z: float,
-        grid: Grid,
-        sign: int,
-        warp: tuple[Field, Field],
-        fatty: np.float32,
-        medium: Field,
-        coarse: Field,
+        self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field
     ) -> Field:
-        fibre = self._back.plane(z, grid, sign * 1.12, warp)
-        towards = np.exp(-((grid.x[None, :] / 26) ** 2) - (np.maximum(grid.y[:, None] - 45, 0) / 18) ** 2)
-        share = smoothstep(fibre + 0.6 * medium + 1.3 * towards.astype(np.float32) * min(float(fatty), 1.6), 0.7, 1.5)
-        return np.clip(0.04 + 0.85 * share, 0.02, 0.93).astype(np.float32)
+        fibre = self._back.plane(z, grid, sign * 1.15, warp)
+        x, y = grid.x[None, :], grid.y[:, None]
+        depth = float(np.clip(1 - (z - 42) / 34, 0.2, 1.0))
+        towards = np.exp(-((x / 30) ** 2) - (np.maximum(y - 38 + (z - 40) * 0.9, 0) / 16) ** 2).astype(np.float32)
+        level = 0.85 * fibre + 0.30 * medium + 0.20 * coarse + 2.0 * depth * towards * min(fatty, 1.5) + 0.35 * fatty
+        return np.clip(0.03 + 0.84 * smoothstep(level, 0.75, 2.3), 0.02, 0.92).astype(np.float32)
+
+
+def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Displace planes `(channel, row, column)` by a warp of `Texture.warp`."""
+    return np.stack([cv2.remap(plane, warp[0], warp[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                     for plane in planes])  # fmt: skip
+
+
+def bend_labels(labels: NDArray[np.uint8], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Displace a label plane by the same warp, without mixing labels."""
+    return cv2.remap(labels, warp[0], warp[1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)

@@ -57,6 +57,10 @@ class Canvas:
             name: (tissues.water(t1, tissue), tissues.water(stir, tissue)) for name, tissue in tissues.tissues().items()
         }
 
+    def clear(self) -> None:
+        """Make everything air again."""
+        self.planes[:] = 0
+
     def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
         """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` multiplies its proton density."""
         known = tissues.tissues()[tissue]
@@ -74,14 +78,29 @@ class Canvas:
         part += opacity * (value - part)
 
     def outline(
-        self, points: NDArray[np.floating], tissue: str, ff: Field | float | None = None, pd: Field | float = 1.0
+        self,
+        points: NDArray[np.floating],
+        tissue: str,
+        ff: Field | float | None = None,
+        pd: Field | float = 1.0,
+        opacity: float = 1.0,
+        soft_mm: float = 0.0,
     ) -> tuple[NDArray[np.uint8], Region] | None:
-        """Paint a closed outline; whole-grid `ff` and `pd` fields are cut to its region. Returns its coverage."""
+        """Paint a closed outline and return its coverage, or None outside the grid.
+
+        Args:
+            points: `(n, 2)` in mm.
+            tissue: its name; `ff` and `pd` as in `value`, whole-grid fields being cut to the outline's region.
+            opacity: of the whole outline, 0 to 1; `soft_mm` blurs its border.
+        """
         filled = fill(points, self.grid)
         if filled is None:
             return None
         mask, region = filled
         cut_ff = ff[region] if isinstance(ff, np.ndarray) else ff
         cut_pd = pd[region] if isinstance(pd, np.ndarray) else pd
-        self.cover(mask.astype(np.float32) * np.float32(1 / 255), region, self.value(tissue, cut_ff, cut_pd))
+        cover = mask.astype(np.float32) * np.float32(opacity / 255)
+        if soft_mm:
+            cover = cv2.GaussianBlur(cover, (0, 0), soft_mm / self.grid.pixel)
+        self.cover(cover, region, self.value(tissue, cut_ff, cut_pd))
         return filled
