@@ -16,7 +16,6 @@ from scipy import ndimage as ndi
 from skimage.filters import sato
 from skimage.graph import MCP_Geometric
 from skimage.measure import label
-from skimage.morphology import closing, disk
 from skimage.segmentation import watershed
 
 from axspa_lib.errors import DataError
@@ -52,6 +51,8 @@ class SplitParameters:
         outside: cost outside the region; as dear as marrow, so a path does not go around a bone.
         cleft: cost between two pieces of the region closer than `cleft_mm`.
         cleft_mm: width of a cleft that is bridged.
+        cleft_from_mm: clefts nearer to the midline are foramina.
+        edge_mm: width of the lateral cortex of the ilium, as dear as marrow although dark.
         neighbour: added cost per mm of distance from the path of the neighbouring slice, up to `neighbour_cap`.
         neighbour_cap: largest added cost.
         start_mm: distance of the joint from the midline on the first slice, with `start` cost per mm off it.
@@ -70,7 +71,9 @@ class SplitParameters:
     ridge_discount: float = 0.7
     outside: float = 1.0
     cleft: float = 0.15
-    cleft_mm: float = 8.0
+    cleft_mm: float = 14.0
+    cleft_from_mm: float = 30.0
+    edge_mm: float = 4.0
     neighbour: float = 0.06
     neighbour_cap: float = 1.0
     start_mm: float = 52.0
@@ -119,7 +122,7 @@ def split_bones(t1: Volume, region: Volume, parameters: SplitParameters | None =
     middle = _midline(mask)
     pelvis = _without_lumbar(mask, t1.array, middle, mm)
     seed = int(pelvis.sum(axis=(1, 2)).argmax())
-    costs, shade = _costs(t1.array, pelvis, mm, p)
+    costs, shade = _costs(t1.array, pelvis, middle, mm, p)
     paths = {side: _sweep(costs, pelvis, seed, middle, side, mm, p) for side in SIDES}
     bones = np.zeros(mask.shape, np.uint8)
     for side in SIDES:
@@ -211,10 +214,11 @@ def _core(mask: Mask, mm: float) -> NDArray[np.uint8]:
     return (inner if inner.any() else mask).astype(np.uint8)
 
 
-def _costs(t1: NDArray[np.number], pelvis: Mask, mm: float, p: SplitParameters) -> tuple[Image, Image]:
+def _costs(t1: NDArray[np.number], pelvis: Mask, middle: float, mm: float, p: SplitParameters) -> tuple[Image, Image]:
     """Cost of a path pixel, and T1 relative to the level of marrow around it (1 outside the region)."""
     cost = np.full(t1.shape, p.outside, np.float32)
     shade = np.ones(t1.shape, np.float32)
+    lateral = abs(np.arange(t1.shape[2]) - middle) * mm
     for z, plane in enumerate(pelvis):
         if not plane.any():
             continue
@@ -223,11 +227,27 @@ def _costs(t1: NDArray[np.number], pelvis: Mask, mm: float, p: SplitParameters) 
         relative = np.where(plane, t1[z] * weight / np.maximum(level, 1e-6), 1).astype(np.float32)
         shade[z] = np.clip(ndi.gaussian_filter(relative, 0.6 / mm), 0, 1.3)
         ridge = sato(relative, sigmas=[0.9 / mm, 1.5 / mm], black_ridges=True)
-        depth = ndi.distance_transform_edt(closing(plane, disk(round(p.cleft_mm / 2 / mm)))) * mm
+        depth = ndi.distance_transform_edt(_closed(plane, p.cleft_mm / 2 / mm)) * mm
         ridge = np.clip(ridge / 0.25, 0, 1) * np.clip((depth - 1) / 1.5, 0, 1)
         cost[z][plane] = (0.03 + shade[z] ** p.exponent * (1 - p.ridge_discount * ridge))[plane]
-        cost[z][(depth > 0) & ~plane] = p.cleft
+        cost[z][(depth > 0) & ~plane & (lateral > p.cleft_from_mm)] = p.cleft
+        cost[z][_outer_edge(plane, middle, p.edge_mm / mm)] = p.outside
     return cost, shade
+
+
+def _closed(mask: Mask, radius: float) -> Mask:
+    """Closing by a disk, by distance transforms; the frame keeps the border of the image from closing."""
+    pad = int(np.ceil(radius)) + 1
+    grown = ndi.distance_transform_edt(~np.pad(mask, pad)) <= radius
+    return (ndi.distance_transform_edt(grown) > radius)[pad:-pad, pad:-pad] | mask
+
+
+def _outer_edge(mask: Mask, middle: float, width: float) -> Mask:
+    """The lateral cortex: pixels within `width` columns of the lateral end of the region on their row and side."""
+    columns = np.arange(mask.shape[1])
+    first, last = mask.argmax(axis=1)[:, None], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[:, None]
+    right, left = (columns < middle) & (columns <= first + width), (columns > middle) & (columns >= last - width)
+    return mask & (right | left)
 
 
 def _sweep(
