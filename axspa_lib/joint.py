@@ -6,7 +6,7 @@ the columns or pixels of the mask, as there; `config.Joint.reference_pixel_mm` t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -16,7 +16,19 @@ from skimage.morphology import skeletonize
 from axspa_lib.config import Joint
 from axspa_lib.errors import DataError
 from axspa_lib.labels import Bone
-from axspa_lib.morphology import Mask, box, close, components, dilate, distance, fill_holes, largest, within
+from axspa_lib.morphology import (
+    Box,
+    Mask,
+    box,
+    centroid,
+    close,
+    components,
+    dilate,
+    distance,
+    fill_holes,
+    largest,
+    within,
+)
 from axspa_lib.volume import Volume
 
 #: Values of a joint mask: image left is the patient's right.
@@ -71,7 +83,11 @@ def extract_joint(bones: NDArray[np.generic], params: Joint, pixel_mm: float | N
     Raises:
         DataError: not two-dimensional, not integers, or other values than 0, 1 and 2.
     """
-    return trace_joint(bones, params, pixel_mm).joint
+    mask = _checked(bones)
+    joint = np.zeros(mask.shape, np.uint8)
+    rows = _rows_that_matter(mask, params, pixel_mm)
+    joint[rows] = _algorithm(mask[rows], params, pixel_mm).joint
+    return joint
 
 
 def extract_joints(bones: Volume, params: Joint) -> Volume:
@@ -88,17 +104,24 @@ def extract_joints(bones: Volume, params: Joint) -> Volume:
 def trace_joint(bones: NDArray[np.generic], params: Joint, pixel_mm: float | None = None) -> JointTrace:
     """Algorithm 1 with all its intermediates; arguments and errors as `extract_joint`."""
     mask = _checked(bones)
+    rows = _rows_that_matter(mask, params, pixel_mm)
+    found = _algorithm(mask[rows], params, pixel_mm)
+    around = [(rows.start, len(mask) - rows.stop), (0, 0)]
+    steps = {step.name: np.pad(getattr(found, step.name), around) for step in fields(JointTrace)}
+    return JointTrace(**steps | {"iliac": mask == Bone.ILIAC, "sacrum": mask == Bone.SACRUM})
+
+
+def _algorithm(mask: NDArray[np.uint8], params: Joint, pixel_mm: float | None) -> JointTrace:
+    """Algorithm 1 on the rows that matter."""
     dilation, closing = _radii(params, pixel_mm)
     columns = mask.shape[1]
     reach = int(params.horizontal_fraction * columns)
     iliac, sacrum = mask == Bone.ILIAC, mask == Bone.SACRUM
     contact, opened, trimmed, dilated, extended = (np.zeros(mask.shape, bool) for _ in range(5))
-    labels, boxes, centroids = components(iliac)
-    for label, (place, centroid) in enumerate(zip(boxes, centroids, strict=True), start=1):
-        medial = 1 if centroid[1] < columns // 2 else -1
+    for place, component in components(iliac):
+        medial = 1 if centroid(place, component)[1] < columns // 2 else -1
         if not sacrum[_lengthened(place, medial, int(params.contact_fraction * columns))].any():
             continue
-        component = labels[place] == label
         opening = _opening(component, params.wing_fraction)
         kept = component & (np.arange(len(component))[:, None] > _top_of_lowest(opening))
         contact[place] |= component
@@ -114,6 +137,15 @@ def trace_joint(bones: NDArray[np.generic], params: Joint, pixel_mm: float | Non
     for half, value in ((slice(0, columns // 2), PATIENT_RIGHT), (slice(columns // 2, columns), PATIENT_LEFT)):
         joint[:, half][largest(filled[:, half])] = value
     return JointTrace(iliac, sacrum, contact, opened, trimmed, dilated, extended, union, closed, filled, joint)
+
+
+def _rows_that_matter(mask: NDArray[np.uint8], params: Joint, pixel_mm: float | None) -> slice:
+    """The rows of the iliac and around it that no dilation or closing leaves; none where a bone is absent."""
+    at = np.flatnonzero((mask == Bone.ILIAC).any(axis=1))
+    if not len(at) or not (mask == Bone.SACRUM).any():
+        return slice(0, 0)
+    margin = sum(_radii(params, pixel_mm)) + 1
+    return slice(max(int(at[0]) - margin, 0), min(int(at[-1]) + margin + 1, len(mask)))
 
 
 def _checked(bones: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -142,7 +174,7 @@ def _radii(params: Joint, pixel_mm: float | None) -> tuple[int, int]:
     return max(1, round(params.dilation_radius * scale)), max(1, round(params.closing_radius * scale))
 
 
-def _lengthened(place: tuple[slice, slice], medial: int, length: int) -> tuple[slice, slice]:
+def _lengthened(place: Box, medial: int, length: int) -> Box:
     """A box made longer towards the midline (`medial` 1: to the right of the image, -1: to its left)."""
     rows, columns = place
     if medial > 0:
@@ -165,13 +197,11 @@ def _opening(component: Mask, fraction: float) -> Mask:
 
 def _top_of_lowest(opening: Mask) -> int:
     """First row of the opening's component with the lowest centroid: the wings lie above."""
-    _, boxes, centroids = components(opening)
-    return boxes[int(np.argmax(centroids[:, 0]))][0].start
+    lowest, _ = max(components(opening), key=lambda found: centroid(*found)[0])
+    return lowest[0].start
 
 
-def _dilated(
-    mask: Mask, place: tuple[slice, slice], radius: int, shape: tuple[int, ...]
-) -> tuple[tuple[slice, slice], Mask]:
+def _dilated(mask: Mask, place: Box, radius: int, shape: tuple[int, ...]) -> tuple[Box, Mask]:
     """Dilate what lies in a box of the image with a disk; gives the larger box and the dilation in it."""
     before = [min(part.start, radius) for part in place]
     after = [min(size - part.stop, radius) for part, size in zip(place, shape, strict=True)]
@@ -179,7 +209,7 @@ def _dilated(
     return (rows, columns), dilate(np.pad(mask, list(zip(before, after, strict=True))), radius)
 
 
-def _extend(extended: Mask, region: Mask, place: tuple[slice, slice], medial: int, reach: int, horizontal: str) -> None:
+def _extend(extended: Mask, region: Mask, place: Box, medial: int, reach: int, horizontal: str) -> None:
     """Add D_H of a dilated component to `extended`: its box made longer (demo), or each of its rows (the paper)."""
     if horizontal == "box":
         rows, columns = box(region)

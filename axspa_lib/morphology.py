@@ -1,17 +1,24 @@
-"""Binary morphology with disks by distance transforms: the cost does not depend on the radius.
+"""Binary morphology with disks; large ones by distance transforms, so that the cost does not grow with the radius.
 
 Every function gives the mask that scikit-image gives with the footprint `disk(radius)` and its default borders (the
-image mirrored beyond its edge). Mirrored pixels are never nearer than the pixels they mirror, so a distance transform
-of the image alone decides every pixel.
+image mirrored beyond its edge). Mirrored pixels are never nearer than the pixels they mirror, so that what lies beyond
+the edge never decides and can be left out.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]
+
+#: Up to this radius, moving the disk over the image is quicker than a distance transform.
+_SMALL = 12
 
 
 def distance(mask: Mask) -> NDArray[np.float32]:
@@ -32,17 +39,27 @@ def within(distances: NDArray[np.float32], radius: int) -> Mask:
 
 def dilate(mask: Mask, radius: int) -> Mask:
     """Dilation with a disk."""
+    if radius <= _SMALL:
+        return cv2.dilate(mask.view(np.uint8), _disk(radius)).view(bool)
     return within(distance(~mask), radius) if mask.any() else mask.copy()
 
 
 def erode(mask: Mask, radius: int) -> Mask:
     """Erosion with a disk."""
+    if radius <= _SMALL:
+        return cv2.erode(mask.view(np.uint8), _disk(radius)).view(bool)
     return ~within(distance(mask), radius)
 
 
 def close(mask: Mask, radius: int) -> Mask:
     """Closing with a disk."""
     return erode(dilate(mask, radius), radius)
+
+
+@lru_cache(maxsize=_SMALL + 1)
+def _disk(radius: int) -> NDArray[np.uint8]:
+    offsets = np.arange(-radius, radius + 1)
+    return (offsets[:, None] ** 2 + offsets[None, :] ** 2 <= radius * radius).astype(np.uint8)
 
 
 def fill_holes(mask: Mask) -> Mask:
@@ -52,7 +69,7 @@ def fill_holes(mask: Mask) -> Mask:
     return outside[1:-1, 1:-1] != 2
 
 
-def box(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+def box(mask: Mask, margin: int = 0) -> Box:
     """Rows and columns that `mask` (not empty) spans, with a margin, inside the image."""
     limits = []
     for axis in (1, 0):
@@ -61,19 +78,33 @@ def box(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
     return limits[0], limits[1]
 
 
-def components(mask: Mask) -> tuple[NDArray[np.int32], list[tuple[slice, slice]], NDArray[np.float64]]:
-    """8-connected components: labels (0 outside, 1 and up), their boxes, and their centroids `(row, column)`."""
-    _, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    boxes = [(slice(int(y), int(y + h)), slice(int(x), int(x + w))) for x, y, w, h, _ in stats[1:]]
-    return np.asarray(labels, np.int32), boxes, np.asarray(centroids[1:, ::-1], np.float64)
+def components(mask: Mask) -> list[tuple[Box, Mask]]:
+    """The 8-connected components of a mask, in no particular order: each box, and the component in it."""
+    if not mask.any():
+        return []
+    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    return [(place, labels[place] == label) for label, place in enumerate(find_objects(labels), start=1)]
+
+
+def centroid(place: Box, component: Mask) -> tuple[float, float]:
+    """Mean row and column, in the image, of a component in its box."""
+    area = np.count_nonzero(component)
+    row, column = (
+        part.start + int(np.count_nonzero(component, axis=1 - axis) @ np.arange(component.shape[axis])) / area
+        for axis, part in enumerate(place)
+    )
+    return row, column
 
 
 def largest(mask: Mask) -> Mask:
     """The largest 8-connected component; of equally large ones the one that begins last in reading order."""
-    labels, boxes, _ = components(mask)
-    if len(boxes) < 2:
-        return mask.copy()
-    sizes = np.bincount(labels.ravel(), minlength=len(boxes) + 1)[1:]
-    ties = np.flatnonzero(sizes == sizes.max()) + 1
-    last = max(ties, key=lambda label: int(np.argmax(labels.ravel() == label)))
-    return labels == last
+    result = np.zeros_like(mask)
+    found = components(mask)
+    if found:
+        place, component = max(found, key=lambda one: (np.count_nonzero(one[1]), _first_pixel(*one)))
+        result[place] = component
+    return result
+
+
+def _first_pixel(place: Box, component: Mask) -> tuple[int, int]:
+    return place[0].start, place[1].start + int(np.argmax(component[0]))
