@@ -196,25 +196,29 @@ def checked_members(members: Members, patients: Collection[str] | None = None) -
     return tables
 
 
-def consensus(half_slices: pd.DataFrame) -> pd.DataFrame:
-    """Majority of the readers of every half-slice (section 4.2).
-
-    Args:
-        half_slices: `patient, slice, side, reader, inflammation`.
-
-    Returns:
-        `patient, slice, side, inflammation, readers` for half-slices with at least two readers; a tie is not inflamed.
-    """
-    return _majority(half_slices, KEY, "inflammation", tie=0)
-
-
 def consensus_opinion(opinions: pd.DataFrame, tie: int = 1) -> pd.DataFrame:
     """Majority of the readers' opinions on every patient: `patient, asas_positive, readers`.
 
     A tie is positive unless `tie` is 0: with six readers Table 3 admits one division of its patients only, and in it
-    three readers against three count as positive (see `axspa_lib.audit`). Patients with fewer than two readers have none.
+    three readers against three count as positive (`axspa_lib.audit`). A patient with one reader has no consensus.
     """
-    return _majority(opinions, ["patient"], "asas_positive", tie)
+    _need(opinions, ("patient", "reader", "asas_positive"), "the opinions")
+    repeated = opinions.duplicated(["patient", "reader"])
+    if repeated.any():
+        row = opinions[repeated].iloc[0]
+        raise DataError(f"reader {row['reader']} has two opinions on patient {row['patient']}: keep one")
+    votes = opinions.groupby("patient", as_index=False).agg(
+        positive=("asas_positive", "sum"), readers=("asas_positive", "count")
+    )
+    votes = votes.loc[votes["readers"] >= 2].reset_index(drop=True)
+    lead = 2 * votes["positive"] - votes["readers"]
+    return pd.DataFrame(
+        {
+            "patient": votes["patient"].astype(str),
+            "asas_positive": ((lead > 0) | ((lead == 0) & (tie == 1))).astype(int),
+            "readers": votes["readers"],
+        }
+    )
 
 
 def opinions_by_rule(half_slices: pd.DataFrame, rule: int = 2) -> pd.DataFrame:
@@ -240,20 +244,6 @@ def every_half_slice(participants: pd.DataFrame) -> pd.DataFrame:
             "side": np.asarray(SIDES)[(position % len(SIDES)).to_numpy()],
         }
     )
-
-
-def _majority(table: pd.DataFrame, key: list[str], value: str, tie: int) -> pd.DataFrame:
-    _need(table, (*key, "reader", value), "the readings")
-    repeated = table.duplicated([*key, "reader"])
-    if repeated.any():
-        row = table[repeated].iloc[0]
-        raise DataError(f"reader {row['reader']} has two entries for patient {row['patient']}: keep one")
-    votes = table.groupby(key, as_index=False).agg(sum=(value, "sum"), count=(value, "count"))
-    votes = votes.loc[votes["count"] >= 2].reset_index(drop=True)
-    lead = 2 * votes.pop("sum") - votes["count"]
-    votes[value] = ((lead > 0) | ((lead == 0) & (tie == 1))).astype(int)
-    votes["patient"] = votes["patient"].astype(str)
-    return votes.rename(columns={"count": "readers"})[[*key, value, "readers"]]
 
 
 def _need(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:

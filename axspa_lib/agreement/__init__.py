@@ -1,5 +1,6 @@
 """Agreement of readings: measures from counts, curves from scores, and intervals and tests by patient."""
 
+from axspa_lib.agreement.curves import Curve, calibration, calibration_errors, precision_recall, roc
 from axspa_lib.agreement.measures import (
     COUNTS,
     Floats,
@@ -21,28 +22,37 @@ from axspa_lib.agreement.resampling import (
     bootstrap_by_patient,
     by_patient,
     holm,
+    interval_of,
     paired_difference,
+    resampled,
     weights,
 )
 
 __all__ = [
     "COUNTS",
+    "Curve",
     "Difference",
     "Floats",
     "Interval",
     "accuracy",
     "bootstrap_by_patient",
     "by_patient",
+    "calibration",
+    "calibration_errors",
     "cohen_kappa",
     "confusion",
     "fleiss_kappa",
     "fleiss_terms",
     "holm",
+    "interval_of",
     "mcc",
     "mcc_counts",
     "mcc_score",
     "paired_difference",
     "precision",
+    "precision_recall",
+    "resampled",
+    "roc",
     "sensitivity",
     "specificity",
     "weights",

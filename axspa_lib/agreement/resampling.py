@@ -67,17 +67,34 @@ def bootstrap_by_patient(
         defined (not a number) are left out.
     """
     sums, cases = by_patient(table, patients)
-    if not len(sums):
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    value = float(statistic(sums.sum(axis=0)))
-    samples = np.asarray(statistic(weights(len(sums), n, seed) @ sums))
-    samples = samples[np.isfinite(samples)]
+    value, samples = resampled(statistic, sums, n, seed)
     tail = (1 - level) / 2
-    quantiles = np.array([tail, 1 - tail])
-    if method == "bca":
-        quantiles = _bca(value, samples, np.asarray(statistic(sums.sum(axis=0) - sums)), quantiles)
-    low, high = np.quantile(samples, quantiles) if samples.size else (np.nan, np.nan)
+    if method == "percentile" or not len(sums):
+        return interval_of(value, samples, cases, len(sums), level)
+    jackknife = np.asarray(statistic(sums.sum(axis=0) - sums))
+    finite = samples[np.isfinite(samples)]
+    low, high = np.quantile(finite, _bca(value, finite, jackknife, np.array([tail, 1 - tail])))
     return Interval(value, float(low), float(high), cases, len(sums))
+
+
+def resampled(statistic: Statistic, sums: Floats, n: int, seed: int) -> tuple[float, Floats]:
+    """A statistic of column sums by patient, and its values in `n` resamples; empty without patients.
+
+    The same number of patients and seed give the same resamples, so differences of two statistics of the same patients
+    (in the same order) are paired; different seeds make them independent.
+    """
+    if not len(sums):
+        return float("nan"), np.zeros(0)
+    value = float(statistic(sums.sum(axis=0)))
+    return value, np.asarray(statistic(weights(len(sums), n, seed) @ sums))
+
+
+def interval_of(value: float, samples: Floats, cases: int, patients: int, level: float = 0.95) -> Interval:
+    """Percentile interval of bootstrap samples; those that are not a number are left out."""
+    finite = samples[np.isfinite(samples)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(finite, [tail, 1 - tail]) if finite.size else (np.nan, np.nan)
+    return Interval(value, float(low), float(high), cases, patients)
 
 
 def paired_difference(

@@ -66,7 +66,7 @@ def table2_joint() -> list[Row]:
         row_of(
             *(2, "joint", "pairs of readers", together, n, YES if triples else NO, _positives(n, triples)),
             f"the three figures can come from the same patients; all readers then agree on {min(agree)} to "
-            f"{max(agree)} of {n}, so at least {min(agree) - COHORT} patients on whom they agree are not among the {COHORT} for "
+            f"{max(agree)} of {n}, so at least {min(agree) - COHORT} of these patients are not among the {COHORT} for "
             "another reason, such as the registration of the sequences (section 2)",
         )
     ]

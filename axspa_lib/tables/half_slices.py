@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.agreement import confusion
-from axspa_lib.diagnosis import KEY, Members, checked_members, consensus, ensemble_vote
+from axspa_lib.cohort import consensus
+from axspa_lib.diagnosis import KEY, Members, checked_members, ensemble_vote
 from axspa_lib.errors import DataError
 from axspa_lib.tables.cells import CONSENSUS, ENSEMBLE, MODEL, assemble, cell, layout
 
@@ -42,13 +43,12 @@ def table1_cells(
     Raises:
         DataError: a reader without annotations, or members without some of the half-slices that were read.
     """
-    read = _readings(half_slices, patients, only)
-    names = reader_names(read["reader"], readers)
-    agreed = consensus(read[read["reader"].isin(names)])
-    read = pd.concat([read, agreed.assign(reader=CONSENSUS)])
-    wide = read.pivot(index=KEY, columns="reader", values="inflammation").reset_index()
+    wide, names = readings_wide(half_slices, patients, only, readers)
     cells: list[dict[str, object]] = []
-    answers = _answers(members, wide, patients) if members is not None else {}
+    columns: dict[str, list[pd.DataFrame]] = {}
+    if members is not None:
+        tables = checked_members(members, patients)
+        columns = {MODEL: list(tables.values()), ENSEMBLE: [ensemble_vote(tables, "half_slice")]}
     for row in [*names, CONSENSUS]:
         partners = names if row == CONSENSUS else names[names.index(row) + 1 :]
         for column in partners:
@@ -56,8 +56,11 @@ def table1_cells(
             group = CONSENSUS if row == CONSENSUS else "readers"
             counts = confusion(both[row], both[column])
             cells.append(cell(1, row, column, group, counts, both["patient"], n=n, seed=seed))
-        for column, results in answers.items():
-            cells.append(_model_cell(wide, row, column, results, n, seed))
+        for column, results in columns.items():
+            compared = [reference_and_answer(wide, row, table) for table in results]
+            stacked = np.concatenate([confusion(truth, answer) for truth, answer, _, _ in compared], axis=1)
+            failures = float(np.mean([failed.mean() if len(failed) else np.nan for *_, failed in compared]))
+            cells.append(cell(1, row, column, column, stacked, compared[0][2], n=n, seed=seed, failures=failures))
     return assemble(1, cells, compare)
 
 
@@ -103,6 +106,12 @@ def reader_names(present: pd.Series, wanted: Collection[str] | None) -> list[str
 
 def _readings(half_slices: pd.DataFrame, patients: Collection[str] | None, only: pd.DataFrame | None) -> pd.DataFrame:
     read = half_slices[[*KEY, "reader", "inflammation"]].astype({"patient": str, "reader": str, "slice": int})
+    repeated = read.duplicated([*KEY, "reader"])
+    if repeated.any():
+        row = read[repeated].iloc[0]
+        raise DataError(
+            f"reader {row['reader']} has two readings of a half-slice of patient {row['patient']}: keep one"
+        )
     if patients is not None:
         unread = sorted(set(map(str, patients)) - set(read["patient"]))
         if unread:
@@ -114,43 +123,48 @@ def _readings(half_slices: pd.DataFrame, patients: Collection[str] | None, only:
     return read
 
 
-def _answers(
-    members: Members, wide: pd.DataFrame, patients: Collection[str] | None
-) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """For each column of the model: `(positive, right number of boxes)` on the rows of `wide`, per member."""
-    tables = checked_members(members, patients)
-    columns = {MODEL: list(tables.values()), ENSEMBLE: [ensemble_vote(tables, "half_slice")]}
-    answers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for name, results in columns.items():
-        answers[name] = []
-        for table in results:
-            found = wide[KEY].merge(
-                table.astype({"patient": str, "slice": int}), on=KEY, how="left", validate="one_to_one"
-            )
-            if found["positive"].isna().any():
-                row = found[found["positive"].isna()].iloc[0]
-                raise DataError(
-                    f"half-slice {row['slice']}{row['side']} of patient {row['patient']} was read but not predicted: "
-                    "evaluate the members on the readers' half-slices"
-                )
-            answers[name].append((found["positive"].to_numpy(float), found["correct_count"].to_numpy(bool)))
-    return answers
+def readings_wide(
+    half_slices: pd.DataFrame,
+    patients: Collection[str] | None = None,
+    only: pd.DataFrame | None = None,
+    readers: Collection[str] | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Readings with a column per reader and for the consensus (not a number where unread), and the readers' names.
+
+    Arguments as `table1_cells`.
+    """
+    read = _readings(half_slices, patients, only)
+    names = reader_names(read["reader"], readers)
+    read = read[read["reader"].isin(names)]
+    read = pd.concat([read, consensus(read).assign(reader=CONSENSUS)])
+    return read.pivot(index=KEY, columns="reader", values="inflammation").reset_index(), names
 
 
-def _model_cell(
-    wide: pd.DataFrame,
-    row: str,
-    column: str,
-    results: list[tuple[np.ndarray, np.ndarray]],
-    n: int,
-    seed: int,
-) -> dict[str, object]:
-    read = wide[row].notna().to_numpy()
-    truth = wide.loc[read, row].to_numpy(float)
-    counts, failures = [], []
-    for positive, right in results:
-        counts.append(confusion(truth, np.where(right[read], positive[read], 1 - truth)))
-        failures.append(1 - right[read].mean() if read.any() else np.nan)
-    stacked = np.concatenate(counts, axis=1)
-    owner = wide.loc[read, "patient"]
-    return cell(1, row, column, column, stacked, owner, n=n, seed=seed, failures=float(np.mean(failures)))
+def reference_and_answer(
+    wide: pd.DataFrame, row: str, results: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A model's answer to a reference, a wrong number of boxes being the opposite of the reference (section 4.2).
+
+    Args:
+        wide: from `readings_wide`.
+        row: the reader, or the consensus.
+        results: `half_slice_results` of a model.
+
+    Returns:
+        Reference, answer, patient and whether the model failed, of every half-slice that `row` has.
+
+    Raises:
+        DataError: a half-slice that was read is not among the results.
+    """
+    read = wide.dropna(subset=[row])
+    keyed = results.assign(patient=results["patient"].astype(str), slice=results["slice"].astype(int))
+    found = read[KEY].merge(keyed, on=KEY, how="left", validate="one_to_one")
+    if found["positive"].isna().any():
+        first = found[found["positive"].isna()].iloc[0]
+        raise DataError(
+            f"half-slice {first['slice']}{first['side']} of patient {first['patient']} was read but not predicted: "
+            "evaluate the members on the readers' half-slices"
+        )
+    failed = ~found["correct_count"].to_numpy(bool)
+    truth = read[row].to_numpy(float)
+    return truth, np.where(failed, 1 - truth, found["positive"].to_numpy(float)), read["patient"].to_numpy(), failed
