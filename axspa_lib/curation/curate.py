@@ -76,7 +76,7 @@ def curate(
         `out`.
 
     Raises:
-        DataError: the source has no patients or an unusable table, or `out` cannot be written.
+        DataError: the source has no patients or an unusable table, none can be included, or `out` cannot be written.
     """
     out = Path(out)
     if not dry_run:
@@ -110,6 +110,10 @@ def curate(
     included["eligible"] = included["has_stir"]
     tables["splits"] = make_splits(included, bones_split, detection_split, seed)
     counts = _counts(participants, tables)
+    if included.empty and not dry_run:
+        runs.write_text(out / "exclusions.csv", tables["exclusions"].to_csv(index=False, lineterminator="\n"))
+        commonest = tables["exclusions"]["reason"].mode()[0]
+        raise DataError(f"{source.name}: no patient can be included, most often: {commonest}; see {out}/exclusions.csv")
     if dry_run:
         print("\n".join(f"{name}: {value}" for name, value in counts.items()))
         return out
@@ -280,6 +284,7 @@ def _finish(
             {
                 "cohort": out.name,
                 "source": source.name,
+                "simulated": bool(getattr(source, "simulated", False)),
                 "format": FORMAT,
                 "seed": seed,
                 "require_agreement": require_agreement,

@@ -84,15 +84,16 @@ class Header:
     image_type: tuple[str, ...]
     description: str
     contrast_agent: bool
-    fields: dict[str, Any]
+    echo: float | None
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One series as a canonical volume."""
+    """One series as a canonical volume, with its acquisition fields in BIDS names and units."""
 
     volume: Volume
     header: Header
+    fields: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -189,8 +190,14 @@ def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
         image_type=tuple(allow.terms(dataset, "ImageType")),
         description=allow.text(dataset, "SeriesDescription").lower(),
         contrast_agent=bool(allow.text(dataset, "ContrastBolusAgent").strip()),
-        fields=allow.acquisition(dataset),
+        echo=allow.number(dataset, "EchoTime"),
     )
+
+
+@_quiet()
+def read_fields(path: Path, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
+    """Acquisition fields of one file (`deidentify.acquisition`)."""
+    return allow.acquisition(dataset if dataset is not None else read_dataset(path, pixels=False))
 
 
 @_quiet()
@@ -245,6 +252,7 @@ def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> St
     """
     headers: list[Header] = []
     pixels: list[NDArray[Any]] = []
+    fields: dict[str, Any] = {}
     skipped = 0
     for index, path in enumerate(sorted(paths)):
         try:
@@ -255,6 +263,7 @@ def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> St
                 continue
             pixels.append(read_pixels(path, dataset))
             headers.append(header)
+            fields = fields or read_fields(path, dataset)
         except NotDicom:
             skipped += 1
         except DataError as error:
@@ -270,7 +279,7 @@ def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> St
     except DataError as error:
         raise DataError(f"{label}: {error}") from None
     notes = (f"{label}: {skipped} other files skipped",) if skipped else ()
-    return Stack(volume, first, notes)
+    return Stack(volume, first, fields, notes)
 
 
 def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume, Header]:
@@ -287,7 +296,7 @@ def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume
         raise DataError("its slices have different orientations (a localizer, or series mixed); keep one series")
     if np.ptp(np.array([header.spacing for header in headers]), axis=0).max() > 1e-3:
         raise DataError("its slices have different pixel spacings; keep one series per folder")
-    if len({header.fields.get("EchoTime") for header in headers}) > 1:
+    if len({header.echo for header in headers}) > 1:
         raise DataError("its slices have different echo times; keep one echo per folder")
     if len(headers) < MIN_SLICES:
         raise DataError(f"only {len(headers)} slices (a localizer or a fragment); export the whole series")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.dicom import Header, NotDicom, Stack, read_header, read_stack
+from axspa_lib.curation.dicom import Header, NotDicom, Stack, read_fields, read_header, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise
@@ -37,6 +37,11 @@ class LayoutSource:
         self.path = path
         self.name = path.name
         self._people = reader_tables.people(reader_tables.read_table(path / "patients.csv", reader_tables.PATIENTS))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the phantom made it (`simulation.json`)."""
+        return (self.path / "simulation.json").is_file()
 
     def patients(self) -> list[str]:
         """Names of the patients' folders, sorted."""
@@ -67,7 +72,7 @@ class LayoutSource:
             if not files:
                 raise DataError(f"{sequence}: the folder is empty; export the series again")
             stacks[sequence] = read_stack(files, sequence)
-            found, reason = recognise(stacks[sequence].header.fields)
+            found, reason = recognise(stacks[sequence].fields)
             if found not in (None, sequence):
                 raise DataError(f"{sequence}: the folder holds a {found} ({reason}); put each series in its own folder")
         examination = _examination(self.describe(patient), stacks[T1], stacks[STIR])
@@ -179,7 +184,7 @@ def _choose(series: list[_Series]) -> tuple[dict[str, _Series], list[str]]:
     candidates: dict[str, list[tuple[_Series, str]]] = {name: [] for name in SEQUENCES}
     refused = 0
     for one in series:
-        name, reason = recognise(one.first.fields, one.first.description, one.first.contrast_agent)
+        name, reason = recognise(read_fields(one.first.path), one.first.description, one.first.contrast_agent)
         if name is None or "LOCALIZER" in one.first.image_type or not _semi_coronal(one.first):
             refused += 1
         else:
@@ -233,7 +238,7 @@ def _stacks(headers: list[Header]) -> list[list[Header]]:
     """Split a series by orientation, matrix and echo: some scanners file several stacks under one UID."""
     parts: dict[tuple[object, ...], list[Header]] = {}
     for header in headers:
-        key = (tuple(round(v, 2) + 0.0 for v in header.orientation), header.shape, header.fields.get("EchoTime"))
+        key = (tuple(round(v, 2) + 0.0 for v in header.orientation), header.shape, header.echo)
         parts.setdefault(key, []).append(header)
     return list(parts.values())
 
@@ -246,7 +251,7 @@ def _examination(person: Examination, t1: Stack, stir: Stack) -> Examination:
         person,
         t1=t1.volume,
         stir=stir.volume,
-        sidecar={T1: first.fields, STIR: second.fields},
+        sidecar={T1: t1.fields, STIR: stir.fields},
         notes=[*t1.notes, *stir.notes],
         shared_frame=bool(first.frame) and first.frame == second.frame,
     )

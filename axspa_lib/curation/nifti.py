@@ -97,10 +97,12 @@ def read_mask(path: Path, image: Volume) -> Volume:
             f"{path.name}: lies on another grid than the T1 (shapes {mask.array.shape} and {image.array.shape}, "
             f"corners {grid_distance(mask, image):.1f} mm apart); draw or resample it on the T1"
         )
-    labels = np.rint(mask.array)
-    if np.abs(labels - mask.array).max(initial=0) > 1e-3 or labels.min(initial=0) < 0 or labels.max(initial=0) > 65535:
+    whole = mask.array.dtype.kind in "iu"
+    labels = mask.array if whole else np.rint(mask.array)
+    highest = labels.max()
+    if labels.min() < 0 or highest > 65535 or not (whole or np.allclose(labels, mask.array, rtol=0, atol=1e-3)):
         raise DataError(f"{path.name}: holds values that are no labels; save a mask of whole numbers")
-    return image.like(labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.int32))
+    return image.like(labels.astype(np.uint8 if highest < 256 else np.int32))
 
 
 def read_masks(folder: Path, patient: str, t1: Volume) -> tuple[Volume | None, dict[str, Volume], list[str]]:

@@ -115,7 +115,7 @@ def intensity(volume: Volume) -> dict[str, float]:
     from scipy import ndimage as ndi
     from skimage.filters import threshold_otsu
 
-    step = [max(1, round(2.0 / spacing)) for spacing in volume.spacing]
+    step = [max(1, round(4.0 / spacing)) for spacing in volume.spacing]
     small = np.asarray(volume.array[:: step[0], :: step[1], :: step[2]], dtype=np.float32)
     body = small > 0.5 * threshold_otsu(np.minimum(small, np.percentile(small, 99)))
     if not body.any() or small[body].min() <= 0:
