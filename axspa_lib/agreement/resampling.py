@@ -69,10 +69,10 @@ def bootstrap_by_patient(
     sums, cases = by_patient(table, patients)
     value, samples = resampled(statistic, sums, n, seed)
     tail = (1 - level) / 2
-    if method == "percentile" or not len(sums):
+    finite = samples[np.isfinite(samples)]
+    if method == "percentile" or not finite.size:
         return interval_of(value, samples, cases, len(sums), level)
     jackknife = np.asarray(statistic(sums.sum(axis=0) - sums))
-    finite = samples[np.isfinite(samples)]
     low, high = np.quantile(finite, _bca(value, finite, jackknife, np.array([tail, 1 - tail])))
     return Interval(value, float(low), float(high), cases, len(sums))
 
@@ -170,7 +170,8 @@ def holm(p_values: ArrayLike) -> Floats:
 
 def _bca(value: float, samples: Floats, jackknife: Floats, quantiles: Floats) -> Floats:
     below = (np.sum(samples < value) + np.sum(samples == value) / 2) / max(len(samples), 1)
-    deviations = np.nanmean(jackknife) - jackknife[np.isfinite(jackknife)]
+    jackknife = jackknife[np.isfinite(jackknife)]
+    deviations = jackknife.mean() - jackknife if jackknife.size else np.zeros(0)
     spread = np.sum(deviations**2) ** 1.5
     if not 0 < below < 1 or spread == 0:
         return quantiles

@@ -200,7 +200,7 @@ def groups(table: pd.DataFrame, label: str, rate: str = "MCC", kind: str | None 
 
 
 def findings(table: pd.DataFrame) -> Figure:
-    """The claims' figures on phantom and public real MRI with intervals, the published as a black bar, limits dashed."""
+    """The claims' figures on phantom and public real MRI with intervals, published as a bar, limits dotted."""
     figure, axes = new_figure(1, 1, width=7.2, height=0.42 * len(table) + 1.0)
     axis = axes[0, 0]
     for place, (_, row) in enumerate(table.iloc[::-1].iterrows()):
