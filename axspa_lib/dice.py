@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from axspa_lib.agreement.resampling import bootstrap_by_patient, paired_difference
 from axspa_lib.errors import DataError
 from axspa_lib.labels import Bone
 
@@ -96,6 +97,58 @@ def dice_by_patient(slices: pd.DataFrame) -> pd.DataFrame:
     table = groups[["tp", "fp", "fn"]].sum().assign(slices=groups.size()).reset_index()
     table["dice"] = dice(table.tp, table.fp, table.fn)
     return table[["patient", "bone", "slices", "tp", "fp", "fn", "dice"]]
+
+
+def dice_summary(slices: pd.DataFrame, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Mean Dice of the patients with its 95 % bootstrap interval, by bone.
+
+    Args:
+        slices: rows of `dice_by_slice`, of any number of patients.
+        n: bootstrap samples, by patient.
+        seed: of the samples.
+
+    Returns:
+        `bone, patients, slices, dice, low, high`; patients without the bone do not count.
+    """
+    rows = []
+    for bone, table in _defined(slices).groupby("bone"):
+        found = bootstrap_by_patient(_mean, _with_ones(table), table["patient"], n, seed)
+        counted = int(table["slices"].sum())
+        rows.append((bone, found.patients, counted, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["bone", "patients", "slices", "dice", "low", "high"])
+
+
+def dice_difference(first: pd.DataFrame, second: pd.DataFrame, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Paired difference of the patients' mean Dice, first minus second, by bone, e.g. two networks against one (5.1).
+
+    Args:
+        first: rows of `dice_by_slice`.
+        second: rows of another prediction; patients and bones that only one of them has do not count.
+        n: bootstrap samples, and as many permutations.
+        seed: of both.
+
+    Returns:
+        `bone, patients, difference, low, high, p_value` (95 % bootstrap interval; permutation test by patient).
+    """
+    both = _defined(first).merge(_defined(second), on=["patient", "bone"], suffixes=("", "_second"))
+    rows = []
+    for bone, table in both.groupby("bone"):
+        other = table[["patient", "dice_second"]].rename(columns={"dice_second": "dice"})
+        found = paired_difference(_mean, _with_ones(table), _with_ones(other), table["patient"], n, seed)
+        rows.append((bone, found.patients, found.value, found.low, found.high, found.p_value))
+    return pd.DataFrame(rows, columns=["bone", "patients", "difference", "low", "high", "p_value"])
+
+
+def _defined(slices: pd.DataFrame) -> pd.DataFrame:
+    return dice_by_patient(slices).dropna(subset="dice")
+
+
+def _with_ones(table: pd.DataFrame) -> NDArray[np.float64]:
+    return np.column_stack([table["dice"].to_numpy(), np.ones(len(table))])
+
+
+def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return sums[..., 0] / sums[..., 1]
 
 
 def _of(bone: str, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from axspa_lib.dice import check_bones, dice, dice_by_patient, dice_by_slice
+from axspa_lib.dice import check_bones, dice, dice_by_patient, dice_by_slice, dice_difference, dice_summary
 from axspa_lib.errors import DataError
 
 REFERENCE = np.array([[[1, 1, 0], [0, 2, 2], [0, 0, 0]]], np.uint8)
@@ -60,6 +60,7 @@ def test_patient_dice_comes_from_summed_counts() -> None:
 masks = arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2))
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_equals_scikit_learn_and_is_symmetric(predicted: np.ndarray, reference: np.ndarray) -> None:
     table, swapped = dice_by_slice("P", predicted, reference), dice_by_slice("P", reference, predicted)
@@ -96,3 +97,25 @@ def test_two_dimensions_where_a_slice_is_meant() -> None:
 def test_other_grids_are_refused_and_name_the_patient() -> None:
     with pytest.raises(DataError, match=r"patient P9.*different grids"):
         dice_by_slice("P9", PREDICTED, np.zeros((1, 4, 3), np.uint8))
+
+
+def counts(patients: dict[str, tuple[int, int, int]], bone: str = "iliac") -> pd.DataFrame:
+    rows = [(patient, 0, bone, *numbers, dice(*numbers)) for patient, numbers in patients.items()]
+    return pd.DataFrame(rows, columns=["patient", "slice", "bone", "tp", "fp", "fn", "dice"])
+
+
+def test_summary_is_the_mean_of_patients_with_an_interval_around_it() -> None:
+    table = counts({"A": (8, 2, 2), "B": (6, 4, 4), "C": (7, 3, 3), "D": (0, 0, 0)})
+    summary = dice_summary(table).iloc[0]
+    assert summary["dice"] == pytest.approx(0.7) and summary["patients"] == 3
+    assert 0.6 - 1e-9 <= summary["low"] < 0.7 < summary["high"] <= 0.8 + 1e-9
+    pd.testing.assert_frame_equal(dice_summary(table), dice_summary(table))
+
+
+def test_difference_pairs_the_patients_and_leaves_out_those_of_one_side_only() -> None:
+    first = counts({"A": (8, 2, 2), "B": (6, 4, 4), "C": (7, 3, 3)})
+    second = counts({"C": (6, 4, 4), "A": (7, 3, 3), "X": (9, 1, 1)})
+    found = dice_difference(first, second).iloc[0]
+    assert found["patients"] == 2 and found["difference"] == pytest.approx(0.1)
+    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.1)
+    assert 0 < found["p_value"] <= 1
