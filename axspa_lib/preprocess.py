@@ -1,7 +1,7 @@
 """Slice preprocessing (section 3.1.1, figure 2): constant pixel, min-max, bias removal, median, CLAHE, 8 bits.
 
 Two arithmetics. `exact` gives the 8-bit slices of the scikit-image and SciPy chain of the authors' demo, level for
-level; `fast` works in single precision and smooths in the few cosine frequencies that a wide Gaussian lets through.
+level; `fast` goes on in single precision once the bias is removed (before that, what is nearly black decides).
 
 Every slice has a defined result: values that are not finite count as 0, and a slice without contrast becomes zeros.
 """
@@ -50,7 +50,9 @@ def preprocess_slice(
         if trace is not None:
             trace[name] = step.copy()
 
-    current = _as_float(image, np.float32 if p.arithmetic == "fast" else np.float64)
+    if not all(np.isfinite(mm) and mm > 0 for mm in spacing):
+        raise DataError(f"a spacing of {spacing} mm cannot be used: two positive lengths are meant, row and column")
+    current = _as_float(image)
     keep("input", current)
     if p.constant_pixel:
         current = resample_slice(current, spacing, p.pixel_mm)
@@ -59,6 +61,8 @@ def preprocess_slice(
     keep("min-max", current)
     if p.remove_bias:
         current = remove_bias(current, p.bias_sigma)
+    if p.arithmetic == "fast":
+        current = current.astype(np.float32)
     current = minmax(current, p.nonzero_minmax, out=current)
     keep("bias removed", current)
     if p.local_median:
@@ -153,8 +157,7 @@ def remove_bias(image: NDArray[np.floating], sigma_fraction: float) -> NDArray[n
     """Divide by a Gaussian smoothing with sigma = `sigma_fraction` of the rows and of the columns."""
     smooth = gaussian(image, (sigma_fraction * image.shape[0], sigma_fraction * image.shape[1]))
     smooth += _AVOID_ZERO
-    np.divide(image, smooth, out=smooth)
-    return smooth.astype(image.dtype, copy=False)
+    return np.divide(image, smooth, out=smooth)
 
 
 def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
@@ -218,13 +221,13 @@ def resample_mask(mask: Volume, like: Volume) -> Volume:
     return Volume(result, like.affine)
 
 
-def _as_float(image: NDArray[np.generic], dtype: type[np.floating]) -> NDArray[np.floating]:
+def _as_float(image: NDArray[np.generic]) -> NDArray[np.float64]:
     array = np.asarray(image)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"an array of shape {array.shape} is not a slice: (row, column) is meant")
     if array.dtype.kind not in "buif":
         raise DataError(f"a slice of type {array.dtype} cannot be preprocessed: real numbers are meant")
-    converted = array.astype(dtype)
+    converted = array.astype(np.float64)
     if array.dtype.kind == "f":
         converted[~np.isfinite(converted)] = 0
     return converted

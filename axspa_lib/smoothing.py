@@ -23,11 +23,11 @@ def gaussian(image: NDArray[np.floating], sigma: tuple[float, float]) -> NDArray
     """Gaussian smoothing with mirrored borders, as `scipy.ndimage.gaussian_filter`, whatever sigma at the same cost.
 
     With mirrored borders a symmetric kernel multiplies each cosine of the discrete cosine transform (type II) by its
-    frequency response, so that the result is SciPy's up to rounding. Always in double precision: where the image is
+    frequency response, so that the result is SciPy's up to rounding. In double precision only: where the image is
     nearly black, the smoothing is smaller than the rounding of single precision.
 
     Args:
-        image: `(row, column)`, float64 or float32.
+        image: `(row, column)`.
         sigma: standard deviation in pixels along rows and columns.
 
     Returns:
