@@ -107,7 +107,7 @@ class Detector(_Strict):
 
     implementation: Literal["torchvision", "detectron2"] = "torchvision"
     backbone: Literal["resnet50", "resnet18"] = Field("resnet50", description="ResNet-50 FPN (3.2.1)")
-    start: str = Field("imagenet", description="'imagenet', 'scratch', 'authors', or the path of a checkpoint")
+    start: str = Field("imagenet", description="'imagenet', 'imagenet-torchvision', 'scratch', 'authors' or a file")
     norm: Literal["frozen_bn", "group_norm"] = Field("frozen_bn", description="group_norm trains from scratch")
     channels: Literal["T1,STIR,STIR", "STIR,STIR,T1"] = Field(
         "T1,STIR,STIR", description="3.2.1; the demo has the other"
