@@ -126,13 +126,18 @@ def decide(seen: NDArray[np.float64], draws: Draws, panel: Panel) -> NDArray[np.
     return np.where(lapse[..., None], slip & ~half[..., None], marked)
 
 
-def window(draws: Draws, panel: Panel, present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First slice each reader reads, `(reader,)`: six slices about the middle of the joint, never beyond the stack."""
-    count = present.shape[0]
+def joint_middle(present: NDArray[np.bool_]) -> float:
+    """The slice in the middle of the joint; the middle of the stack where there is none."""
     with_joint = np.flatnonzero(present.any(1))
-    middle = with_joint.mean() if with_joint.size else (count - 1) / 2
-    start = np.rint(middle - (WINDOW - 1) / 2 + panel.sigma_window * draws.window)
-    return np.clip(start, 0, max(count - WINDOW, 0)).astype(np.int64)
+    return float(with_joint.mean()) if with_joint.size else (present.shape[0] - 1) / 2
+
+
+def window(
+    normals: NDArray[np.float64], panel: Panel, middle: NDArray[np.float64] | float, slices: NDArray[np.int64] | int
+) -> NDArray[np.int64]:
+    """First slice each reader reads, shape of `normals`: six slices about the middle of the joint, within the stack."""
+    start = np.rint(np.asarray(middle) - (WINDOW - 1) / 2 + panel.sigma_window * normals)
+    return np.clip(start, 0, np.maximum(np.asarray(slices) - WINDOW, 0)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def read_patient(
     """
     draws = draw(rng, len(panel.names), present.shape[0], evidence.shape[0])
     marks = decide(perceived(evidence, draws, panel.sigma_lesion), draws, panel)
-    start = window(draws, panel, present)
+    start = window(draws.window, panel, joint_middle(present), present.shape[0])
     index = np.arange(present.shape[0])
     inside = (index >= start[:, None]) & (index < start[:, None] + WINDOW)
     read = inside[:, :, None] & present

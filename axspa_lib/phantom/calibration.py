@@ -1,0 +1,171 @@
+"""Calibration of the simulated readers: their agreement over many patients, without rendering an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import differential_evolution
+
+from axspa_lib.config import PhantomCohort
+from axspa_lib.phantom.examination import COHORTS, READING, draw_examination
+from axspa_lib.phantom.readers import WINDOW, Draws, Panel, decide, draw, joint_middle, panel, perceived, window
+
+#: Agreement of the readers as published (MCC): Table 2 (patients) and Table 1 (half-slices of unanimous patients).
+PUBLISHED_DESIR = {
+    "patient": {("1", "2"): 0.8906, ("1", "3"): 0.7428, ("2", "3"): 0.7448},
+    "half_slice": {("1", "2"): 0.7634, ("1", "3"): 0.6340, ("2", "3"): 0.6696},
+}
+#: Table 3, patients of the second cohort.
+PUBLISHED_ASAS = {
+    ("1", "2"): 0.74, ("1", "4"): 0.65, ("1", "5"): 0.74, ("1", "6"): 0.65, ("1", "7"): 0.81, ("2", "4"): 0.65,
+    ("2", "5"): 0.80, ("2", "6"): 0.89, ("2", "7"): 0.74, ("4", "5"): 0.58, ("4", "6"): 0.55, ("4", "7"): 0.65,
+    ("5", "6"): 0.71, ("5", "7"): 0.91, ("6", "7"): 0.65,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Evidence and random numbers of many patients, padded to the longest stack.
+
+    `seen` is `(patient, reader, slice, side, quadrant)`; `present` `(patient, slice, side)`; `draws` carry a leading axis.
+    """
+
+    seen: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    slices: NDArray[np.int64]
+    middle: NDArray[np.float64]
+    draws: Draws
+    groups: NDArray[np.str_]
+
+
+def simulate_batch(cohort: str, spec: PhantomCohort, seed: int, patients: int) -> Batch:
+    """Draw the parameters of many patients, with the same generators as the cohort itself."""
+    readers = panel(cohort)
+    exams = [draw_examination(cohort, spec, seed, number) for number in range(1, patients + 1)]
+    slices = np.array([e.present.shape[0] for e in exams])
+    longest = int(slices.max())
+    count = len(readers.names)
+    seen = np.zeros((patients, count, longest, 2, 4))
+    present = np.zeros((patients, longest, 2), dtype=bool)
+    parts: dict[str, NDArray[np.float64]] = {
+        "patient": np.zeros((patients, count)), "image": np.zeros((patients, longest, 2)),
+        "slice": np.zeros((patients, count, longest, 2)), "lapse": np.ones((patients, count, longest, 2)),
+        "window": np.zeros((patients, count)), "quadrant": np.zeros((patients, count, longest, 2)),
+        "lesion": np.zeros((patients, count, 0)),
+    }  # fmt: skip
+    for i, exam in enumerate(exams):
+        n = slices[i]
+        rng = np.random.default_rng([seed, COHORTS[cohort][0], i + 1, READING])
+        draws = draw(rng, count, n, exam.evidence.shape[0])
+        seen[i, :, :n] = perceived(exam.evidence, draws, readers.sigma_lesion)
+        present[i, :n] = exam.present
+        for name in ("patient", "window"):
+            parts[name][i] = getattr(draws, name)
+        parts["image"][i, :n] = draws.image
+        for name in ("slice", "lapse", "quadrant"):
+            parts[name][i, :, :n] = getattr(draws, name)
+    middle = np.array([joint_middle(e.present) for e in exams])
+    return Batch(seen, present, slices, middle, Draws(**parts), np.array([e.group for e in exams]))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a panel did with a batch.
+
+    `half` and `read` are `(patient, reader, slice, side)`, `positive` `(patient, reader)`.
+    """
+
+    half: NDArray[np.bool_]
+    read: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+
+
+def read_batch(batch: Batch, readers: Panel) -> Outcome:
+    """Let a panel read a batch; equals `readers.read_patient` patient by patient."""
+    marks = decide(batch.seen, batch.draws, readers)
+    start = window(batch.draws.window, readers, batch.middle[:, None], batch.slices[:, None])
+    index = np.arange(batch.present.shape[1])
+    inside = (index >= start[..., None]) & (index < start[..., None] + WINDOW)
+    read = inside[..., None] & batch.present[:, None]
+    half = marks.any(-1) & read
+    return Outcome(half, read, half.sum((2, 3)) >= readers.min_positive)
+
+
+def agreement(outcome: Outcome, names: tuple[str, ...]) -> pd.DataFrame:
+    """Agreement of every pair of readers.
+
+    Returns:
+        Columns `first`, `second`, `patient` (MCC over all patients) and `half_slice` (MCC over the half-slices that both
+        read, in patients on whom all readers agree: the inclusion filter of section 2).
+    """
+    unanimous = outcome.positive.all(1) | ~outcome.positive.any(1)
+    rows = []
+    for a, b in combinations(range(len(names)), 2):
+        both = (outcome.read[:, a] & outcome.read[:, b])[unanimous]
+        first, second = outcome.half[unanimous, a][both], outcome.half[unanimous, b][both]
+        rows.append((names[a], names[b], _mcc(outcome.positive[:, a], outcome.positive[:, b]),
+                     _mcc(first, second)))  # fmt: skip
+    return pd.DataFrame(rows, columns=["first", "second", "patient", "half_slice"])
+
+
+def _mcc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Matthews correlation of two binary vectors: their Pearson correlation; 0 where one is constant."""
+    if first.all() or second.all() or not (first.any() and second.any()):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def calibration_table(cohort: str, spec: PhantomCohort, seed: int, patients: int = 600) -> pd.DataFrame:
+    """Agreement of the cohort's readers beside the published one."""
+    readers = panel(cohort)
+    table = agreement(read_batch(simulate_batch(cohort, spec, seed, patients), readers), readers.names)
+    keys = list(zip(table["first"], table["second"], strict=True))
+    if cohort == "phantom-desir":
+        table["published_patient"] = [PUBLISHED_DESIR["patient"][key] for key in keys]
+        table["published_half_slice"] = [PUBLISHED_DESIR["half_slice"][key] for key in keys]
+    else:
+        table["published_patient"] = [PUBLISHED_ASAS[key] for key in keys]
+    return table
+
+
+#: What is fitted for `phantom-desir`, with its bounds: thresholds, noisiness of reader 3, spreads.
+BOUNDS = {
+    "t1": (1.5, 5.5), "t2": (1.5, 5.5), "t3": (1.5, 6.0), "k3": (0.6, 3.0), "sigma_slice": (0.2, 1.8),
+    "sigma_image": (0.0, 1.2), "sigma_patient": (0.0, 0.8), "sigma_window": (0.0, 0.8),
+}  # fmt: skip
+
+
+def fit_desir(batch: Batch, start: Panel, seed: int = 0, generations: int = 40) -> tuple[Panel, float]:
+    """Fit the three readers to Tables 1 and 2 by differential evolution; returns the panel and the loss.
+
+    The loss is the sum of squared differences of the six coefficients, with a weak preference for readers who find
+    20 to 35 % of the patients positive (the cohort's published prevalence).
+    """
+
+    def build(x: NDArray[np.float64]) -> Panel:
+        v = dict(zip(BOUNDS, map(float, x), strict=True))
+        return replace(
+            start, threshold=np.array([v["t1"], v["t2"], v["t3"]]), noisiness=np.array([1.0, 1.0, v["k3"]]),
+            sigma_slice=v["sigma_slice"], sigma_image=v["sigma_image"], sigma_patient=v["sigma_patient"],
+            sigma_window=v["sigma_window"],
+        )  # fmt: skip
+
+    def loss(x: NDArray[np.float64]) -> float:
+        readers = build(x)
+        outcome = read_batch(batch, readers)
+        table = agreement(outcome, readers.names)
+        total = 0.0
+        for row in table.itertuples():
+            key = (row.first, row.second)
+            total += (row.patient - PUBLISHED_DESIR["patient"][key]) ** 2
+            total += (row.half_slice - PUBLISHED_DESIR["half_slice"][key]) ** 2
+        share = outcome.positive.mean(0)
+        return total + float((np.maximum(0.20 - share, 0) ** 2 + np.maximum(share - 0.36, 0) ** 2).sum())
+
+    result = differential_evolution(loss, list(BOUNDS.values()), seed=seed, maxiter=generations, popsize=6, tol=1e-4,
+                                    polish=False)  # fmt: skip
+    return build(result.x), float(result.fun)
