@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +196,10 @@ def token(value: str) -> str:
 
 
 class Pseudonyms:
-    """Map of identifiers to pseudonyms, kept in one local file that git ignores (`pseudonyms*.csv`)."""
+    """Who is who: patient and study identifiers to pseudonyms, in one local file that git ignores (`pseudonyms*.csv`).
+
+    A pseudonym once given stays, whoever is added later: the first study of a person is `P0001`, the next `P0001-2`.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         """Read an existing map; with no path, the map lives in memory only.
@@ -203,28 +208,37 @@ class Pseudonyms:
             DataError: the file is there and is not such a map.
         """
         self.path = path
-        self._names: dict[str, str] = {}
-        if path is not None and path.exists():
-            try:
-                with path.open(encoding="utf-8", newline="") as file:
-                    self._names = {row["identifier"]: row["pseudonym"] for row in csv.DictReader(file)}
-            except (KeyError, UnicodeDecodeError, csv.Error):
-                raise DataError(f"{path}: is not a map of pseudonyms; move it away and curate again") from None
+        self._people: dict[str, str] = {}
+        self._studies: dict[tuple[str, str], str] = {}
+        if path is None or not path.exists():
+            return
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    self._people[row["patient_id"]] = row["subject"]
+                    self._studies[row["patient_id"], row["study_uid"]] = row["pseudonym"]
+        except (KeyError, UnicodeDecodeError, csv.Error):
+            raise DataError(f"{path}: is not a map of pseudonyms; move it away and curate again") from None
 
-    def assign(self, identifiers: list[str]) -> dict[str, str]:
-        """Pseudonyms of identifiers: those of the file, and new ones in the order of `identifiers`."""
-        for identifier in identifiers:
-            if identifier not in self._names:
-                self._names[identifier] = f"P{len(self._names) + 1:04d}"
-        return {identifier: self._names[identifier] for identifier in identifiers}
+    def assign(self, studies: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+        """Subject and pseudonym of each (patient identifier, study identifier): those of the map, then new ones."""
+        given = {}
+        for patient, study in studies:
+            subject = self._people.setdefault(patient, f"P{len(self._people) + 1:04d}")
+            if (patient, study) not in self._studies:
+                number = 1 + sum(person == patient for person, _ in self._studies)
+                self._studies[patient, study] = subject if number == 1 else f"{subject}-{number}"
+            given[patient, study] = (subject, self._studies[patient, study])
+        return given
 
     def save(self) -> None:
         """Write the map, whole or not at all, readable by its owner only."""
         if self.path is None:
             return
-        lines = ["pseudonym,identifier"]
-        for identifier, name in self._names.items():
-            quoted = identifier.replace('"', '""')
-            lines.append(f'{name},"{quoted}"')
-        write_text(self.path, "\n".join(lines) + "\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["pseudonym", "subject", "patient_id", "study_uid"])
+        for (patient, study), name in self._studies.items():
+            writer.writerow([name, self._people[patient], patient, study])
+        write_text(self.path, text.getvalue())
         self.path.chmod(0o600)

@@ -201,6 +201,14 @@ def read_fields(path: Path, dataset: pydicom.Dataset | None = None) -> dict[str,
 
 
 @_quiet()
+def identifiers(path: Path) -> tuple[str, str]:
+    """Patient and study identifier of a file as they are, for the local map of pseudonyms and nothing else."""
+    dataset = read_dataset(path, pixels=False)
+    study = allow.text(dataset, "StudyInstanceUID").strip()
+    return allow.text(dataset, "PatientID").strip() or study, study
+
+
+@_quiet()
 def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     """Pixels `(row, column)` with rescale and MONOCHROME1 undone; integer where the file's scale allows, else float32.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.dicom import Header, NotDicom, Stack, read_fields, read_header, read_stack
+from axspa_lib.curation.dicom import Header, NotDicom, Stack, identifiers, read_fields, read_header, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise
@@ -151,32 +152,33 @@ class ExportSource:
         return self._studies
 
     def _read_index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
-        headers: dict[tuple[str, str, str], list[Header]] = {}
-        damaged = 0
+        headers: dict[tuple[str, str], dict[str, list[Header]]] = {}
+        refused: Counter[str] = Counter()
         for file in _files(self.path):
             try:
                 header = read_header(file)
             except NotDicom:
                 continue
-            except DataError:
-                damaged += 1
+            except DataError as error:
+                refused[str(error).removeprefix(f"{file.name}: ")] += 1
                 continue
-            headers.setdefault((header.patient, header.study, header.series), []).append(header)
-        studies: dict[tuple[str, str], list[_Series]] = {}
-        for (patient, study, _), members in sorted(headers.items()):
-            series = [_Series(part[0], tuple(header.path for header in part)) for part in _stacks(members)]
-            studies.setdefault((patient or study, study), []).extend(series)
-        names = self._pseudonyms.assign(sorted({person for person, _ in studies}))
-        result = {}
-        note = f"{damaged} files of the whole export could not be read" if damaged else ""
-        for person in sorted(names):
-            own = sorted(study for other, study in studies if other == person)
-            for number, study in enumerate(own, 1):
-                several = len(own) > 1
-                key = f"{names[person]}-{number}" if several else names[person]
-                session = str(number) if several else ""
-                result[key] = (Examination(key, names[person], session), studies[person, study], [note] if note else [])
-        return result
+            study = headers.setdefault((header.patient or header.study, header.study), {})
+            study.setdefault(header.series, []).append(header)
+        notes = []
+        if refused:
+            reason = refused.most_common(1)[0][0]
+            if not headers:
+                raise DataError(f"{self.name}: none of {refused.total()} DICOM files is usable, most often: {reason}")
+            notes = [f"{refused.total()} files of the whole export left out, most often: {reason}"]
+        own = {identifiers(next(iter(series.values()))[0].path): series for series in headers.values()}
+        names = self._pseudonyms.assign(sorted(own))
+        index = {}
+        for key, (subject, patient) in names.items():
+            parts = [part for members in own[key].values() for part in _stacks(members)]
+            series = [_Series(part[0], tuple(header.path for header in part)) for part in parts]
+            session = patient.removeprefix(subject).removeprefix("-")
+            index[patient] = (Examination(patient, subject, session), series, notes)
+        return index
 
 
 def _choose(series: list[_Series]) -> tuple[dict[str, _Series], list[str]]:

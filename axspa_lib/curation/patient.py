@@ -156,7 +156,8 @@ def _write(out: Path, examination: Examination, stir: Volume | None, row: dict[s
     masks |= {f"truth/{{}}_desc-{mask.replace('_', '')}": volume for mask, volume in sorted(examination.truth.items())}
     for pattern, mask in masks.items():
         if mask is not None:
-            file = save(Path("derivatives") / f"{pattern.format(name)}_dseg.nii.gz", mask)
+            labels = mask.array.astype(np.uint8 if mask.array.max(initial=0) < 256 else np.int32)
+            file = save(Path("derivatives") / f"{pattern.format(name)}_dseg.nii.gz", Volume(labels, mask.affine))
             if "desc-bones" in pattern:
                 row["bones_file"] = file
     return written

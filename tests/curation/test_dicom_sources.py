@@ -1,0 +1,204 @@
+"""A messy export: series found by parameters, examinations by study, people by pseudonym."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.curation.curate import curate
+from axspa_lib.curation.deidentify import Pseudonyms
+from axspa_lib.curation.dicom_sources import ExportSource, LayoutSource
+from axspa_lib.curation.recognise import recognise
+from axspa_lib.curation.source import open_source
+from axspa_lib.errors import DataError
+
+SPLITS: dict[str, Any] = {"seed": 0, "bones_split": None, "detection_split": None}
+
+
+def export(make: Any, root: Path, person: str, study: str, **changes: Any) -> None:
+    """One study as a PACS exports it: T1, STIR, localizer, axial T1, T1 with contrast agent, T2, a report."""
+    series = [
+        ("T1", {"series": f"{study}.1", "description": "cor obl"}),
+        ("STIR", {"series": f"{study}.2", "description": "cor obl"}),
+        ("T1", {"series": f"{study}.3", "tilt": 88.0}),
+        ("T1", {"series": f"{study}.4", "extra": {"ContrastBolusAgent": "yes"}, "description": "t1 gd"}),
+        ("T2", {"series": f"{study}.5", "extra": {"ScanningSequence": "SE", "RepetitionTime": 4000, "EchoTime": 90}}),
+        ("T1", {"series": f"{study}.6", "slices": 3, "edit": localizer}),
+    ]
+    for number, (sequence, fields) in enumerate(series):
+        fields = {"patient": person, "study": study, "prefix": f"S{number}-"} | fields | changes.get(sequence, {})
+        make.Series(sequence, **fields).write(root / f"{person} {study}" / f"folder {number % 2}")
+    (root / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL\4\0\0\0\0\0")
+    (root / "autorun.inf").write_text("[autorun]")
+
+
+def localizer(ds: Any, index: int) -> Any:
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    return ds
+
+
+def test_a_messy_export_is_sorted(make: Any, tmp_path: Path) -> None:
+    root = tmp_path / "export"
+    export(make, root, "Dupont^Jeanne 19500101", "1.2.840.1.77")
+    export(make, root, "Dupont^Jeanne 19500101", "1.2.840.1.78")
+    export(make, root, "Martin", "1.2.840.1.79")
+    source = open_source(root)
+    assert isinstance(source, ExportSource)
+    cohort = Cohort(curate(source, tmp_path / "out" / "lab", **SPLITS))
+    assert cohort.patients == ["P0001", "P0001-2", "P0002"]
+    assert list(cohort.participants["subject"]) == ["P0001", "P0001", "P0002"]
+    notes = cohort.participants["notes"][0]
+    assert "repetition 550 ms" in notes and "inversion time 150 ms nulls fat" in notes and "4 other series" in notes
+    assert len({tuple(cohort.volume(p, "T1").array.shape) for p in cohort.patients}) == 1
+    mapping = (tmp_path / "out" / "pseudonyms.csv").read_text()
+    assert "Dupont" in mapping and (tmp_path / "out" / "pseudonyms.csv").stat().st_mode & 0o077 == 0
+    for file in (tmp_path / "out" / "lab").rglob("*"):
+        assert "dupont" not in str(file).lower()
+        if file.is_file():
+            assert b"Dupont" not in file.read_bytes() and b"1.2.840.1.77" not in file.read_bytes()
+
+
+def test_pseudonyms_stay_when_people_are_added(make: Any, tmp_path: Path) -> None:
+    root = tmp_path / "export"
+    export(make, root, "Martin", "1.2.3.79")
+    curate(open_source(root), tmp_path / "out", **SPLITS)
+    export(make, root, "Abel", "1.2.3.80")
+    cohort = Cohort(curate(open_source(root), tmp_path / "out", **SPLITS))
+    assert cohort.patients == ["P0001", "P0002"]
+    with (tmp_path / "pseudonyms.csv").open() as file:
+        lines = file.read().splitlines()
+    assert lines[1].startswith("P0001") and len(lines) == 3
+
+
+def test_pseudonym_map_survives_awkward_identifiers(tmp_path: Path) -> None:
+    studies = [('a "quoted", one', "1.2"), ("two\nlines", "1.3"), ("é", "1.4"), ("é", "1.5")]
+    first = Pseudonyms(tmp_path / "pseudonyms.csv")
+    given = first.assign(studies)
+    assert [name for _, name in given.values()] == ["P0001", "P0002", "P0003", "P0003-2"]
+    first.save()
+    assert Pseudonyms(tmp_path / "pseudonyms.csv").assign(studies[::-1]) == dict(reversed(given.items()))
+    (tmp_path / "pseudonyms.csv").write_text("some,other\n1,2\n")
+    with pytest.raises(DataError, match="not a map of pseudonyms"):
+        Pseudonyms(tmp_path / "pseudonyms.csv")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"STIR": {"extra": {"InversionTime": 2200}}}, "none of the 6 series is a .*coronal STIR"),
+        ({"T1": {"extra": {"EchoTime": 90}}}, "none of the 6 series is a .*coronal T1"),
+    ],
+)
+def test_a_study_without_the_pair_says_so(make: Any, tmp_path: Path, changes: Any, reason: str) -> None:
+    export(make, tmp_path / "in", "x", "1.2.9", **changes)
+    with pytest.raises(DataError, match=reason):
+        source = open_source(tmp_path / "in")
+        source.load(source.patients()[0])
+
+
+def test_an_export_of_multi_frame_files_only_says_what_to_do(make: Any, tmp_path: Path) -> None:
+    def enhanced(ds: Any, index: int) -> Any:
+        ds.NumberOfFrames = 12
+        return ds
+
+    make.Series("T1", edit=enhanced).write(tmp_path / "in" / "x")
+    with pytest.raises(DataError, match=r"none of 6 DICOM files is usable.*multi-frame.*dcm2niix"):
+        curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)
+
+
+def test_two_equal_candidates_are_not_guessed_between(make: Any, tmp_path: Path) -> None:
+    for number in (1, 2):
+        make.Series("T1", series=f"1.2.{number}", prefix=f"T{number}").write(tmp_path / "in" / "x")
+    make.Series("STIR").write(tmp_path / "in" / "y")
+    source = open_source(tmp_path / "in")
+    with pytest.raises(DataError, match="2 series can be the T1 and 1 the STIR; sort"):
+        source.load(source.patients()[0])
+
+
+def test_the_series_in_the_plane_of_the_stir_is_taken(make: Any, tmp_path: Path) -> None:
+    make.Series("T1", series="1.2.1", tilt=5.0, prefix="A").write(tmp_path / "in" / "x")
+    make.Series("T1", series="1.2.2", prefix="B").write(tmp_path / "in" / "x")
+    make.Series("STIR").write(tmp_path / "in" / "x")
+    source = open_source(tmp_path / "in")
+    examination = source.load(source.patients()[0])
+    np.testing.assert_allclose(examination.t1.affine, examination.stir.affine)
+
+
+@pytest.mark.parametrize(
+    ("fields", "description", "expected"),
+    [
+        ({"ScanningSequence": "SE", "RepetitionTime": 0.6, "EchoTime": 0.011}, "", "T1"),
+        ({"ScanningSequence": "SE", "RepetitionTime": 0.6, "EchoTime": 0.011}, "stir", "T1"),
+        (
+            {"ScanningSequence": ["SE", "IR"], "RepetitionTime": 5.0, "EchoTime": 0.06, "InversionTime": 0.22},
+            "",
+            "STIR",
+        ),
+        ({"ScanningSequence": "IR", "RepetitionTime": 5.0, "EchoTime": 0.06}, "cor stir", "STIR"),
+        ({"ScanningSequence": "SE", "RepetitionTime": 5.0, "EchoTime": 0.06}, "cor tirm", "STIR"),
+        ({"ScanningSequence": "SE", "RepetitionTime": 5.0, "EchoTime": 0.06}, "cor t2", None),
+        (
+            {"ScanningSequence": ["SE", "IR"], "RepetitionTime": 9.0, "EchoTime": 0.12, "InversionTime": 2.5},
+            "flair",
+            None,
+        ),
+        ({"ScanningSequence": "GR", "RepetitionTime": 0.4, "EchoTime": 0.009}, "t1 vibe", None),
+        ({"ScanningSequence": "SE", "RepetitionTime": 0.6, "EchoTime": 0.011, "ScanOptions": "FS"}, "t1 fs", None),
+        ({}, "cor t1", "T1"),
+        ({}, "cor t1 gd", None),
+        ({}, "cor stir", "STIR"),
+        ({}, "t1 stir", None),
+        ({}, "", None),
+    ],
+)
+def test_sequences_by_parameters_first(fields: Any, description: str, expected: str | None) -> None:
+    found, reason = recognise(fields, description)
+    assert found == expected and reason and (not description or description not in reason)
+
+
+def test_layout_tables_group_examinations(make: Any, tmp_path: Path) -> None:
+    for patient in ("A1", "A2"):
+        make.pair(tmp_path / "in" / patient, {"patient": "same"}, {"patient": "same"})
+    (tmp_path / "in" / "patients.csv").write_text("patient;subject;centre;session\nA1;A;C1;pre\nA2;A;C1;post\n")
+    source = open_source(tmp_path / "in", "phantom")
+    assert isinstance(source, LayoutSource)
+    cohort = Cohort(curate(source, tmp_path / "out", **SPLITS))
+    assert list(cohort.participants["subject"]) == ["A", "A"]
+    assert [f.split("/")[1] for f in cohort.participants["t1_file"]] == ["ses-pre", "ses-post"]
+    (tmp_path / "in" / "patients.csv").write_text("patient,subject,centre\nA1,A,1\nA1,B,1\n")
+    with pytest.raises(DataError, match="listed more than once"):
+        open_source(tmp_path / "in")
+
+
+def test_folders_that_are_no_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        open_source(tmp_path / "absent")
+    with pytest.raises(DataError, match="holds no images"):
+        open_source(tmp_path)
+    with pytest.raises(DataError, match="unknown kind"):
+        open_source(tmp_path, "nrrd")  # type: ignore[arg-type]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no patients"):
+        curate(open_source(tmp_path / "empty", "dicom"), tmp_path / "out", **SPLITS)
+
+
+@pytest.mark.real
+def test_the_demo_in_a_heap_is_recognised(real_data: Path, tmp_path: Path) -> None:
+    """The demo's files without their folders: the export source finds the same pair as the layout source."""
+    demo = real_data / "iaxspa-demo"
+    if not demo.is_dir():
+        pytest.skip("iaxspa-demo is not there")
+    (tmp_path / "heap").mkdir()
+    for file in (demo / "Patient1").rglob("I*"):
+        shutil.copy(file, tmp_path / "heap" / f"{file.parent.name}{file.name}")
+    heap = open_source(tmp_path / "heap")
+    found = heap.load(heap.patients()[0])
+    expected = open_source(demo).load("Patient1")
+    for one, two in ((found.t1, expected.t1), (found.stir, expected.stir)):
+        np.testing.assert_array_equal(one.array, two.array)
+        np.testing.assert_allclose(one.affine, two.affine)

@@ -1,0 +1,156 @@
+"""NIfTI in every axis order, and each file that is no usable image refused with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from axspa_lib.cohort import Cohort
+from axspa_lib.curation.curate import curate
+from axspa_lib.curation.nifti import read_image, read_mask, read_nifti, read_sidecar
+from axspa_lib.curation.source import open_source
+from axspa_lib.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def image(shape: Any = (20, 24, 6), dtype: Any = np.int16, tilt: float = 40.0, shift: float = 0.0) -> nib.Nifti1Image:
+    """Axes left, cranial, dorsal, as the public collection stores them."""
+    angle = np.radians(tilt)
+    affine = np.eye(4)
+    affine[:3, 0] = [-0.9, 0, 0]
+    affine[:3, 1] = np.array([0, np.sin(angle), np.cos(angle)]) * 1.2
+    affine[:3, 2] = np.array([0, -np.cos(angle), np.sin(angle)]) * 4.0
+    affine[:3, 3] = shift
+    made = nib.Nifti1Image(RNG.integers(1, 900, shape).astype(dtype), affine)
+    made.set_sform(affine, 1)
+    made.set_qform(affine, 1)
+    return made
+
+
+def test_public_layout_becomes_canonical(tmp_path: Path) -> None:
+    source = image()
+    nib.save(source, tmp_path / "a.nii.gz")
+    volume = read_nifti(tmp_path / "a.nii.gz")
+    data = np.asarray(source.dataobj)
+    np.testing.assert_array_equal(volume.array, data.transpose(2, 1, 0)[:, ::-1])  # rows run caudally
+    np.testing.assert_allclose(volume.spacing, (4.0, 1.2, 0.9), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: p.write_bytes(b"not a NIfTI file"), "cannot be read as NIfTI"),
+        (lambda p: nib.save(image(), p) or p.write_bytes(p.read_bytes()[:400]), "cannot be read as NIfTI"),
+        (lambda p: nib.save(image((20, 24, 6, 3)), p), "4 dimensions"),
+        (lambda p: nib.save(spoiled(np.nan), p), "1 voxels are NaN or infinite"),
+        (lambda p: nib.save(spoiled(np.inf), p), "1 voxels are NaN or infinite"),
+        (lambda p: nib.save(unoriented(), p), "states no orientation"),
+        (lambda p: nib.save(image(tilt=88), p), "axial"),
+        (lambda p: nib.save(image(dtype=np.complex64), p), "complex"),
+        (lambda p: nib.save(blank(), p), "1 of 6 slices are constant"),
+    ],
+)
+def test_unusable_files_have_their_reason(tmp_path: Path, make: Any, reason: str) -> None:
+    path = tmp_path / "x.nii"
+    make(path)
+    with pytest.raises(DataError, match=rf"x.nii: .*{reason}"):
+        read_image(path)
+
+
+def spoiled(value: float) -> nib.Nifti1Image:
+    made = image(dtype=np.float32)
+    data = np.array(made.dataobj)
+    data[3, 4, 2] = value
+    return nib.Nifti1Image(data, made.affine)
+
+
+def unoriented() -> nib.Nifti1Image:
+    made = image()
+    made.set_sform(None, 0)
+    made.set_qform(None, 0)
+    return made
+
+
+def blank() -> nib.Nifti1Image:
+    made = image()
+    data = np.array(made.dataobj)
+    data[..., 2] = 0
+    return nib.Nifti1Image(data, made.affine)
+
+
+def test_scaled_intensities_are_those_of_the_header(tmp_path: Path) -> None:
+    made = image(dtype=np.float64)
+    made.header.set_data_dtype(np.int16)
+    made.header.set_slope_inter(0.5, 3)
+    nib.save(made, tmp_path / "a.nii")
+    oracle = nib.load(tmp_path / "a.nii").get_fdata().transpose(2, 1, 0)[:, ::-1]
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").array, oracle, rtol=1e-6)
+
+
+def test_masks_lie_on_their_image_or_are_refused(tmp_path: Path) -> None:
+    nib.save(image(), tmp_path / "a.nii")
+    volume = read_nifti(tmp_path / "a.nii")
+    labels = RNG.integers(0, 3, (20, 24, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(labels, image().affine), tmp_path / "m.nii")
+    mask = read_mask(tmp_path / "m.nii", volume)
+    assert mask.array.dtype == np.uint8
+    np.testing.assert_array_equal(mask.array, labels.transpose(2, 1, 0)[:, ::-1])
+    for other, reason in ((image((20, 24, 5)), "another grid"), (image(shift=9.0), "another grid")):
+        nib.save(other, tmp_path / "m.nii")
+        with pytest.raises(DataError, match=reason):
+            read_mask(tmp_path / "m.nii", volume)
+    nib.save(nib.Nifti1Image(labels + 0.4, image().affine), tmp_path / "m.nii")
+    with pytest.raises(DataError, match="no labels"):
+        read_mask(tmp_path / "m.nii", volume)
+
+
+def test_free_text_is_never_copied(tmp_path: Path) -> None:
+    made = image()
+    made.header["descrip"] = b"Zorglub 10:31"
+    made.header["aux_file"] = b"Zorglub"
+    made.header["intent_name"] = b"Zorglub"
+    for sequence in ("T1", "STIR"):
+        nib.save(made, tmp_path / "in" / f"P1_{sequence}.nii") if (tmp_path / "in").mkdir(exist_ok=True) is None else 0
+        (tmp_path / "in" / f"P1_{sequence}.json").write_text(
+            '{"EchoTime": 0.06, "PatientName": "Zorglub", "ScanningSequence": "SE_IR", "Manufacturer": "Zorglub"}'
+        )
+    assert read_sidecar(tmp_path / "in" / "P1_T1.nii") == {"EchoTime": 0.06, "ScanningSequence": ["SE", "IR"]}
+    out = curate(open_source(tmp_path / "in"), tmp_path / "out", seed=0, bones_split=None, detection_split=None)
+    for file in out.rglob("*"):
+        if file.is_file():
+            raw = file.read_bytes()
+            raw = __import__("gzip").decompress(raw) if file.suffix == ".gz" else raw
+            assert b"Zorglub" not in raw, file
+
+
+def test_a_folder_of_pairs_becomes_a_cohort(tmp_path: Path) -> None:
+    """Flat pairs, folders and a BIDS tree side by side; a mask on another grid costs the mask, not the patient."""
+    source, bids = tmp_path / "in", "sub-01/ses-a/anat/sub-01_ses-a"
+    names = {
+        "flat": ("flat_T1.nii.gz", "flat_STIR.nii.gz"),
+        "foldered": ("foldered/T1.nii.gz", "foldered/STIR.nii.gz"),
+        "sub-01_ses-a": (f"{bids}_acq-cor_T1w.nii.gz", f"{bids}_acq-corSTIR_T2w.nii.gz"),
+        "alone": ("alone_T1.nii.gz",),
+    }  # fmt: skip
+    for files in names.values():
+        for file in files:
+            (source / file).parent.mkdir(parents=True, exist_ok=True)
+            nib.save(image(), source / file)
+    (source / "truth").mkdir()
+    nib.save(nib.Nifti1Image(np.ones((20, 24, 6), np.uint8), image().affine), source / "truth" / "flat_bones.nii.gz")
+    nib.save(image((9, 9, 9)), source / "truth" / "foldered_bones.nii.gz")
+    cohort = Cohort(curate(open_source(source), tmp_path / "out", seed=0, bones_split=None, detection_split=None))
+    assert cohort.patients == ["flat", "foldered", "sub-01_ses-a"]
+    assert list(cohort.participants["has_bones"]) == [True, False, False]
+    reasons = cohort.exclusions.set_index("patient")
+    assert "another grid" in reasons.loc["foldered", "reason"] and not reasons.loc["foldered", "excludes"]
+    assert "STIR: 0 files" in reasons.loc["alone", "reason"]
+    row = cohort.participants.set_index("patient").loc["sub-01_ses-a"]
+    assert (row["subject"], row["session"]) == ("01", "a")
+    assert pd.notna(row["t1_file"]) and row["t1_file"].startswith("sub-01/ses-a/anat/sub-01_ses-a_acq-cor_T1w")
