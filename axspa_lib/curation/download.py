@@ -277,25 +277,28 @@ def _copy(origin: Path, target: Path, expected: str, altered_allowed: bool) -> b
 def _download(url: str, target: Path, expected: str, size: int, timeout: float, attempts: int) -> None:
     import requests
 
+    part = target.with_name(target.name + ".part")
+    resumed = part.exists()
+    target.unlink(missing_ok=True)
+    pooch.get_logger().setLevel(logging.WARNING)
     try:
-        if target.exists():
-            target.unlink()
         pooch.retrieve(
             url,
             known_hash=f"sha256:{expected}",
             fname=target.name,
             path=target.parent,
-            downloader=_resuming(target.with_name(target.name + ".part"), size, timeout, attempts),
+            downloader=_resuming(part, size, timeout, attempts),
         )
     except requests.HTTPError as error:
-        raise _UnavailableError(
-            f"the server refuses it ({str(error).partition(' for url')[0]})", reached=True
-        ) from None
+        why = str(error).partition(" for url")[0]
+        raise _UnavailableError(f"the server refuses it ({why})", reached=True) from None
     except requests.RequestException as error:
-        broken = target.with_name(target.name + ".part").exists()
-        raise _UnavailableError(f"the connection failed ({type(error).__name__})", reached=broken) from None
+        why = f"the connection failed ({type(error).__name__})"
+        raise _UnavailableError(why, reached=part.exists()) from None
     except ValueError:
-        raise _WrongChecksumError from None
+        if not resumed:
+            raise _WrongChecksumError from None
+        _download(url, target, expected, size, timeout, attempts)  # what lay there before was damaged: from the start
 
 
 def _resuming(part: Path, size: int, timeout: float, attempts: int) -> Callable[[str, Any, Any], None]:

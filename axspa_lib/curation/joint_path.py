@@ -68,7 +68,7 @@ class SplitParameters:
     max_contrast: float = 0.85
     max_jump_mm: float = 4.0
     min_joint_mm: float = 8.0
-    min_seen: float = 0.6
+    min_seen: float = 0.8
 
 
 def joint_costs(
