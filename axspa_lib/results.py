@@ -11,12 +11,10 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from axspa_lib.agreement import bootstrap_by_patient
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study, experiments, load_study
 from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
-from axspa_lib.dice import dice_by_patient
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
 from axspa_lib.runs import read_run
@@ -78,22 +76,6 @@ class Results:
         if subset is not None and (cohort or self.study.training_cohort) == self.study.training_cohort:
             table = table[table["patient"].isin(self.cohort(cohort).subset("bones", subset))]
         return table
-
-    def dice_summary(self, slices: pd.DataFrame) -> pd.DataFrame:
-        """Mean Dice over patients by bone, `bone, dice, low, high, patients, slices` (95 % bootstrap by patient)."""
-        rows = []
-        for bone, table in dice_by_patient(slices).groupby("bone"):
-            table = table.dropna(subset=["dice"])
-            interval = bootstrap_by_patient(
-                lambda counts: counts[..., 0] / counts[..., 1],
-                table.assign(one=1.0)[["dice", "one"]].to_numpy(),
-                table["patient"],
-                self.study.diagnosis.bootstrap,
-                self.study.seed,
-            )
-            count = int((slices["bone"] == bone).sum())
-            rows.append([bone, interval.value, interval.low, interval.high, len(table), count])
-        return pd.DataFrame(rows, columns=["bone", "dice", "low", "high", "patients", "slices"])
 
     def bones(self, patient: str, cohort: str | None = None, round_: int | None = None) -> Volume:
         """Predicted bone mask of a patient."""

@@ -26,7 +26,7 @@ LAYERS = [
      "bone_training", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit"},
     {"stages"},
     {"figures"},
-    {"results"},
+    {"results", "chapters"},
     {"workflow", "book"},
     {"cli"},
 ]  # fmt: skip

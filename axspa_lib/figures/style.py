@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import matplotlib as mpl
@@ -42,6 +43,15 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+class PageFigure(Figure):
+    """A figure that a notebook shows as PNG without pyplot, the same bytes at every run."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
 def use_style() -> None:
     """Set the book's style for every figure drawn afterwards."""
     mpl.rcParams.update(_STYLE)
@@ -52,7 +62,7 @@ def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: floa
 ]:  # fmt: skip
     """A figure in the book's style and its `(rows, columns)` array of axes; width and height in inches."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = PageFigure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     return figure, axes
 
