@@ -19,6 +19,9 @@ from axspa_lib.audit.enumeration import SLACK, Floats, Ints, Printed, coefficien
 #: Predictions tried first when there are many: a solution among them is a solution.
 FEW = 150
 
+#: Slack for sums over members, above the solver's own tolerance.
+EDGE = 1e-6
+
 Verdict = Literal["feasible", "infeasible", "undecided"]
 
 
@@ -174,7 +177,7 @@ def members(
     kept = np.ones(len(values), bool)
     divisor = k - 1 if sample else k
     for column, (mean, sd) in enumerate(means.values()):
-        furthest = sd.high * np.sqrt(divisor * (k - 1) / k) + mean.half
+        furthest = sd.high * np.sqrt(divisor * (k - 1) / k) + mean.half + EDGE
         kept &= np.abs(values[:, column] - mean.value) <= furthest
     values = np.unique(values[kept].round(9), axis=0)
     few = values[:: max(len(values) // FEW, 1)]
@@ -198,8 +201,8 @@ def _solve(
     for column, (mean, sd) in enumerate(means.values()):
         deviation = values[:, column] - mean.value
         rows += [deviation, deviation**2]
-        low += [-k * mean.half, divisor * sd.low**2]
-        high += [k * mean.half, divisor * sd.high**2 + k * mean.half**2]
+        low += [-k * mean.half - EDGE, divisor * max(sd.low, 0.0) ** 2 - EDGE]
+        high += [k * mean.half + EDGE, divisor * sd.high**2 + k * mean.half**2 + EDGE]
     found = milp(
         np.zeros(len(values)),
         constraints=LinearConstraint(np.array(rows), low, high),
