@@ -1,0 +1,96 @@
+"""The figures of the results draw what their tables say: every cell, label and published mark."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from axspa_lib import agreement, tables
+from axspa_lib.diagnosis import ensemble_vote, every_half_slice
+from axspa_lib.figures import results as figures
+from axspa_lib.figures.style import MARKS
+from axspa_lib.tables import beyond
+
+
+@pytest.fixture(scope="module")
+def study():
+    rng = np.random.default_rng(0)
+    opinions = pd.DataFrame([(f"p{i}", r, int(rng.random() < 0.4)) for i in range(20) for r in "123"],
+                            columns=["patient", "reader", "asas_positive"])  # fmt: skip
+    names = opinions["patient"].unique()
+    members = {}
+    for seed in range(3):
+        positive = rng.integers(0, 2, len(names))
+        score = rng.random(len(names)) / 2 + positive / 2
+        members[seed] = pd.DataFrame(
+            {"patient": names, "positive_rois": 2 * positive, "positive": positive, "score": score}
+        )
+    return opinions, members
+
+
+def drawn(figure) -> str:
+    """All text of a figure, after it was rendered without a warning."""
+    figure.savefig(io.BytesIO(), format="png")
+    return " | ".join(text.get_text() for text in figure.findobj(lambda item: hasattr(item, "get_text")))
+
+
+def test_forest_shows_every_cell_and_published_figure(study):
+    cells = tables.table3_cells(*study, n=30)
+    figure = figures.forest(cells, "Table 3", "phantom")
+    text = drawn(figure)
+    assert all(f"{c.row} – {c.column} (n = {c.n})" in text for c in cells.itertuples())
+    assert MARKS["phantom"] in text and "MCC × 100" in text
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "|" and len(line.get_xdata())]
+    assert [line.get_xdata()[0] for line in marks] == cells["published"].dropna().tolist()
+
+
+def test_ablations_show_differences(study):
+    opinions, members = study
+    cells = tables.table4_cells(
+        {"ASAS": {"all_included": members, "no_clahe": {1: members[2]}}}, {"ASAS": opinions}, n=30
+    )
+    figure = figures.ablations(cells, "real")
+    assert "No CLAHE" in drawn(figure)
+    points = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert points == pytest.approx(cells["difference"].dropna().tolist())
+
+
+def test_curves_and_reliability_state_their_area(study):
+    opinions, members = study
+    vote = ensemble_vote(members)
+    truth = opinions.groupby("patient")["asas_positive"].sum().loc[vote["patient"]] >= 2
+    case = truth.astype(int), vote["score"], vote["patient"]
+    roc, curve = agreement.roc(*case, n=50), agreement.precision_recall(*case, n=50)
+    text = drawn(figures.curves({"ensemble": roc}, {"ensemble": curve}, truth.mean(), "phantom"))
+    assert f"ensemble: {roc.area.value:.2f}" in text and f"ensemble: {curve.area.value:.2f}" in text
+    assert "sensitivity" in text and "precision" in text
+    assert "Brier score 0.250" in drawn(figures.reliability(agreement.calibration(*case, n=50), 0.25))
+
+
+def test_other_figures_carry_their_labels(study):
+    opinions, members = study
+    grid = every_half_slice(pd.DataFrame({"patient": opinions["patient"].unique(), "slices": 2}))
+    rng = np.random.default_rng(1)
+    inflamed = rng.integers(0, 2, len(grid))
+    halves = {0: grid.assign(boxes=1, inflamed=inflamed, positive=inflamed, correct_count=True,
+                             p_inflamed=inflamed * 0.8)}  # fmt: skip
+    assert ">= 2" in drawn(figures.decision_rules(beyond.rule_sensitivity(halves, opinions, n=30)))
+    gained = beyond.abstention(ensemble_vote(members), opinions, n=30)
+    assert "share of patients answered" in drawn(figures.abstention(gained, "phantom"))
+    sweep = pd.DataFrame(
+        {"threshold": [0.5, 0.7], "value": [0.2, 0.4], "low": 0.1, "high": 0.5, "wrong_counts": [0.3, 0.1]}
+    )
+    assert "used: 0.7" in drawn(figures.thresholds(sweep, 0.7))
+    curve = pd.DataFrame({"patients": [5, 10], "value": [1, 2], "low": 0, "high": 3, "series": ["one", "two"]})
+    assert "annotated patients" in drawn(figures.learning_curve(curve, "patients"))
+    grouped = beyond.by_group(grid.assign(reference=inflamed, prediction=inflamed), "slice", n=30)
+    assert "n = 40" in drawn(figures.groups(grouped, "slice"))
+
+
+def test_findings_show_every_claim():
+    table = tables.findings({"iliac_easier": agreement.Interval(5, 2, 8, 9, 9)})
+    text = drawn(figures.findings(table))
+    assert all(claim.text in text for claim in tables.CLAIMS)
