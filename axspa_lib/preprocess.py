@@ -52,7 +52,7 @@ def preprocess_slice(
 
     if not all(np.isfinite(mm) and mm > 0 for mm in spacing):
         raise DataError(f"a spacing of {spacing} mm cannot be used: two positive lengths are meant, row and column")
-    current = _as_float(image)
+    current: NDArray[np.floating] = _as_float(image)
     keep("input", current)
     if p.constant_pixel:
         current = resample_slice(current, spacing, p.pixel_mm)
@@ -66,7 +66,7 @@ def preprocess_slice(
     current = minmax(current, p.nonzero_minmax, out=current)
     keep("bias removed", current)
     if p.local_median:
-        current = local_median(current, p.nonzero_minmax)
+        current = local_median(current, p.nonzero_minmax, out=current)
         keep("median", current)
     result = equalised_to_uint8(equalise(current, p.clahe_clip_limit)) if p.clahe else to_uint8(current)
     keep("CLAHE" if p.clahe else "8 bits", result)
@@ -160,14 +160,20 @@ def remove_bias(image: NDArray[np.floating], sigma_fraction: float) -> NDArray[n
     return np.divide(image, smooth, out=smooth)
 
 
-def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
-    """Median over the 4-connected neighbourhood, divided by its maximum; with `keep_zero`, pixels at 0 stay 0."""
-    median = cross_median(image)
+def local_median(
+    image: NDArray[np.floating], keep_zero: bool, out: NDArray[np.floating] | None = None
+) -> NDArray[np.floating]:
+    """Median over the 4-connected neighbourhood, divided by its maximum; with `keep_zero`, pixels at 0 stay 0.
+
+    The result goes to `out` when given, which may be `image` itself.
+    """
+    zero = image == 0 if keep_zero else None
+    median = cross_median(image, out)
     highest = median.max()
     if highest > 0:
         median /= highest
-    if keep_zero:
-        median[image == 0] = 0
+    if zero is not None:
+        median[zero] = 0
     return median
 
 

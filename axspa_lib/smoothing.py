@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
@@ -11,7 +12,7 @@ from scipy.fft import dctn, idctn
 #: Where the Gaussian is cut off, in standard deviations (SciPy's default).
 _TRUNCATE = 4.0
 #: Rows treated at once.
-_BLOCK = 16
+_BLOCK = 24
 
 
 def row_blocks(rows: int) -> list[slice]:
@@ -39,17 +40,28 @@ def gaussian(image: NDArray[np.floating], sigma: tuple[float, float]) -> NDArray
     return np.asarray(idctn(spectrum, norm="ortho", overwrite_x=True))
 
 
-def cross_median(image: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Median over each pixel and its four neighbours, the border repeated, as a network of minima and maxima."""
-    padded = np.pad(image, 1, mode="edge")
-    result = np.empty_like(image)
-    for rows in row_blocks(len(image)):
-        block = padded[rows.start : rows.stop + 2]
+def cross_median(image: NDArray[np.floating], out: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
+    """Median over each pixel and its four neighbours, the border repeated, as a network of minima and maxima.
+
+    The result goes to `out` when given, which may be `image` itself.
+    """
+    rows, columns = image.shape
+    result = np.empty_like(image) if out is None else out
+    padded = np.empty((_BLOCK + 2, columns + 2), image.dtype)
+    scratch = np.empty((4, _BLOCK, columns), image.dtype)
+    above = image[0].copy()
+    for part in row_blocks(rows):
+        block = padded[: part.stop - part.start + 2]
+        block[0, 1:-1], block[1:-1, 1:-1], block[-1, 1:-1] = above, image[part], image[min(part.stop, rows - 1)]
+        block[:, 0], block[:, -1] = block[:, 1], block[:, -2]
+        above = block[-2, 1:-1].copy()
         up, centre, down = block[:-2, 1:-1], block[1:-1, 1:-1], block[2:, 1:-1]
         left, right = block[1:-1, :-2], block[1:-1, 2:]
-        low = np.maximum(np.minimum(up, down), np.minimum(left, right))
-        high = np.minimum(np.maximum(up, down), np.maximum(left, right))
-        np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), centre), out=result[rows])
+        a, b, low, high = scratch[:, : part.stop - part.start]
+        cv2.max(cv2.min(up, down, dst=a), cv2.min(left, right, dst=b), dst=low)
+        cv2.min(cv2.max(up, down, dst=a), cv2.max(left, right, dst=b), dst=high)
+        cv2.min(cv2.max(low, high, dst=a), centre, dst=a)
+        result[part] = cv2.max(cv2.min(low, high, dst=b), a, dst=b)
     return result
 
 
