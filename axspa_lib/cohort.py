@@ -260,13 +260,14 @@ class Cohort:
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / f"{name}.csv"
         try:
-            table = pd.read_csv(path, dtype={column: str for column in _AS_TEXT}, keep_default_na=True)
+            header = pd.read_csv(path, nrows=0).columns
+            empty = {column: ["", "nan"] for column in header if column not in _AS_TEXT}  # a patient may be called NA
+            text = {column: str for column in _AS_TEXT}
+            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
         except FileNotFoundError:
             raise MissingResultError(f"{self.name}/{name}.csv is gone: run `axspa curate` again") from None
         except (ValueError, pd.errors.ParserError) as error:
             raise DataError(f"{self.name}/{name}.csv: is not a table ({type(error).__name__}): curate again") from None
-        present = [column for column in _AS_TEXT if column in table]
-        table[present] = table[present].fillna("")
         try:
             return SCHEMAS[name].validate(table, lazy=False)
         except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:

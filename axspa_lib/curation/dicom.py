@@ -1,4 +1,4 @@
-"""DICOM files to stacks: one slice per file, geometry checked here, every refusal with its own reason.
+"""One DICOM file: its header checked, its pixels decoded, every refusal with its own reason.
 
 Only the allow-listed tags of `deidentify` are read. Messages name files and numbers, never header text.
 """
@@ -6,13 +6,14 @@ Only the allow-listed tags of `deidentify` are read. Messages name files and num
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pydicom
@@ -26,18 +27,10 @@ from pydicom.uid import (
 )
 
 from axspa_lib.curation import deidentify as allow
-from axspa_lib.curation.geometry import to_canonical
 from axspa_lib.errors import DataError
-from axspa_lib.volume import Volume
 
-#: A stack of fewer slices is a localizer or a fragment (the paper's scans have 12 to 18).
-MIN_SLICES = 4
-
-#: Slices nearer than this, in mm, are the same slice.
-SAME_POSITION_MM = 0.05
-
-#: Tolerance of the distance between slices, as a share of the median distance.
-UNEVEN = 0.1
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Larger files are not a slice of MRI; they are not opened.
 MAX_BYTES = 256 * 2**20
@@ -48,24 +41,39 @@ _STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jp
           ".ini", ".md", ".log", ".db", ".bmp", ".css", ".js", ".ico", ".bat", ".lnk", ".zip"}  # fmt: skip
 
 
-class _quiet(contextlib.ContextDecorator):
-    """pydicom's warnings and log lines can quote header values: none may reach a terminal or a log."""
-
-    def __enter__(self) -> None:
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.simplefilter("ignore")
-        self._logger = logging.getLogger("pydicom")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.CRITICAL + 1)
-
-    def __exit__(self, *details: Any) -> None:
-        self._logger.setLevel(self._level)
-        self._caught.__exit__(*details)
-
-
 class NotDicom(Exception):
     """A file that is something else; it is skipped and counted, not an error of its own."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """pydicom's warnings and log lines can quote header values: none may reach a terminal or a log."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _guarded(read: Callable[P, T]) -> Callable[P, T]:
+    """Keep pydicom quiet, and turn what it raises at a damaged value into a sentence without that value."""
+
+    @functools.wraps(read)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with _quiet():
+                return read(*args, **kwargs)
+        except (DataError, NotDicom, OSError, MemoryError):
+            raise
+        except Exception as error:
+            name = Path(str(args[0])).name
+            raise DataError(f"{name}: damaged DICOM file ({type(error).__name__}); export it again") from None
+
+    return guarded
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,7 @@ class Header:
     echo: float | None
 
 
-@dataclass(frozen=True)
-class Stack:
-    """One series as a canonical volume, with its acquisition fields in BIDS names and units."""
-
-    volume: Volume
-    header: Header
-    fields: dict[str, Any]
-    notes: tuple[str, ...]
-
-
-@_quiet()
+@_guarded
 def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     """The allow-listed part of one DICOM file.
 
@@ -137,7 +135,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     return dataset
 
 
-@_quiet()
+@_guarded
 def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
     """Header of one slice, checked.
 
@@ -194,13 +192,13 @@ def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
     )
 
 
-@_quiet()
+@_guarded
 def read_fields(path: Path, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
     """Acquisition fields of one file (`deidentify.acquisition`)."""
     return allow.acquisition(dataset if dataset is not None else read_dataset(path, pixels=False))
 
 
-@_quiet()
+@_guarded
 def identifiers(path: Path) -> tuple[str, str]:
     """Patient and study identifier of a file as they are, for the local map of pseudonyms and nothing else."""
     dataset = read_dataset(path, pixels=False)
@@ -208,7 +206,7 @@ def identifiers(path: Path) -> tuple[str, str]:
     return allow.text(dataset, "PatientID").strip() or study, study
 
 
-@_quiet()
+@_guarded
 def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     """Pixels `(row, column)` with rescale and MONOCHROME1 undone; integer where the file's scale allows, else float32.
 
@@ -245,106 +243,6 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     if (slope, intercept) != (1.0, 0.0):
         array = (array * slope + intercept).astype(np.float32)
     return array
-
-
-def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> Stack:
-    """Read the files of one series into a canonical volume.
-
-    Args:
-        paths: candidate files; those that are no DICOM are skipped and counted in the notes.
-        label: what the series is, for messages (`T1`).
-        anonymous: name files by number, because their names may identify.
-
-    Raises:
-        DataError: the files do not make one regular stack; says why.
-    """
-    headers: list[Header] = []
-    pixels: list[NDArray[Any]] = []
-    fields: dict[str, Any] = {}
-    skipped = 0
-    for index, path in enumerate(sorted(paths)):
-        try:
-            dataset = read_dataset(path)
-            header = read_header(path, dataset)
-            if "LOCALIZER" in header.image_type:
-                skipped += 1
-                continue
-            pixels.append(read_pixels(path, dataset))
-            headers.append(header)
-            fields = fields or read_fields(path, dataset)
-        except NotDicom:
-            skipped += 1
-        except DataError as error:
-            message = str(error)
-            if anonymous:
-                message = message.replace(path.name, f"file {index + 1} of {len(paths)}", 1)
-            raise DataError(f"{label}: {message}") from None
-    if not headers:
-        what = "only localizers or files that are no DICOM" if skipped else "no files"
-        raise DataError(f"{label}: holds {what}; export the series again")
-    try:
-        volume, first = _assemble(headers, pixels)
-    except DataError as error:
-        raise DataError(f"{label}: {error}") from None
-    notes = (f"{label}: {skipped} other files skipped",) if skipped else ()
-    return Stack(volume, first, fields, notes)
-
-
-def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume, Header]:
-    first = headers[0]
-    if len({header.patient for header in headers}) > 1:
-        raise DataError("holds slices of different patients; separate them")
-    if len({header.series for header in headers}) > 1:
-        number = len({header.series for header in headers})
-        raise DataError(f"{number} series are mixed in one folder; keep one series per folder")
-    if any(header.shape != first.shape for header in headers):
-        raise DataError("its slices have different matrices; keep one series per folder")
-    orientations = np.array([header.orientation for header in headers])
-    if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise DataError("its slices have different orientations (a localizer, or series mixed); keep one series")
-    if np.ptp(np.array([header.spacing for header in headers]), axis=0).max() > 1e-3:
-        raise DataError("its slices have different pixel spacings; keep one series per folder")
-    if len({header.echo for header in headers}) > 1:
-        raise DataError("its slices have different echo times; keep one echo per folder")
-    if len(headers) < MIN_SLICES:
-        raise DataError(f"only {len(headers)} slices (a localizer or a fragment); export the whole series")
-    right, down = orientations[0][:3], orientations[0][3:]
-    normal = np.cross(right, down)
-    positions = np.array([header.position for header in headers])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    positions, along = positions[order], along[order]
-    gaps = np.diff(along)
-    if (gaps < SAME_POSITION_MM).any():
-        count = int((gaps < SAME_POSITION_MM).sum())
-        raise DataError(f"{count} slices are there more than once (same position); remove the duplicates")
-    gap = float(np.median(gaps))
-    if np.abs(gaps - gap).max() > UNEVEN * gap:
-        raise DataError(
-            f"slices are missing or uneven (distances {gaps.min():.2f} to {gaps.max():.2f} mm); export the whole series"
-        )
-    step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    if np.linalg.norm(np.cross(step, normal)) > 0.02 * gap:
-        raise DataError("its slices are shifted sideways (sheared stack); export the original series")
-    _refuse_blank([pixels[i] for i in order])
-    lps = np.eye(4)
-    lps[:3, 0] = step
-    lps[:3, 1] = down * first.spacing[0]
-    lps[:3, 2] = right * first.spacing[1]
-    lps[:3, 3] = positions[0]
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
-    array = np.stack([pixels[i] for i in order])
-    return to_canonical(array, affine, slice_axis=0), headers[int(order[0])]
-
-
-def _refuse_blank(slices: Sequence[NDArray[Any]]) -> None:
-    blank = [index for index, image in enumerate(slices) if image.min() == image.max()]
-    if len(blank) == len(slices):
-        raise DataError("every slice is constant (no image in it); export the series again")
-    if blank:
-        raise DataError(
-            f"{len(blank)} of {len(slices)} slices are constant (no image in them); export the series again"
-        )
 
 
 def _parse(content: bytes, pixels: bool, force: bool) -> pydicom.Dataset:

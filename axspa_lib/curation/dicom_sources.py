@@ -11,7 +11,8 @@ import pandas as pd
 
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.dicom import Header, NotDicom, Stack, identifiers, read_fields, read_header, read_stack
+from axspa_lib.curation.dicom import Header, NotDicom, identifiers, read_fields, read_header
+from axspa_lib.curation.dicom_stack import Stack, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise

@@ -117,7 +117,7 @@ def intensity(volume: Volume) -> dict[str, float]:
 
     step = [max(1, round(4.0 / spacing)) for spacing in volume.spacing]
     small = np.asarray(volume.array[:: step[0], :: step[1], :: step[2]], dtype=np.float32)
-    body = small > 0.5 * threshold_otsu(np.minimum(small, np.percentile(small, 99)))
+    body = small > 0.5 * threshold_otsu(np.minimum(small, np.percentile(small, 99)).ravel())
     if not body.any() or small[body].min() <= 0:
         return {"contrast": float("nan"), "shading": float("nan")}
     sigma = [_SHADING_MM / (spacing * by) for spacing, by in zip(volume.spacing, step, strict=True)]

@@ -18,7 +18,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from axspa_lib.curation.dicom import NotDicom, read_dataset, read_header, read_pixels, read_stack
+from axspa_lib.curation.dicom import NotDicom, read_dataset, read_header, read_pixels
+from axspa_lib.curation.dicom_stack import read_stack
 from axspa_lib.errors import DataError
 
 

@@ -16,7 +16,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.curation import annotations as tables
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.deidentify import ACQUISITION, GEOMETRY, GROUPING
-from axspa_lib.curation.dicom import read_stack
+from axspa_lib.curation.dicom_stack import read_stack
 from axspa_lib.curation.nifti import read_image
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
