@@ -219,6 +219,15 @@ def with_interval(value: float, low: float, high: float, digits: int = 2) -> str
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def share(part: int, whole: int) -> str:
+    """A share as text.
+
+    >>> share(205, 237), share(0, 0)
+    ('205 of 237 (86 %)', '0 of 0')
+    """
+    return f"{part} of {whole}" + (f" ({100 * part / whole:.0f} %)" if whole else "")
+
+
 def listing(rows: Iterable[Iterable[Any]], columns: Sequence[str]) -> Styler:
     """A small table for a page, without row numbers; every value as its text."""
     table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=list(columns))

@@ -158,7 +158,7 @@ def abstention(
         opinions: `patient, reader, asas_positive`.
         n: bootstrap resamples.
         seed: of the bootstrap.
-        fewest: patients below which nothing is computed.
+        fewest: patients below which nothing but the first row is computed.
 
     Returns:
         `answered` (share), `certainty` (least), `accuracy`, `accuracy_low`, `accuracy_high`, `value` (MCC), `low`,
@@ -172,7 +172,7 @@ def abstention(
     rows = []
     for level in np.unique(rank):
         kept = rank >= level
-        if kept.sum() < fewest:
+        if kept.sum() < fewest and rows:
             break
         owner = vote["patient"].to_numpy()[kept]
         right = bootstrap_by_patient(accuracy, counts[kept], owner, n, seed)
