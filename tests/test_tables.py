@@ -439,6 +439,26 @@ def test_evidence_of_the_ablations_equals_table4():
         evidence.annotation_effect(opinions, {"all_included": {0: members[0]}})
 
 
+def test_evidence_collects_what_is_at_hand():
+    readings, opinions, halves = random_study(4, k=4, patients=14)
+    members = {m: patient_results(table) for m, table in halves.items()}
+    names = ("all_included", "no_clahe", "only_manually")
+    results_ = {name: {0: members[m]} for m, name in enumerate(names)}
+    dice = pd.DataFrame([(p, bone, value) for p in "ab" for bone, value in (("sacrum", 0.6), ("iliac", 0.8))],
+                        columns=["patient", "bone", "dice"])  # fmt: skip
+    everything = evidence.collect(
+        readings, halves, opinions=opinions, results=results_, other_opinions=opinions, other_results=results_,
+        dice=dice, single_network=dice.assign(dice=0.5), accepted=pd.Series({"a": 1, "b": 1}), n=30,
+    )  # fmt: skip
+    assert set(everything) == {claim.key for claim in tables.CLAIMS}
+    assert everything["iliac_easier"].value == pytest.approx(20)
+    assert everything["two_networks"].value == pytest.approx(20)
+    assert everything["increment"].value == 100 and everything["preprocessing"].value == 0
+    assert set(evidence.collect(readings, halves, n=30)) == {"half_slices"}
+    verdicts = tables.findings(everything)["phantom_verdict"]
+    assert set(verdicts) <= {"holds", "does not", "cannot be told"}
+
+
 def test_mean_differences():
     one = pd.Series({"a": 0.9, "b": 0.8, "c": 0.7})
     two = pd.Series({"a": 0.8, "b": 0.6, "d": 0.1})

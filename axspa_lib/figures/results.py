@@ -46,8 +46,9 @@ def forest(cells: pd.DataFrame, title: str = "", kind: str | None = None) -> Fig
     entries = [("reader", "s", "readers"), ("reader", "D", "consensus"), ("model", "o", "models, mean")]
     for colour, marker, label in [*entries, ("model", "^", "ensemble"), ("published", "|", "published")]:
         axis.plot([], [], color=COLOURS[colour], marker=marker, linestyle="", label=label, markeredgewidth=1.5)
-    figure.legend(loc="outside upper center", ncols=5, fontsize=7, handletextpad=0.3, columnspacing=1)
-    return _finished(figure, title, kind)
+    figure.legend(loc="outside upper center", ncols=5, fontsize=7, handletextpad=0.3, columnspacing=1, frameon=False)
+    axis.set_title(title, loc="left")
+    return _finished(figure, "", kind)
 
 
 def decision_rules(rules: pd.DataFrame, kind: str | None = None) -> Figure:
@@ -68,7 +69,7 @@ def decision_rules(rules: pd.DataFrame, kind: str | None = None) -> Figure:
     axis.set_xticks(range(len(names)), ticks)
     axis.set_xlabel("decision rule: positive half-slices, or consecutive slices (ASAS)")
     axis.set_ylabel("rate (95 % interval)")
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return _finished(figure, "", kind)
 
 
@@ -83,7 +84,7 @@ def thresholds(sweep: pd.DataFrame, used: float, kind: str | None = None) -> Fig
     axis.axvline(used, color=COLOURS["published"], linewidth=0.8, linestyle=":", label=f"used: {used:g}")
     axis.set_xlabel("score threshold")
     axis.set_ylabel("MCC, share")
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7.5)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7.5, frameon=False)
     return _finished(figure, "", kind)
 
 
@@ -106,11 +107,11 @@ def curves(
     left.plot([0, 1], [0, 1], color=COLOURS["neutral"], linewidth=0.6)
     left.set_xlabel("1 – specificity")
     left.set_ylabel("sensitivity")
-    left.legend(loc="lower right", fontsize=7, title="area under the ROC")
+    left.legend(loc="lower right", fontsize=7, title="area under the ROC", frameon=False)
     right.axhline(prevalence, color=COLOURS["neutral"], linewidth=0.6)
     right.set_xlabel("recall (sensitivity)")
     right.set_ylabel("precision")
-    right.legend(loc="lower left", fontsize=7, title="average precision")
+    right.legend(loc="lower left", fontsize=7, title="average precision", frameon=False)
     return _finished(figure, "", kind)
 
 
@@ -182,7 +183,7 @@ def learning_curve(table: pd.DataFrame, unit: str, rate: str = "MCC × 100", kin
     axis.set_xlabel(f"annotated {unit}")
     axis.set_ylabel(f"{rate} (95 % interval)")
     if "series" in table:
-        axis.legend()
+        axis.legend(frameon=False)
     return _finished(figure, "", kind)
 
 
@@ -217,8 +218,8 @@ def findings(table: pd.DataFrame) -> Figure:
         axis.plot([], [], marker, color=COLOURS[colour], label=source)
     axis.plot([], [], "|", color="black", label="published", markersize=12, markeredgewidth=1.8)
     axis.plot([], [], ":", color=COLOURS["neutral"], label="limit of the rule")
-    figure.legend(loc="outside upper center", ncols=4, fontsize=7)
-    axis.set_xlabel("MCC × 100, Dice × 100, or % (95 % interval by patient)")
+    figure.legend(loc="outside upper center", ncols=4, fontsize=7, frameon=False)
+    axis.set_xlabel("points × 100, or % (95 % interval)")
     return figure
 
 

@@ -169,7 +169,7 @@ def abstention(
     counts = confusion(truth, vote["positive"])
     certainty = pd.DataFrame({"votes": (vote["votes"] - 0.5).abs(), "score": (vote["score"] - 0.5).abs()}).round(9)
     rank = certainty.groupby(["votes", "score"], sort=True).ngroup().to_numpy()
-    rows = []
+    rows: list[dict[str, object]] = []
     for level in np.unique(rank):
         kept = rank >= level
         if kept.sum() < fewest and rows:

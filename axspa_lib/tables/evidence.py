@@ -24,6 +24,69 @@ PREPROCESSING = ("no_constant_pixel", "no_remove_gaussian_bias", "no_local_media
 MANUAL = "only_manually"
 
 
+def collect(
+    half_slices: pd.DataFrame,
+    members: Members,
+    *,
+    opinions: pd.DataFrame | None = None,
+    results: Mapping[str, Members] | None = None,
+    other_opinions: pd.DataFrame | None = None,
+    other_results: Mapping[str, Members] | None = None,
+    patients: Collection[str] | None = None,
+    only: pd.DataFrame | None = None,
+    dice: pd.DataFrame | None = None,
+    single_network: pd.DataFrame | None = None,
+    accepted: pd.Series | None = None,
+    n: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """All evidence that the tables at hand allow, by the claim's key; what is not at hand is left out, not guessed.
+
+    Args:
+        half_slices: readings of the cohort, `patient, slice, side, reader, inflammation`.
+        members: `half_slice_results` by seed.
+        opinions: of all patients of the own cohort.
+        results: own cohort, experiment → `patient_results` by seed.
+        other_opinions: of the second cohort.
+        other_results: the same of the second cohort.
+        patients: evaluation patients of the own cohort.
+        only: half-slices with a joint.
+        dice: `patient, bone, dice` of the pair of networks, bones `sacrum` and `iliac`.
+        single_network: the same of the one network for both bones.
+        accepted: 0 or 1 by patient: joined the annotated set.
+        n: bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    own, other = results or {}, other_results or {}
+    found = {"half_slices": model_against_readers(half_slices, members, patients=patients, only=only, n=n, seed=seed)}
+    if dice is not None:
+        bones = dice.pivot(index="patient", columns="bone", values="dice")
+        found["iliac_easier"] = mean_difference(bones["iliac"], bones["sacrum"], n, seed)
+        if single_network is not None:
+            single = single_network.pivot(index="patient", columns="bone", values="dice")[["iliac", "sacrum"]]
+            found["two_networks"] = mean_difference(
+                bones[["iliac", "sacrum"]].mean(axis=1), single.mean(axis=1), n, seed
+            )
+    if accepted is not None:
+        found["increment"] = share(accepted, n, seed)
+    if opinions is not None and BASE in own:
+        found["patients"] = ensemble_against_readers(opinions, own[BASE], n, seed)
+        found["ensemble"] = ensemble_gain(opinions, own[BASE], n, seed)
+        if MANUAL in own and len(own) > 2:
+            found["annotations"] = annotation_effect(opinions, own, n, seed)
+    if other_opinions is not None and BASE in other:
+        found["transfer"] = ensemble_against_readers(other_opinions, other[BASE], n, seed)
+        found["ensemble_other"] = ensemble_gain(other_opinions, other[BASE], n, seed)
+        if MANUAL in other and len(other) > 2:
+            found["annotations_other"] = annotation_effect(other_opinions, other, n, seed)
+        if opinions is not None and BASE in own:
+            pair = (opinions, own), (other_opinions, other)
+            found["transfer_loss"] = transfer_loss((opinions, own[BASE]), (other_opinions, other[BASE]), n, seed)
+            if any(step in own and step in other for step in PREPROCESSING):
+                found["preprocessing"] = preprocessing_effect(*pair, n, seed)
+    return found
+
+
 def mean_difference(first: pd.Series, second: pd.Series, n: int = 2000, seed: int = 0) -> Interval:
     """Mean over patients of `first - second` × 100, e.g. of Dice: both indexed by patient, only shared ones count."""
     difference = (100 * (first - second)).dropna()
