@@ -1,4 +1,4 @@
-"""From an object to a stored image: receive field, chemical shift, sampled k-space, noise, reconstruction, magnitude."""
+"""From an object to a stored image: receive field, chemical shift, sampled k-space, noise, magnitude."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from axspa_lib.phantom.scanner import Channel, Protocol
 
 #: Chemical shift of fat, Hz per tesla (3.4 ppm of 42.58 MHz/T).
 FAT_HZ_PER_T = 3.4 * 42.58
+#: Share of the receive field's logarithm that coil normalisation removes.
+NORMALISED = 0.5
 #: Highest stored value of a 12-bit image.
 STORED_MAX = 4095
 
 
 def receive_field(
-    protocol: Protocol, x: NDArray[np.float64], y: NDArray[np.float64], z: float, sigma_rows: float = 90.0
+    protocol: Protocol, x: NDArray[np.float64], y: NDArray[np.float64], z: float, skin: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Sensitivity `(row, column)` of a spine array at depth z: brightest near the dorsal skin, 1 at the joint.
+    """Sensitivity `(row, column)` of a spine array at depth z: brightest under the dorsal skin, about 1 at the joint.
 
-    Its logarithm is `bias` between the joint and about 60 mm dorsal of it, plus smooth lateral variation.
+    Its logarithm rises by `bias` over about 60 mm towards the coil, with a steep part in the last centimetres below the
+    skin (`skin`: lower edge of the body, y in mm by column).
     """
     px, py = protocol.bias_place
-    # Distance to the coil's plane: dorsal slices and caudal rows lie closer, the stack being tilted.
-    toward = (z - 20) / 60 + (y[:, None] - 35) / 150
+    toward = (z - 20) / 60 + (y[:, None] - 35) / 150  # dorsal slices and caudal rows lie closer: the stack is tilted
     lateral = -(((x[None, :] - px) / 190) ** 2) + 0.15 * (x[None, :] - px) / 150
-    rows = -0.35 * ((y[:, None] - 40 - py) / sigma_rows / 1.3) ** 2
-    log = protocol.bias * (toward + 0.8 * lateral + rows)
+    rows = -0.35 * ((y[:, None] - 40 - py) / 117) ** 2
+    under = np.clip(skin[None, :] - y[:, None], 0, 300)
+    log = protocol.bias * (toward + 0.8 * lateral + rows + 0.7 * np.exp(-under / 22))
     return np.exp(np.clip(log, -1.6, 1.8)).astype(np.float32)
 
 
@@ -40,6 +43,7 @@ def acquire(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     depths: NDArray[np.float64],
+    skin: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Acquire and reconstruct a stack.
@@ -48,6 +52,7 @@ def acquire(
         water, fat: `(slice, row, column)` signed signal of each pool on the object's grid, already over the slice.
         protocol, channel: the acquisition.
         pixel: of the object's grid, mm; `x`, `y` its columns and rows in mm, `depths` the slices' z.
+        skin: `(slice, column)` lower edge of the body, y in mm.
         rng: noise.
 
     Returns:
@@ -69,7 +74,7 @@ def acquire(
     sigma = channel.noise * muscle * np.sqrt(rows_n * columns_n)
     out = np.empty((len(depths), protocol.matrix, protocol.matrix), np.float32)
     for s, z in enumerate(depths):
-        field = receive_field(protocol, x, y, float(z))
+        field = receive_field(protocol, x, y, float(z), skin[s])
         spectrum = fft.fft2(water[s] * field) + fft.fft2(fat[s] * field) * fat_phase
         spectrum *= move
         kept = _crop(spectrum, rows_n, columns_n) * (rows_n * columns_n / n**2)
@@ -81,8 +86,10 @@ def acquire(
         image = fft.ifft2(_pad(kept, protocol.matrix)) * (protocol.matrix**2 / (rows_n * columns_n))
         out[s] = np.abs(image)
         if protocol.normalised:
-            grid = [np.interp(np.arange(protocol.matrix) * n / protocol.matrix, np.arange(n), a) for a in (x, y)]
-            out[s] /= receive_field(protocol, *grid, float(z)) ** 0.85
+            place = np.arange(protocol.matrix) * n / protocol.matrix
+            columns, rows = np.interp(place, np.arange(n), x), np.interp(place, np.arange(n), y)
+            edge = np.interp(columns, x, skin[s])
+            out[s] /= receive_field(protocol, columns, rows, float(z), edge) ** NORMALISED
     return out * np.float32(channel.scale / muscle)
 
 

@@ -251,25 +251,26 @@ class Body:
     def place(self, points: NDArray[Any], depth: NDArray[Any] | float) -> Points:
         """Points `(n, 2)` of the mean anatomy at their depths, as they lie in this person."""
         s = self.subject
-        x, y = points[:, 0].astype(np.float32), points[:, 1].astype(np.float32)
+        x: NDArray[np.floating] = points[:, 0].astype(np.float32)
+        y: NDArray[np.floating] = points[:, 1].astype(np.float32)
         depth = np.broadcast_to(np.asarray(depth, dtype=np.float32), x.shape)
         w = s.waves.astype(np.float32)
         arg = np.stack([x, y, depth], axis=1) @ w[:, :3].T
         dx = np.cos(arg + w[:, 3]) @ w[:, 5]
         dy = np.cos(arg + w[:, 4]) @ w[:, 5]
-        for name, direction in SIGN.items():
-            a, b, c = s.joint_warp[name]
+        for name, sign in SIGN.items():
+            direction = np.float32(sign)
+            a, b, c = map(np.float32, s.joint_warp[name])
             lateral = direction * x
-            dx += direction * np.exp(-(((lateral - 55) / 32) ** 2)) * (a + b * (y - 30) + c * (depth - 19))
+            dx = dx + direction * np.exp(-(((lateral - 55) / 32) ** 2)) * (a + b * (y - 30) + c * (depth - 19))
             jw = s.joint_waves[name].astype(np.float32)
-            arg = y[:, None] * np.abs(jw[:, 1]) + depth[:, None] * jw[:, 2]
-            dx += np.exp(-(((lateral - 53) / 12) ** 2)) * (np.cos(arg + jw[:, 3]) @ jw[:, 5])
-            dx += (s.side_scale[name] - 1) * x * (lateral > 0)
-        x, y = s.size * x + dx, s.size * y + dy
+            phase = y[:, None] * np.abs(jw[:, 1]) + depth[:, None] * jw[:, 2]
+            dx = dx + np.exp(-(((lateral - 53) / 12) ** 2)) * (np.cos(phase + jw[:, 3]) @ jw[:, 5])
+            dx = dx + np.float32(s.side_scale[name] - 1) * x * (lateral > 0)
+        across, down = s.size * x + dx, s.size * y + dy
         shift = self.pose.shift
-        return np.stack(
-            [self._cos * x - self._sin * y + shift[0], self._sin * x + self._cos * y + shift[1]], axis=1
-        ).astype(np.float32)
+        turned = self._cos * across - self._sin * down, self._sin * across + self._cos * down
+        return np.stack([turned[0] + shift[0], turned[1] + shift[1]], axis=1).astype(np.float32)
 
     def depth(self, z: float) -> float:
         """Depth in the mean anatomy of the slice at `z` on the body's axis, mm."""
@@ -300,7 +301,7 @@ class Body:
         """The lower edge y (mm) of the body at the columns' x; minus infinity beside the body."""
         s, pose = self.subject, self.pose
         depths = sorted((float(k), float(v)) for k, v in template().raw["skin"].items())
-        middle = np.interp((z - pose.shift[2]) / s.size, *(np.array(v) for v in zip(*depths, strict=True)))
+        middle = np.interp((z - pose.shift[2]) / s.size, [d for d, _ in depths], [edge for _, edge in depths])
         x = (columns - pose.shift[0]) / s.half_width_mm
         edge = s.size * middle + (s.subcutaneous_mm - 22) - 75 * x**2 - 60 * x**8 + pose.shift[1]
         return np.where(np.abs(x) < 1, edge, -np.inf)

@@ -1,4 +1,4 @@
-"""Bowel and bladder in front of the sacrum and beside the psoas: loops with wall, content, stool or gas, drawn per person."""
+"""Bowel before the sacrum and beside the psoas: loops with wall, content, stool or gas, drawn per person."""
 
 from __future__ import annotations
 

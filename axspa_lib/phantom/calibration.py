@@ -31,7 +31,7 @@ PUBLISHED_ASAS = {
 class Batch:
     """Evidence and random numbers of many patients, padded to the longest stack.
 
-    `seen` is `(patient, reader, slice, side, quadrant)`; `present` `(patient, slice, side)`; `draws` carry a leading axis.
+    `seen` is `(patient, reader, slice, side, quadrant)`; `present` `(patient, slice, side)`; `draws` likewise.
     """
 
     seen: NDArray[np.float64]
@@ -99,7 +99,7 @@ def agreement(outcome: Outcome, names: tuple[str, ...]) -> pd.DataFrame:
     """Agreement of every pair of readers.
 
     Returns:
-        Columns `first`, `second`, `patient` (MCC over all patients) and `half_slice` (MCC over the half-slices that both
+        Columns `first`, `second`, `patient` (MCC over all patients) and `half_slice` (MCC over the half-slices both
         read, in patients on whom all readers agree: the inclusion filter of section 2).
     """
     unanimous = outcome.positive.all(1) | ~outcome.positive.any(1)
@@ -119,53 +119,72 @@ def _mcc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def calibration_table(cohort: str, spec: PhantomCohort, seed: int, patients: int = 600) -> pd.DataFrame:
-    """Agreement of the cohort's readers beside the published one."""
-    readers = panel(cohort)
-    table = agreement(read_batch(simulate_batch(cohort, spec, seed, patients), readers), readers.names)
+def beside_published(cohort: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Add the published coefficients to a table of `agreement`."""
     keys = list(zip(table["first"], table["second"], strict=True))
-    if cohort == "phantom-desir":
-        table["published_patient"] = [PUBLISHED_DESIR["patient"][key] for key in keys]
-        table["published_half_slice"] = [PUBLISHED_DESIR["half_slice"][key] for key in keys]
-    else:
-        table["published_patient"] = [PUBLISHED_ASAS[key] for key in keys]
-    return table
+    if cohort == "phantom-asas":
+        return table.assign(published_patient=[PUBLISHED_ASAS[key] for key in keys])
+    return table.assign(
+        published_patient=[PUBLISHED_DESIR["patient"][key] for key in keys],
+        published_half_slice=[PUBLISHED_DESIR["half_slice"][key] for key in keys],
+    )
 
 
-#: What is fitted for `phantom-desir`, with its bounds: thresholds, noisiness of reader 3, spreads.
-BOUNDS = {
-    "t1": (1.5, 5.5), "t2": (1.5, 5.5), "t3": (1.5, 6.0), "k3": (0.6, 3.0), "sigma_slice": (0.2, 1.8),
-    "sigma_image": (0.0, 1.2), "sigma_patient": (0.0, 0.8), "sigma_window": (0.0, 0.8),
-}  # fmt: skip
+def calibration_table(cohort: str, spec: PhantomCohort, seed: int, patients: int = 600) -> pd.DataFrame:
+    """Agreement of the cohort's readers over many simulated patients beside the published one."""
+    readers = panel(cohort)
+    outcome = read_batch(simulate_batch(cohort, spec, seed, patients), readers)
+    return beside_published(cohort, agreement(outcome, readers.names))
 
 
-def fit_desir(batch: Batch, start: Panel, seed: int = 0, generations: int = 40) -> tuple[Panel, float]:
-    """Fit the three readers to Tables 1 and 2 by differential evolution; returns the panel and the loss.
+#: Bounds of what is fitted: threshold of each reader, noisiness of all but the first, and the spreads.
+_THRESHOLD, _NOISINESS = (1.0, 6.0), (0.5, 3.0)
+_SPREADS = {
+    "sigma_slice": (0.2, 1.8),
+    "sigma_image": (0.0, 1.2),
+    "sigma_patient": (0.0, 0.8),
+    "sigma_window": (0.0, 0.8),
+}
+#: Share of patients that each reader finds positive, within which no reader is penalised (published prevalences).
+PREVALENCE = {"phantom-desir": (0.20, 0.36), "phantom-asas": (0.12, 0.30)}
 
-    The loss is the sum of squared differences of the six coefficients, with a weak preference for readers who find
-    20 to 35 % of the patients positive (the cohort's published prevalence).
+
+def fit(
+    cohort: str, batch: Batch, start: Panel, seed: int = 0, generations: int = 40, population: int = 6
+) -> tuple[Panel, float]:
+    """Fit a cohort's readers to the published agreement by differential evolution; returns the panel and the loss.
+
+    The loss is the sum of squared differences of the coefficients (patients, and half-slices where published),
+    with a weak preference for readers whose share of positive patients is that of the published cohorts.
     """
+    count = len(start.names)
+    bounds = [_THRESHOLD] * count + [_NOISINESS] * (count - 1) + list(_SPREADS.values())
 
     def build(x: NDArray[np.float64]) -> Panel:
-        v = dict(zip(BOUNDS, map(float, x), strict=True))
+        spread = dict(zip(_SPREADS, map(float, x[2 * count - 1 :]), strict=True))
+        noisiness = np.concatenate([[1.0], x[count : 2 * count - 1]])
         return replace(
-            start, threshold=np.array([v["t1"], v["t2"], v["t3"]]), noisiness=np.array([1.0, 1.0, v["k3"]]),
-            sigma_slice=v["sigma_slice"], sigma_image=v["sigma_image"], sigma_patient=v["sigma_patient"],
-            sigma_window=v["sigma_window"],
-        )  # fmt: skip
+            start,
+            threshold=np.asarray(x[:count]),
+            noisiness=noisiness,
+            sigma_slice=spread["sigma_slice"],
+            sigma_image=spread["sigma_image"],
+            sigma_patient=spread["sigma_patient"],
+            sigma_window=spread["sigma_window"],
+        )
 
     def loss(x: NDArray[np.float64]) -> float:
         readers = build(x)
         outcome = read_batch(batch, readers)
-        table = agreement(outcome, readers.names)
-        total = 0.0
-        for row in table.itertuples():
-            key = (row.first, row.second)
-            total += (row.patient - PUBLISHED_DESIR["patient"][key]) ** 2
-            total += (row.half_slice - PUBLISHED_DESIR["half_slice"][key]) ** 2
+        table = beside_published(cohort, agreement(outcome, readers.names))
+        total = float(((table["patient"] - table["published_patient"]) ** 2).sum())
+        if "published_half_slice" in table:
+            total += float(((table["half_slice"] - table["published_half_slice"]) ** 2).sum())
+        low, high = PREVALENCE[cohort]
         share = outcome.positive.mean(0)
-        return total + float((np.maximum(0.20 - share, 0) ** 2 + np.maximum(share - 0.36, 0) ** 2).sum())
+        return total + float((np.maximum(low - share, 0) ** 2 + np.maximum(share - high, 0) ** 2).sum())
 
-    result = differential_evolution(loss, list(BOUNDS.values()), seed=seed, maxiter=generations, popsize=6, tol=1e-4,
-                                    polish=False)  # fmt: skip
+    result = differential_evolution(
+        loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol"
+    )
     return build(result.x), float(result.fun)

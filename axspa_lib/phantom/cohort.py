@@ -1,11 +1,11 @@
-"""A simulated cohort as a *source* folder: DICOM, readings, opinions, patients and the truth, restartable per patient."""
+"""A simulated cohort as a *source* folder: DICOM, readings, opinions, patients and truth; restartable per patient."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def simulate_cohort(
 ) -> None:
     """Write a simulated cohort as a source folder (`CONTRIBUTING.md`), `source.json` last.
 
-    The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call with
-    the same seed and specification is kept, an unfinished one is done again.
+    The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call
+    with the same seed and specification is kept, an unfinished one is done again.
 
     Args:
         cohort: "phantom-desir" or "phantom-asas".
@@ -107,7 +107,8 @@ def write_examination(exam: Examination, images: Images, names: tuple[str, ...],
     readings, opinions = exam.reading.rows(exam.patient, names)
     record = {
         "patient": exam.patient, "subject": exam.subject, "centre": p.centre, "group": exam.group, "fault": exam.fault,
-        "lesions": _lesion_rows(exam, images), "readings": readings.to_dict("records"), "opinions": opinions.to_dict("records"),
+        "lesions": _lesion_rows(exam, images), "readings": readings.to_dict("records"),
+        "opinions": opinions.to_dict("records"),
     }  # fmt: skip
     write_text(_record(out, exam.patient), json.dumps(record) + "\n")
 
@@ -151,7 +152,8 @@ def _in_parallel(
     try:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-            queue, running = iter(numbers), set()
+            queue = iter(numbers)
+            running: set[Future[None]] = set()
             while True:
                 while len(running) < 2 * workers and (number := next(queue, None)) is not None:
                     running.add(pool.submit(simulate_patient, cohort, spec, seed, number, out))
@@ -194,5 +196,5 @@ def _collect(cohort: str, spec: PhantomCohort, identity: dict[str, Any], out: Pa
 
 
 #: Columns of `truth/lesions.csv`.
-LESION_COLUMNS = ["patient", "lesion", "type", "side", "quadrant", "volume_mm3", "first_slice", "last_slice", "contrast",
-                  "depth_mm", "along_mm"]  # fmt: skip
+LESION_COLUMNS = ["patient", "lesion", "type", "side", "quadrant", "volume_mm3", "first_slice", "last_slice",
+                  "contrast", "depth_mm", "along_mm"]  # fmt: skip

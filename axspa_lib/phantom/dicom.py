@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from axspa_lib.phantom.scanner import Channel, Protocol
 
@@ -94,7 +94,7 @@ class Geometry:
 
 
 def oblique(tilt_deg: float, swing_deg: float, origin: NDArray[np.float64], frame: str) -> Geometry:
-    """Semi-coronal slices: `tilt_deg` from the coronal plane (cranial end forward), turned by `swing_deg` about the feet-head axis."""
+    """Semi-coronal slices: `tilt_deg` from coronal, cranial end forward; `swing_deg` turns about the feet-head axis."""
     tilt, swing = np.deg2rad(tilt_deg), np.deg2rad(swing_deg)
     row = np.array([np.cos(swing), np.sin(swing), 0.0])
     back = np.array([-np.sin(swing), np.cos(swing), 0.0])
@@ -102,9 +102,9 @@ def oblique(tilt_deg: float, swing_deg: float, origin: NDArray[np.float64], fram
     return Geometry(row, column, origin, frame)
 
 
-def uid(*parts: object) -> str:
+def uid(*parts: object) -> UID:
     """A unique identifier that follows from its parts."""
-    return str(generate_uid(entropy_srcs=["axspa-phantom", *map(str, parts)]))
+    return generate_uid(entropy_srcs=["axspa-phantom", *map(str, parts)])
 
 
 def write_series(
@@ -209,8 +209,8 @@ def _description(vendor: str, stir: bool) -> str:
     return names.get(vendor, ("T1 cor", "STIR cor"))[stir]
 
 
-def read_stack(folder: Path) -> tuple[NDArray[np.float32], list[pydicom.Dataset]]:
+def read_stack(folder: Path) -> tuple[NDArray[np.float32], list[FileDataset]]:
     """Pixels `(slice, row, column)` ventral to dorsal and the headers of one simulated series."""
     files = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
     files.sort(key=lambda d: float(d.ImagePositionPatient[1]))
-    return np.stack([d.pixel_array.astype(np.float32) for d in files]), files
+    return np.stack([d.pixel_array for d in files]).astype(np.float32), files

@@ -158,8 +158,8 @@ def _active(
     along = float(min(product / depth, 30.0))
     half = float(rng.lognormal(np.log(own["half_slices"][0]), own["half_slices"][1]) * slice_mm)
     excess = own["contrast"][0] + rng.gamma(own["contrast"][1]) * own["contrast"][2]
-    fat = float(rng.uniform(0.05, 0.4)) if rng.random() < own["mixed_fat"] else 0.0
-    hard = float(rng.uniform(0.1, 0.45)) if rng.random() < own["mixed_sclerosis"] else 0.0
+    fat = float(rng.uniform(0.05, 0.35)) if rng.random() < own["mixed_fat"] else 0.0
+    hard = float(rng.uniform(0.05, 0.3)) if rng.random() < own["mixed_sclerosis"] else 0.0
     return Lesion(kind, side, bone, place, z, half, along, depth, min(excess / p["oedema_excess"], 2.2), fat, hard,
                   float(rng.uniform(0.15, 0.4)), int(rng.integers(2**31)))  # fmt: skip
 
@@ -250,6 +250,6 @@ def follow_up(lesions: list[Lesion], change: float, progression: float = 0.0) ->
                 depth=lesion.depth * factor,
                 half_z=lesion.half_z * factor,
                 strength=strength,
-            )  # fmt: skip
+            )
         )
     return out

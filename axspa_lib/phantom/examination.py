@@ -49,7 +49,7 @@ class Examination:
     present: NDArray[np.bool_]
     reading: readers.Reading
     fault: str
-    fault_mm: tuple[float, float, float]
+    fault_shift: tuple[float, float, int]
     lacking: tuple[int, int]
     session: int = 0
 
@@ -98,7 +98,7 @@ def draw_examination(cohort: str, spec: PhantomCohort, seed: int, number: int) -
 
 def _complete(
     cohort: str, patient: str, seeds: tuple[int, int, int], group: str, body: Body, lesions: list[Lesion],
-    protocol: Protocol, fault: str, shift: tuple[float, float, float], lacking: tuple[int, int], session: int,
+    protocol: Protocol, fault: str, shift: tuple[float, float, int], lacking: tuple[int, int], session: int,
 ) -> Examination:  # fmt: skip
     depths = protocol.depths()
     evidence, _ = disease.evidence(lesions, body, depths, protocol.thickness)
@@ -120,7 +120,7 @@ def follow_up(cohort: str, first: Examination, change: float, progression: float
     """
     lesions = disease.follow_up(first.lesions, change, progression)
     return _complete(cohort, f"{first.patient}v2", first.seeds, first.group, first.body, lesions, first.protocol, "",
-                     (0.0, 0.0, 0.0), (0, 0), first.session + 1)  # fmt: skip
+                     (0.0, 0.0, 0), (0, 0), first.session + 1)  # fmt: skip
 
 
 def _pose(rng: np.random.Generator) -> Pose:
@@ -130,16 +130,16 @@ def _pose(rng: np.random.Generator) -> Pose:
     return Pose(float(turns[0]), float(turns[1]), float(turns[2]), (float(shift[0]), float(shift[1]), float(shift[2])))
 
 
-def _fault(rng: np.random.Generator, spec: PhantomCohort) -> tuple[str, tuple[float, float, float], tuple[int, int]]:
-    place, size = rng.random(), rng.uniform(4, 14)
-    direction = rng.normal(size=3)
-    shift = size * direction / np.linalg.norm(direction)
+def _fault(rng: np.random.Generator, spec: PhantomCohort) -> tuple[str, tuple[float, float, int], tuple[int, int]]:
+    """Whether the pair is faulty, the shift of a STIR planned anew (x, y mm, slices), slices lacking at each end."""
+    place, size, angle = rng.random(), rng.uniform(3, 12), rng.uniform(0, 2 * np.pi)
+    steps = int(rng.choice((-1, 1)))
     lacking = (int(rng.integers(0, 4)), int(rng.integers(1, 4)))
     if place < spec.misregistered:
-        return "misregistered", (float(shift[0]), float(shift[1]), float(shift[2])), (0, 0)
+        return "misregistered", (float(size * np.cos(angle)), float(size * np.sin(angle)), steps), (0, 0)
     if place < spec.misregistered + spec.lacking_slices:
-        return "lacking", (0.0, 0.0, 0.0), lacking
-    return "", (0.0, 0.0, 0.0), (0, 0)
+        return "lacking", (0.0, 0.0, 0), lacking
+    return "", (0.0, 0.0, 0), (0, 0)
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ class Images:
     lesions: NDArray[np.uint8]
 
 
-def object_grid(protocol: Protocol, dx: float = 0.0, dy: float = 0.0) -> Grid:
+def object_grid(protocol: Protocol) -> Grid:
     """Grid on which the object is painted: the field of view, in pixels of at most `OBJECT_MM`."""
     size = next_fast_len(2 * int(np.ceil(protocol.fov / OBJECT_MM / 2)))
-    x0, y0 = protocol.centre_xy[0] - protocol.fov / 2 + dx, protocol.centre_xy[1] - protocol.fov / 2 + dy
+    x0, y0 = protocol.centre_xy[0] - protocol.fov / 2, protocol.centre_xy[1] - protocol.fov / 2
     return Grid(size, protocol.fov / size, x0, y0)
 
 
@@ -172,34 +172,42 @@ def render(examination: Examination) -> Images:
     scene = Scene(e.body, e.lesions)
     noise = e.rng(NOISE)
     grid = object_grid(p)
-    planes = scene.planes(grid, p.depths(), p.thickness, p.t1.sequence, p.stir.sequence)
     key = f"{'-'.join(map(str, e.seeds))}-{e.session}"
     identity = draw_identity(key, e.body.subject.sex, e.body.subject.age, e.rng(IDENTITY))
     origin = e.rng(IDENTITY).normal([0, 60, -80], [8, 12, 25])
     geometry = oblique(p.tilt, p.swing, origin, uid(key, "frame"))
-    depths = {T1: p.depths(), STIR: p.depths()}
-    corner = {T1: (grid.x0, grid.y0), STIR: (grid.x0, grid.y0)}
-    frames = {T1: geometry, STIR: geometry}
-    fat_t1, fat_stir = (np.float32(tissues.fat(c.sequence)) for c in (p.t1, p.stir))
-    stacks = {
-        T1: acquisition.acquire(planes[0], planes[2] * fat_t1, p, p.t1, grid.pixel, grid.x, grid.y, depths[T1], noise)
-    }
-    if e.fault == "misregistered":  # planned anew after the patient moved: other slices, another frame of reference
-        grid = object_grid(p, e.fault_mm[0], e.fault_mm[1])
-        depths[STIR] = p.depths() + e.fault_mm[2]
-        corner[STIR] = (grid.x0, grid.y0)
-        frames[STIR] = replace(geometry, frame=uid(key, "frame", "second"))
-        planes = scene.planes(grid, depths[STIR], p.thickness, p.t1.sequence, p.stir.sequence)
+    dx, dy, steps = e.fault_shift
+    # A STIR planned anew lies a slice further; both stacks are cut from one longer one.
+    wanted = p.first_z + p.spacing * np.arange(min(steps, 0), p.slices + max(steps, 0), dtype=np.float64)
+    planes = scene.planes(grid, wanted, p.thickness, p.t1.sequence, p.stir.sequence)
+    places = {T1: np.arange(p.slices) + max(-steps, 0), STIR: np.arange(p.slices) + max(steps, 0)}
     if e.fault == "lacking":
-        kept = slice(e.lacking[0], p.slices - e.lacking[1])
-        depths[STIR], planes = depths[STIR][kept], planes[:, kept]
-    stacks[STIR] = acquisition.acquire(
-        planes[1], planes[2] * fat_stir, p, p.stir, grid.pixel, grid.x, grid.y, depths[STIR], noise
-    )
+        places[STIR] = places[STIR][e.lacking[0] : p.slices - e.lacking[1]]
+    depths = {name: wanted[place] for name, place in places.items()}
+    corner = {T1: (grid.x0, grid.y0), STIR: (grid.x0 + dx, grid.y0 + dy)}
+    second = replace(geometry, frame=uid(key, "frame", "second")) if e.fault == "misregistered" else geometry
+    down, across = p.stir.shift_mm
+    channels = {T1: p.t1, STIR: replace(p.stir, shift_mm=(down - dy, across - dx))}
+    skin = np.stack([np.maximum(e.body.skin(float(z), grid.x), grid.y[0] - 500.0) for z in wanted])
+    pixels = {}
+    for plane, (name, channel) in enumerate(channels.items()):
+        fat = planes[2, places[name]] * np.float32(tissues.fat(channel.sequence))
+        image = acquisition.acquire(
+            planes[plane, places[name]],
+            fat,
+            p,
+            channel,
+            grid.pixel,
+            grid.x,
+            grid.y,
+            depths[name],
+            skin[places[name]],
+            noise,
+        )
+        pixels[name] = acquisition.stored(image)
     t1_grid = Grid(p.matrix, p.pixel, *corner[T1])
     bones, joint, lesions = scene.truth(t1_grid, p.depths())
-    return Images({name: acquisition.stored(stack) for name, stack in stacks.items()}, depths, corner, frames, identity,
-                  bones, joint, lesions)  # fmt: skip
+    return Images(pixels, depths, corner, {T1: geometry, STIR: second}, identity, bones, joint, lesions)
 
 
 __all__ = ["Examination", "Images", "Subject", "draw_examination", "follow_up", "patient_name", "render"]

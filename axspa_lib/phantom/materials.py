@@ -75,7 +75,7 @@ class Texture:
         iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
         # Bodies keep red marrow, the alae are fatter towards the joint.
         lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
-        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.06 - s.red_ff) + blotch, 0.05, 0.95)
+        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.03 - s.red_ff) + blotch, 0.05, 0.95)
         body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
         pd = 1 + 0.055 * fine + 0.03 * small
         fatty = float(s.muscle_fat)
@@ -91,16 +91,21 @@ class Texture:
         lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * smoothstep(small + 0.6 * medium, 1.0, 1.9)
         plates = ridges(small + 0.4 * medium, 0.16)
+
+        def single(field: NDArray[np.floating]) -> Field:
+            return field.astype(np.float32)
+
         return Materials(
-            *(f.astype(np.float32) for f in (iliac, sacral, body, pd, muscle)), gluteal, back,
-            *(f.astype(np.float32) for f in (fat, deep, 0.05 + 0.8 * lines, small, vessels, plates)),
+            iliac_ff=single(iliac), sacral_ff=single(sacral), body_ff=single(body), marrow_pd=single(pd),
+            muscle_ff=single(muscle), gluteal_ff=gluteal, back_ff=back, fat_pd=single(fat), deep_pd=single(deep),
+            cleft_ff=single(0.05 + 0.8 * lines), rough=small, vessels=single(vessels), plates=plates,
         )  # fmt: skip
 
     def _strands(
         self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
         fibre = self._fibre.plane(z, grid, angle, warp)
-        return np.clip(0.02 + 0.60 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
+        return np.clip(0.02 + 0.48 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
         self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field
@@ -121,4 +126,4 @@ def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[n
 
 def bend_labels(labels: NDArray[np.uint8], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.uint8]:
     """Displace a label plane by the same warp, without mixing labels."""
-    return cv2.remap(labels, warp[0], warp[1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(labels, *warp, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)

@@ -1,13 +1,14 @@
 """Contrast, noise, shading and sharpness of a T1 + STIR pair, by the same code on simulated and on real scans.
 
-Regions are found automatically in canonical arrays `(slice, row, column)` (ventral to dorsal, cranial to caudal, patient
-right to left); normal marrow and oedema are given as masks. Every intensity is stated over the muscle of its own scan.
+Regions are found automatically in canonical arrays `(slice, row, column)` (ventral to dorsal, cranial to caudal,
+patient right to left); normal marrow and oedema are given as masks. Every intensity is over muscle
+of the same scan.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from axspa_lib.errors import DataError
+from axspa_lib.phantom.dicom import read_stack
+from axspa_lib.phantom.disease import ACTIVE
+from axspa_lib.volume import read_volume
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -90,7 +94,7 @@ def measure(pair: Pair) -> dict[str, float]:
     """All figures of one pair: `{sequence}_{figure}`; NaN where a region is absent.
 
     Contrast figures are medians over the region, over the median of muscle (oedema: over normal marrow). `noise` is the
-    standard deviation from the 3 x 3 Laplacian in muscle over the signal of muscle (not corrected for zero filling),
+    standard deviation of the acquired pixels (Laplacian in the psoas, zero filling undone) over muscle,
     `bias` the 95th over the 5th percentile of a quadratic fit to the logarithm of muscle, `edge` the lower quartile of
     the Gaussian width (mm) of borders between fat and muscle (T1).
     """
@@ -105,7 +109,7 @@ def measure(pair: Pair) -> dict[str, float]:
             f"{name}_csf": _median(image, found["csf"]) / muscle,
             f"{name}_marrow": marrow / muscle,
             f"{name}_oedema": _median(image, pair.oedema) / marrow,
-            f"{name}_noise": _noise(image, found["muscle"]) / muscle,
+            f"{name}_noise": _noise(image, found["psoas"]) / muscle,
             f"{name}_bias": _bias(image, found["muscle"], pair.spacing),
         }
     out["T1_edge"] = _edge(pair.t1, found["muscle"], pair.spacing)
@@ -132,8 +136,9 @@ def compare(phantom: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
         mine = float(ours.median())
         rows.append(
             {
-                "sequence": sequence, "figure": figure, "phantom": mine, "real": median, "real_low": low, "real_high": high,
-                "in_range": low <= mine <= high, "relative": mine / median - 1, "phantom_n": len(ours), "real_n": len(theirs),
+                "sequence": sequence, "figure": figure, "phantom": mine, "real": median, "real_low": low,
+                "real_high": high, "in_range": low <= mine <= high, "relative": mine / median - 1,
+                "phantom_n": len(ours), "real_n": len(theirs),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -182,9 +187,39 @@ def _dilate(mask: Mask, spacing: tuple[float, float, float], radius: float) -> M
     return ndimage.binary_dilation(mask, _disk(spacing, radius))
 
 
+def support(image: Array) -> tuple[float, float]:
+    """Acquired part of k-space along (rows, columns), 1 where nothing was zero-filled.
+
+    The sharpest fall of the smoothed logarithmic power profile beyond a quarter of Nyquist, when it falls by more
+    than a factor of 5 within 6 % of the axis.
+    """
+    power = (np.abs(np.fft.fft2(image)) ** 2).mean(0)
+    out = []
+    for axis in (0, 1):
+        profile = power.mean(1 - axis)
+        half = len(profile) // 2
+        log = ndimage.gaussian_filter1d(np.log(profile[1:half] + profile[:half:-1][: half - 1] + 1e-9), 1.0)
+        step = max(2, round(0.06 * half))
+        fall = log[:-step] - log[step:]
+        first = half // 4
+        k = first + int(np.argmax(fall[first:]))
+        out.append(min(1.0, (k + step / 2 + 1) / half) if fall[k] > np.log(5) else 1.0)
+    return out[0], out[1]
+
+
 def _noise(image: Array, mask: Mask) -> float:
-    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=np.float32)[None]
-    response = ndimage.convolve(image.astype(np.float32), kernel)[mask]
+    """Noise of the acquired pixels: Laplacian of the image brought back to its acquired matrix, within the mask."""
+    rows, columns = (max(16, 2 * int(s * n / 2)) for s, n in zip(support(image), image.shape[1:], strict=True))
+    n, m = image.shape[1:]
+    index = np.ix_(np.fft.fftfreq(rows, 1 / rows).astype(int) % n, np.fft.fftfreq(columns, 1 / columns).astype(int) % m)
+    nearest = np.ix_(np.arange(rows) * n // rows, np.arange(columns) * m // columns)
+    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    responses = []
+    for plane, inside in zip(image, mask, strict=True):
+        if inside.any():
+            small = np.fft.ifft2(np.fft.fft2(plane)[index]).real * (rows * columns / (n * m))
+            responses.append(ndimage.convolve(small, kernel)[inside[nearest]])
+    response = np.concatenate(responses)
     return float(1.4826 * np.median(np.abs(response - np.median(response))) / _LAPLACIAN_GAIN)
 
 
@@ -216,26 +251,24 @@ def _edge(t1: Array, muscle: Mask, spacing: tuple[float, float, float]) -> float
     return float(np.percentile(width, 25))
 
 
-def pair_of_source(folder: Any, patient: str) -> Pair:
-    """The pair of a simulated patient with its truth: normal marrow is bone 4 mm inside and away from joint and lesions.
+def pair_of_source(folder: Path, patient: str) -> Pair:
+    """The pair of a simulated patient with its truth; normal marrow is bone 4 mm inside, 8 mm off the joint.
 
     Args:
         folder: source folder written by `simulate_cohort`.
         patient: a patient whose pair is registered.
     """
-    from pathlib import Path
-
-    from axspa_lib.phantom.dicom import read_stack
-    from axspa_lib.volume import read_volume
-
-    folder = Path(folder)
-    t1, headers = read_stack(folder / patient / "T1")
+    t1, _ = read_stack(folder / patient / "T1")
     stir, _ = read_stack(folder / patient / "STIR")
-    bones, joint, lesions = (read_volume(folder / "truth" / f"{patient}_{k}.nii.gz") for k in ("bones", "joint", "lesions"))
+    bones, joint, lesions = (
+        read_volume(folder / "truth" / f"{patient}_{k}.nii.gz") for k in ("bones", "joint", "lesions")
+    )
     table = pd.read_csv(folder / "truth" / "lesions.csv", dtype={"patient": str})
-    active = table[(table["patient"] == patient) & table["type"].isin(["oedema", "mechanical"])]["lesion"]
+    active = table[(table["patient"] == patient) & table["type"].isin(ACTIVE)]["lesion"]
     bone = bones.array > 0
     spacing = bones.spacing
-    keep = _erode(bone, spacing, 4.0) & ~_dilate(joint.array > 0, spacing, 8.0) & ~_dilate(lesions.array > 0, spacing, 4.0)
+    keep = (
+        _erode(bone, spacing, 4.0) & ~_dilate(joint.array > 0, spacing, 8.0) & ~_dilate(lesions.array > 0, spacing, 4.0)
+    )
     oedema = np.isin(lesions.array, active.to_numpy())
     return Pair(t1, stir, spacing, keep, oedema if oedema.any() else None, bone)

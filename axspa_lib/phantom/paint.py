@@ -62,7 +62,7 @@ class Canvas:
         self.planes[:] = 0
 
     def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
-        """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` multiplies its proton density."""
+        """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` scales its proton density."""
         known = tissues.tissues()[tissue]
         fraction = known.ff if ff is None else ff
         t1, stir = self._water[tissue]
@@ -99,8 +99,8 @@ class Canvas:
         mask, region = filled
         cut_ff = ff[region] if isinstance(ff, np.ndarray) else ff
         cut_pd = pd[region] if isinstance(pd, np.ndarray) else pd
-        cover = mask.astype(np.float32) * np.float32(opacity / 255)
+        cover: Field = mask.astype(np.float32) * np.float32(opacity / 255)
         if soft_mm:
-            cover = cv2.GaussianBlur(cover, (0, 0), soft_mm / self.grid.pixel)
+            cover = cv2.GaussianBlur(cover, (0, 0), soft_mm / self.grid.pixel).astype(np.float32)
         self.cover(cover, region, self.value(tissue, cut_ff, cut_pd))
         return filled

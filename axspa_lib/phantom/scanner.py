@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from axspa_lib.config import MANIFEST
 from axspa_lib.errors import ConfigError
@@ -98,9 +99,9 @@ class Protocol:
         """Reconstructed pixel, mm."""
         return self.fov / self.matrix
 
-    def depths(self) -> np.ndarray:
+    def depths(self) -> NDArray[np.float64]:
         """z of the slice centres, ventral to dorsal, mm."""
-        return self.first_z + self.spacing * np.arange(self.slices)
+        return self.first_z + self.spacing * np.arange(self.slices, dtype=np.float64)
 
 
 @cache
@@ -118,7 +119,8 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
         return keys[int(rng.choice(len(keys), p=weights / weights.sum()))]
 
     def within(bounds: list[float]) -> float:
-        return float(rng.uniform(*bounds))
+        low, high = bounds
+        return float(rng.uniform(low, high))
 
     vendor, field = pick(mix["vendors"]), float(pick(mix["fields"]))
     fov, matrix = round(within(mix["fov_mm"]) / 10) * 10.0, int(pick(mix["recon"]))
@@ -131,7 +133,7 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
     def channel(name: str, sequence: Sequence) -> Channel:
         phase = read / within(mix["phase_share"])
         noise = float(rng.lognormal(np.log(mix["noise"][name][0]), mix["noise"][name][1]))
-        etl = int(round(within(mix["t1" if name == "t1" else "stir"]["etl"])))
+        etl = round(within(mix[name]["etl"]))
         share = 1.0 if name == "t1" else rng.uniform(0.25, 0.5)
         return Channel(
             sequence, read, phase, within(mix["bandwidth_hz"]), noise, within(mix["ghost"]), scale * share, etl
@@ -144,7 +146,8 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
     return Protocol(
         vendor=vendor, model=str(rng.choice(MODELS[vendor])), centre=centre, field_t=field,
         slices=int(rng.integers(mix["slices"][0], mix["slices"][1] + 1)),
-        thickness=round(within(mix["thickness_mm"]) * 2) / 2, gap=round(within(mix["gap_mm"]), 1), fov=fov, matrix=matrix,
+        thickness=round(within(mix["thickness_mm"]) * 2) / 2, gap=round(within(mix["gap_mm"]), 1), fov=fov,
+        matrix=matrix,
         tilt=within(mix["tilt_deg"]), swing=0.0, phase_rows=bool(rng.random() < 0.6),
         normalised=bool(rng.random() < mix["normalised"]), bias=within(mix["bias"]), bias_place=(0.0, 0.0),
         reversed_order=bool(rng.random() < 0.3), t1=t1, stir=stir, first_z=0.0, centre_xy=(0.0, 0.0),
@@ -158,10 +161,11 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
     first = middle - habit.spacing * (slices - 1) / 2
 
     def adjust(channel: Channel, moves: bool) -> Channel:
-        shift = tuple(float(v) for v in rng.normal(0, mix["stir_motion_mm"], 2)) if moves else (0.0, 0.0)
+        down, across = rng.normal(0, mix["stir_motion_mm"], 2) if moves else (0.0, 0.0)
         return replace(
-            channel, noise=channel.noise * float(rng.lognormal(0, 0.12)), scale=channel.scale * float(rng.lognormal(0, 0.15)),
-            ghost=channel.ghost * float(rng.uniform(0.3, 1.5)), shift_mm=shift,
+            channel, noise=channel.noise * float(rng.lognormal(0, 0.12)), 
+            scale=channel.scale * float(rng.lognormal(0, 0.15)),
+            ghost=channel.ghost * float(rng.uniform(0.3, 1.5)), shift_mm=(float(down), float(across)),
         )  # fmt: skip
 
     return replace(

@@ -1,4 +1,4 @@
-"""The object: a person's slices as water and fat on a grid, painted tissue over tissue and integrated over the slice."""
+"""The object: a person's slices as water and fat on a grid, painted tissue over tissue, integrated over the slice."""
 
 from __future__ import annotations
 
@@ -147,15 +147,15 @@ class Scene:
         return inside
 
     def _arch(self, canvas: Canvas, filled: _Filled | None, z: float, m: Materials) -> None:
-        """The dorsal sacrum is arch, crest and ligament rather than body: irregular plates of cortex and strands of fat."""
+        """The dorsal sacrum is arch and crest rather than body: irregular plates of cortex and strands of fat."""
         depth = self.body.depth_at_joint(z, LEFT)
         if filled is None or depth < 26:
             return
         share = np.float32(np.clip((depth - 26) / 8, 0, 1))
         mask, region = filled
-        inside = mask.astype(np.float32) / 255
-        canvas.cover(inside * 0.4 * share * m.plates[region], region, canvas.value("cortex"))
-        fatty = smoothstep(m.cleft_ff[region], 0.4, 0.8) * 0.35 * share
+        inside: Field = mask.astype(np.float32) / np.float32(255)
+        canvas.cover(inside * np.float32(0.4) * share * m.plates[region], region, canvas.value("cortex"))
+        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.35) * share
         canvas.cover(inside * fatty, region, canvas.value("deep_fat"))
 
     def _sclerosis(self, canvas: Canvas, bones: Bones, side: str) -> None:
@@ -184,4 +184,4 @@ def _cut(filled: _Filled, region: Region, size: int) -> Field:
     """Coverage of an outline on another region of the grid, 0 to 1."""
     whole = np.zeros((size, size), np.uint8)
     whole[filled[1]] = filled[0]
-    return whole[region].astype(np.float32) / 255
+    return whole[region].astype(np.float32) / np.float32(255)

@@ -96,4 +96,4 @@ def lesion_opacity(lesion: Lesion, body: Body, z: float, grid: Grid, rough: Fiel
     d = d - np.interp(s, bend[:, 0], bend[:, 1])
     radius = np.sqrt((s / along) ** 2 + (np.maximum(d, 0) / depth) ** 2)
     value = np.where(d < -CORTEX_MM, 0.0, 1 - radius + 0.5 * lesion.ragged * rough[region])
-    return smoothstep(value.astype(np.float32), 0.0, 0.5), region
+    return smoothstep(value.astype(np.float32), 0.0, 0.35), region

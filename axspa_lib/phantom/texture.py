@@ -27,12 +27,12 @@ class Grid:
     @property
     def x(self) -> NDArray[np.float64]:
         """x of the columns, mm."""
-        return self.x0 + self.pixel * np.arange(self.size)
+        return self.x0 + self.pixel * np.arange(self.size, dtype=np.float64)
 
     @property
     def y(self) -> NDArray[np.float64]:
         """y of the rows, mm."""
-        return self.y0 + self.pixel * np.arange(self.size)
+        return self.y0 + self.pixel * np.arange(self.size, dtype=np.float64)
 
 
 class Noise:

@@ -64,7 +64,7 @@ def at_field(values: tuple[float, float], field_t: float) -> float:
 
 
 def pool(sequence: Sequence, t1: float, t2: float) -> float:
-    """Signed signal of one pool per unit of proton density: T1 TSE `(1 − e^(−TR/T1)) e^(−TE/T2)`, STIR with inversion."""
+    """Signed signal of one pool per unit of proton density: `(1 − e^(−TR/T1)) e^(−TE/T2)`, STIR with inversion."""
     recovery = 1 - math.exp(-sequence.tr / t1)
     if sequence.ti:
         recovery = 1 - 2 * math.exp(-sequence.ti / t1) + math.exp(-sequence.tr / t1)
