@@ -6,6 +6,7 @@ the columns or pixels of the mask, as there; `config.Joint.reference_pixel_mm` t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import cv2
@@ -192,6 +193,7 @@ def _opening(component: Mask, fraction: float) -> Mask:
         return component.copy()
     skeleton = skeletonize(component)
     radius = int(float(inscribed[skeleton if skeleton.any() else component].max()) * fraction)
+    radius = min(radius, math.ceil(inscribed.max()) - 1)  # something always remains
     return dilate(~within(inscribed, radius), radius)
 
 

@@ -1,7 +1,8 @@
 """Algorithm 1 as the authors' demo runs it, in plain scikit-image and SciPy calls on whole images.
 
-Written from the facts of the demo. Two of its faults are not repeated: a box that is lengthened past the left edge
-becomes empty there (a negative index), and a component without a skeleton stops the patient.
+Written from the facts of the demo. Its faults are not repeated: a box that is lengthened past the left edge
+becomes empty there (a negative index), and a component without a skeleton, or of which the opening leaves nothing
+(possible only with a wing fraction near 1), stops the patient.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def _without_wings(component: np.ndarray, fraction: float) -> np.ndarray:
     distance = ndimage.distance_transform_edt(crop)
     skeleton = morphology.skeletonize(crop)
     radius = int(distance[skeleton if skeleton.any() else crop].max() * fraction)
+    radius = radius if crop.all() else min(radius, int(np.ceil(distance.max())) - 1)
     opened = measure.label(morphology.opening(crop, morphology.disk(radius)))
     lowest = max(measure.regionprops(opened), key=lambda region: region.centroid[0])
     first_row = rows.min() + lowest.bbox[0]
