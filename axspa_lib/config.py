@@ -61,7 +61,7 @@ class BoneNets(_Strict):
     )
     encoder: str = Field("resnet18", description="encoder of the segmentation-models-pytorch U-Net")
     decoder_channels: tuple[Count, ...] = Field(
-        (256, 128, 64, 32, 16), min_length=3, max_length=5, description="widths of that U-Net's decoder, deep to shallow"
+        (256, 128, 64, 32, 16), min_length=3, max_length=5, description="widths of that U-Net's decoder, deep first"
     )
     norm_momentum: Fraction = Field(
         0.1, description="weight of a batch in the running statistics; short trainings need more than the usual 0.1"
@@ -75,6 +75,9 @@ class BoneNets(_Strict):
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
     schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: short trainings, falls to 2 %")
     foreground_weight: Fraction = Field(0.9, description="w_fg of the cross entropy; w_bg = 1 - w_fg (3.1.2)")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability from which a pixel is bone; paper: arg max; w_fg undoes the weights"
+    )
     batch_size: Count = 4
     epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")
     split: tuple[Count, Count, Count] = Field((31, 6, 14), description="patients train, validation, test (4.1)")
@@ -142,8 +145,10 @@ class Detector(_Strict):
     momentum: Fraction = 0.9
     weight_decay: float = Field(1e-4, ge=0)
     warmup: int = Field(0, ge=0, description="iterations of linear warm-up; the paper: constant rate")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="of the rate after warm-up (3.2.1)")
     gradient_clip: float = Field(0.0, ge=0, description="maximal gradient norm, 0 is off")
     batch_size: Count = Field(2, description="images per step")
+    inflamed_share: Fraction = Field(0.0, description="share of a batch drawn among inflamed slices; 0: as they come")
     iterations: Count = Field(8000, description="4.2")
     validate_every: Count = Field(400, description="iterations between validations; lowest validation loss kept (4.2)")
     split: tuple[Count, Count, Count] = Field((178, 25, 53), description="patients train, validation, test (4.2)")

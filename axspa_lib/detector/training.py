@@ -30,7 +30,8 @@ from axspa_lib.detector.interface import DetectorNetwork, Target
 from axspa_lib.detector.model import build_detector
 from axspa_lib.detector.resize import fed_size
 from axspa_lib.errors import DataError
-from axspa_lib.fitting import save, write_history
+from axspa_lib.fitting import save, warmup_cosine, write_history
+from axspa_lib.labels import Inflammation
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +123,10 @@ def train_step(
     """Iteration number `iteration` (from 0); returns its losses, rate, gradient norm, seconds and peak memory."""
     started = time.perf_counter()
     model.train()
-    rate = config.learning_rate * min(1.0, (iteration + 1) / max(config.warmup, 1))
+    rate = learning_rate(config, iteration)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    batch = [data.slices[i] for i in batch_indices(len(data), config.batch_size, seed, iteration)]
+    batch = next_batch(data, config, seed, iteration)
     rng = np.random.default_rng((seed, iteration))
     pairs = [prepare(item, data.channels, config, draw(config.augmentation, rng), device) for item in batch]
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -147,6 +148,13 @@ def train_step(
     }
     row |= {name: float(losses[name].detach()) for name in LOSSES}
     return row | {"seconds": time.perf_counter() - started, "memory_mb": _peak_memory(device)}
+
+
+def learning_rate(config: Detector, iteration: int) -> float:
+    """Rate of iteration number `iteration` (from 0): constant as in the paper, or half a cosine; after a warm-up."""
+    if config.schedule == "constant":
+        return config.learning_rate * min(1.0, (iteration + 1) / max(config.warmup, 1))
+    return config.learning_rate * warmup_cosine(config.iterations, config.warmup)(iteration)
 
 
 @torch.no_grad()
@@ -175,6 +183,14 @@ def prepare(item: Slice, channels: str, config: Detector, move: Move, device: st
     )
     labels = torch.tensor([int(i.label) for i in item.instances], dtype=torch.int64, device=device)[kept]
     return three_channels(image, channels), Target(boxes, labels, out)
+
+
+def next_batch(data: DetectionData, config: Detector, seed: int, iteration: int) -> list[Slice]:
+    """Slices of one iteration: `inflamed_share` of them with an inflamed instance, the others as they come."""
+    inflamed = [s for s in data.slices if any(i.label == Inflammation.INFLAMED for i in s.instances)]
+    chosen = round(config.inflamed_share * config.batch_size) if inflamed else 0
+    first = [inflamed[i] for i in batch_indices(len(inflamed), chosen, seed + 1, iteration)] if chosen else []
+    return first + [data.slices[i] for i in batch_indices(len(data), config.batch_size - chosen, seed, iteration)]
 
 
 def batch_indices(count: int, size: int, seed: int, iteration: int) -> list[int]:
