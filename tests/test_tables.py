@@ -255,6 +255,18 @@ def test_table4_by_hand(opinions):
     assert ablated["published"] == 54 and ablated["p_holm"] == ablated["p_value"]
     assert tables.differences(cells)["experiment"].tolist() == ["No CLAHE"]
     assert tables.layout(cells).loc[("No CLAHE", "published"), "ASAS"] == "54"
+    assert tables.layout(cells).loc[("All included", "n"), "ASAS"] == "6 (k=3)"
+
+
+def test_table4_knows_which_cohort_stands_for_which(opinions):
+    member = {"all_included": {0: decided("abcdef", [1, 1, 0, 0, 1, 1])}}
+    cells = tables.table4_cells({"phantom-desir": member, "clinic": member},
+                                {"phantom-desir": opinions, "clinic": opinions}, n=20)  # fmt: skip
+    wide = tables.layout(cells)
+    assert wide.loc[("All included", "published")].to_dict() == {"phantom-desir": "90", "clinic": "-"}
+    assert "paper 90" in tables.style(cells).to_html()
+    alone = tables.table4_cells({"phantom-desir": member}, {"phantom-desir": opinions}, n=20, compare=False)
+    assert tables.layout(alone).loc[("All included", "published"), "phantom-desir"] == "-"
 
 
 def test_table4_refusals(opinions):

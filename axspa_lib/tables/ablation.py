@@ -31,8 +31,8 @@ def table4_cells(
     patients, `p_holm` is corrected for the rows of the cohort.
 
     Args:
-        results: cohort (`ASAS`, `DESIR`, or any name) → experiment (key of the experiment table) → `patient_results` by
-            seed. Experiments without results are left out.
+        results: cohort → experiment (key of the experiment table) → `patient_results` by seed. Published figures stand
+            beside cohorts whose name ends in `asas` or `desir`. Experiments without results are left out.
         opinions: cohort → `patient, reader, asas_positive`.
         n: bootstrap resamples and permutations.
         seed: of both.
@@ -53,7 +53,7 @@ def table4_cells(
             members = checked_members(variants[name])
             counts, owner = _counts(members, reference, cohort)
             entry = cell(4, labels[name], cohort, f"{ENSEMBLE} {cohort}", counts, owner, n=n, seed=seed)
-            entry |= {"experiment": name, "k": len(members)}
+            entry |= {"experiment": name, "k": len(members), "paper_column": cohort.rpartition("-")[2].upper()}
             if name != BASE and BASE in variants:
                 entry |= _difference(members, checked_members(variants[BASE]), reference, cohort, n, seed)
             column.append(entry)

@@ -72,17 +72,19 @@ def cell(
 
 
 def assemble(table: int, cells: Sequence[dict[str, object]], compare: bool = True) -> pd.DataFrame:
-    """Cells as a table with `CELL_COLUMNS`, the published figure of the same row and column beside each."""
+    """Cells as a table with `CELL_COLUMNS`, the published figure of the same row and column beside each.
+
+    A cell may name its column of the paper as `paper_column`, where its own is called otherwise.
+    """
     ours = pd.DataFrame(list(cells))
-    paper = published(table).rename(columns={"value": "published", "sd": "published_sd", "n": "published_n"})
-    paper = paper if compare else paper.iloc[:0]
-    joined = ours.merge(
-        paper[["row", "column", "published", "published_sd", "published_n"]], on=["row", "column"], how="left"
-    )
-    for name in ("published", "published_sd", "published_n"):
-        joined[name] = pd.to_numeric(joined[name])
-    extra = [name for name in joined.columns if name not in CELL_COLUMNS]
-    return joined[[*CELL_COLUMNS, *extra]]
+    theirs = ours["paper_column"].fillna(ours["column"]) if "paper_column" in ours else ours["column"]
+    paper = published(table).set_index(["row", "column"])
+    places = pd.MultiIndex.from_arrays([ours["row"], theirs])
+    for name, source in (("published", "value"), ("published_sd", "sd"), ("published_n", "n")):
+        figures = paper[source].reindex(places).to_numpy() if compare else np.nan
+        ours[name] = pd.to_numeric(pd.Series(figures, index=ours.index))
+    extra = [name for name in ours.columns if name not in CELL_COLUMNS]
+    return ours[[*CELL_COLUMNS, *extra]]
 
 
 def layout(cells: pd.DataFrame, show: Sequence[str] = ("ours", "95 % interval", "n", "published")) -> pd.DataFrame:
@@ -96,8 +98,8 @@ def layout(cells: pd.DataFrame, show: Sequence[str] = ("ours", "95 % interval", 
     texts = {
         "ours": [_figure(c["value"], c["sd"], decimals) for _, c in cells.iterrows()],
         "95 % interval": [_range(c["low"], c["high"], decimals) for _, c in cells.iterrows()],
-        "n": [f"{int(n)}" for n in cells["n"]],
-        "published": [_printed(c["table"], c["row"], c["column"]) for _, c in cells.iterrows()],
+        "n": [_count(c) for _, c in cells.iterrows()],
+        "published": [_printed(c) for _, c in cells.iterrows()],
     }
     rows, columns = _order(cells)
     heads = {name: _head(cells, name) for name in columns}
@@ -125,9 +127,9 @@ def style(cells: pd.DataFrame, caption: str = "") -> Styler:
         if marks.iloc[position]:
             tag = "b" if marks.iloc[position] == "best" else "u"
             figure = f"<{tag}>{figure}</{tag}>"
-        printed = _printed(c["table"], c["row"], c["column"])
-        paper = f"<br><small>paper {escape(printed)}</small>" if printed != "-" and pd.notna(c["published"]) else ""
-        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}, n = {int(c['n'])}</small>"
+        printed = _printed(c)
+        paper = f"<br><small>paper {escape(printed)}</small>" if printed != "-" else ""
+        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}, n = {_count(c)}</small>"
         wide.loc[c["row"], heads[c["column"]]] = figure + (interval if c["n"] else "") + paper
     styler = wide.style.set_caption(caption or f"Table {cells['table'].iloc[0]} (MCC × 100, 95 % interval by patient)")
     return styler.set_table_styles([{"selector": "td", "props": "text-align: center; white-space: nowrap"}])
@@ -171,10 +173,16 @@ def _range(low: float, high: float, decimals: int) -> str:
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if np.isfinite(low) and np.isfinite(high) else "-"
 
 
-def _printed(table: int, row: str, column: str) -> str:
-    paper = published(int(table))
-    found = paper[(paper["row"] == row) & (paper["column"] == column)]
-    if found.empty:
+def _count(c: pd.Series) -> str:
+    """Cases, and in Table 4, whose rows may have fewer models than the first, the models of the ensemble."""
+    return f"{int(c['n'])}" + (f" (k={int(c['k'])})" if int(c["table"]) == 4 else "")
+
+
+def _printed(c: pd.Series) -> str:
+    """The published figure of a cell as printed, or a dash where none stands beside it."""
+    if pd.isna(c.get("published", np.nan)):
         return "-"
-    value, sd = found["value"].iloc[0], found["sd"].iloc[0]
-    return f"{value} ± {sd}" if sd else value
+    column = c["paper_column"] if pd.notna(c.get("paper_column", np.nan)) else c["column"]
+    paper = published(int(c["table"]))
+    found = paper[(paper["row"] == c["row"]) & (paper["column"] == column)].iloc[0]
+    return f"{found['value']} ± {found['sd']}" if found["sd"] else str(found["value"])
