@@ -62,7 +62,7 @@ def split_bones(t1: Volume, region: Volume, parameters: SplitParameters | None =
         DataError: the grids differ, or no slice shows sacrum and both ilia in one piece.
     """
     if t1.array.shape != region.array.shape or not np.allclose(t1.affine, region.affine, atol=0.05):
-        raise DataError("the region mask lies on another grid than T1: use the mask drawn on this scan")
+        raise DataError("the region mask lies on another grid than T1; use the mask drawn on this scan")
     p = parameters or SplitParameters()
     mm = float(np.mean(t1.spacing[1:]))
     mask = region.array > 0

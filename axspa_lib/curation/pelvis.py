@@ -91,7 +91,7 @@ def _spanning(mask: Mask, middle: float, mm: float) -> tuple[int, Mask]:
         others = [other for other in pieces if other is not piece and other.sum() * mm**2 > _L5_MM2]
         found.append((not any(np.nonzero(other)[0].mean() < top for other in others), z, piece))
     if not found:
-        raise DataError("no slice of the region mask shows sacrum and both ilia in one piece: use a mask of all three")
+        raise DataError("no slice of the region mask shows sacrum and both ilia in one piece; use a mask of all three")
     _, z, piece = min(found, key=lambda candidate: candidate[:2])
     return z, piece
 

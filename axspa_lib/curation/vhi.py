@@ -7,25 +7,29 @@ bones, and only above a minimum area. https://github.com/c-hepburn/Bone_MRI
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from axspa_lib.config import MANIFEST
+from axspa_lib.agreement import bootstrap_by_patient, cohen_kappa, confusion, mcc_counts
+from axspa_lib.config import MANIFEST, digest
 from axspa_lib.curation.bone_split import JOINT_CODE, BoneSplit, split_bones
 from axspa_lib.curation.download import manifest
-from axspa_lib.curation.geometry import grid_distance, to_canonical
+from axspa_lib.curation.nifti import read_image, read_mask
 from axspa_lib.curation.source import Examination
 from axspa_lib.errors import DataError
-from axspa_lib.labels import QUADRANTS, SIDES, STIR, T1, Bone
+from axspa_lib.labels import QUADRANTS, RIGHT, SIDES, STIR, T1, Bone
 from axspa_lib.volume import Volume
+
+log = logging.getLogger(__name__)
 
 #: Readings of the collection: reader and trial.
 READERS = ("R11", "R12", "R21", "R22")
@@ -33,6 +37,8 @@ READERS = ("R11", "R12", "R21", "R22")
 NEAR_MM = 20.0
 #: Drawn area of a quadrant up to this, mm^2, is not inflammation.
 MIN_AREA_MM2 = 10.0
+_NO_AREAS = pd.DataFrame(columns=["patient", "reader", "slice", "side", "quadrant", "area_mm2"])
+_FETCH = "fetch the collection with `fetch_collection('vhi', folder)` of axspa_lib.curation.download"
 #: Echo times of the protocol, s, which the files state in free text that is not read.
 _SIDECAR: dict[str, dict[str, Any]] = {
     T1: {"EchoTime": 0.008},
@@ -61,10 +67,14 @@ class VhiSource:
         self.near_mm = near_mm
         self._splits: dict[str, BoneSplit] = {}
         table = pd.read_csv(MANIFEST / "vhi" / "subjects.csv", dtype=str).set_index("patient")
-        self._files = {patient: self._present(scan) for patient, scan in table["scan"].items()}
+        self._published = {str(patient): self._of(scan) for patient, scan in table["scan"].items()}
+        self._files = {
+            patient: {kind: path for kind, path in files.items() if path.is_file()}
+            for patient, files in self._published.items()
+        }
         self._table = table[[T1 in self._files[patient] for patient in table.index]]
         if self._table.empty:
-            raise DataError(f"{path}: holds no T1 of the collection: fetch it with `axspa fetch vhi`")
+            raise DataError(f"{path}: holds no T1 of the collection; {_FETCH}")
 
     def patients(self) -> list[str]:
         """Examinations whose T1 is there, e.g. `1007pre`, sorted."""
@@ -75,6 +85,16 @@ class VhiSource:
         """Files of the manifest that are not there; checksums are the business of the download."""
         return [path for path in manifest("vhi")["path"] if not (self.path / path).is_file()]
 
+    def describe(self, patient: str) -> Examination:
+        """Who an examination is of, without its images."""
+        row = self._table.loc[patient]
+        return Examination(patient, str(row["subject"]), str(row["session"]))
+
+    def fingerprint(self, patient: str) -> str:
+        """Changes when the files of an examination do."""
+        files = {kind: path.stat() for kind, path in sorted(self._files[patient].items())}
+        return digest({kind: [stat.st_size, stat.st_mtime_ns] for kind, stat in files.items()})
+
     def load(self, patient: str) -> Examination:
         """Read one examination: T1, STIR where there is one, bones split from the region mask, drawn inflammation.
 
@@ -82,27 +102,29 @@ class VhiSource:
             DataError: unknown, unreadable, not a volume, or a mask on another grid than T1.
         """
         if patient not in self._table.index:
-            raise DataError(
-                f"patient {patient!r} is not in {self.path}: fetch the whole collection with `axspa fetch vhi`"
-            )
-        files, row = self._files[patient], self._table.loc[patient]
-        t1 = _read(files[T1], patient)
+            raise DataError(f"patient {patient!r} is not in {self.path}; {_FETCH}")
+        files = self._files[patient]
+        t1 = read_image(files[T1])
         notes = []
         split = self.split(patient) if "region" in files else None
-        truth = {f"inflammation_{reader}": _mask(files[reader], patient, t1) for reader in READERS if reader in files}
+        truth = {f"inflammation_{reader}": read_mask(files[reader], t1) for reader in READERS if reader in files}
         if split is not None:
-            untrusted = split.trusted[~split.trusted["trusted"]]
             truth["joint"] = split.joint
             notes.append("bones split from one region mask along the joint; L5 left out")
-            notes += [f"slice {r.slice} side {r.side}: split not trusted ({r.reason})" for r in untrusted.itertuples()]
+            doubtful = split.trusted[~split.trusted["trusted"]]
+            if len(doubtful):
+                where = ", ".join(f"{row.slice}{row.side}" for row in doubtful.itertuples())
+                notes.append(f"bones left out on slices whose split is not trusted ({where})")
         if STIR not in files:
-            notes.append("the collection has no STIR of this examination")
-        return Examination(
-            patient=patient,
-            subject=str(row["subject"]),
-            session=str(row["session"]),
+            notes.append(
+                "the collection has no STIR of this examination"
+                if STIR not in self._published[patient]
+                else "its STIR is not downloaded"
+            )
+        return replace(
+            self.describe(patient),
             t1=t1,
-            stir=_read(files[STIR], patient) if STIR in files else None,
+            stir=read_image(files[STIR]) if STIR in files else None,
             sidecar={sequence: dict(_SIDECAR[sequence]) for sequence in (T1, STIR) if sequence in files},
             notes=notes,
             reference_bones=trusted_bones(split) if split is not None else None,
@@ -118,9 +140,9 @@ class VhiSource:
         if patient not in self._splits:
             files = self._files.get(patient, {})
             if "region" not in files:
-                raise DataError(f"patient {patient!r} has no region mask in {self.path}")
-            t1 = _read(files[T1], patient)
-            self._splits[patient] = split_bones(t1, _mask(files["region"], patient, t1))
+                raise DataError(f"patient {patient!r} has no region mask in {self.path}; {_FETCH}")
+            t1 = read_image(files[T1])
+            self._splits[patient] = split_bones(t1, read_mask(files["region"], t1))
         return self._splits[patient]
 
     def readings(self) -> pd.DataFrame:
@@ -130,38 +152,30 @@ class VhiSource:
         return areas.drop(columns="area_mm2")
 
     def areas(self) -> pd.DataFrame:
-        """Drawn area near the joint by quadrant: `patient, reader, slice, side, quadrant, area_mm2`.
+        """Drawn area near the joint by quadrant, as `drawn_areas`; of every examination with drawings and a mask."""
+        parts = [drawn_areas(patient, joint, drawings, self.near_mm) for patient, joint, drawings in self._drawings()]
+        return pd.concat([_NO_AREAS, *parts], ignore_index=True)
 
-        Every half-slice with a joint line has its four quadrants, for each reading that exists.
-        """
-        rows: list[tuple[Any, ...]] = []
+    def _drawings(self) -> Iterator[tuple[str, Volume, dict[str, Volume]]]:
         for patient in self.patients():
             files = self._files[patient]
             drawn = [reader for reader in READERS if reader in files]
             if not drawn or "region" not in files:
                 continue
-            split = self.split(patient)
-            for reader in drawn:
-                mask = _mask(files[reader], patient, split.bones).array > 0
-                rows += [(patient, reader, *row) for row in quadrant_areas(mask, split, self.near_mm)]
-        return pd.DataFrame(rows, columns=["patient", "reader", "slice", "side", "quadrant", "area_mm2"])
+            try:
+                joint = self.split(patient).joint
+                yield patient, joint, {reader: read_mask(files[reader], joint) for reader in drawn}
+            except DataError as error:  # its examination is refused by `load` with the same reason
+                log.warning("no readings of patient %s: %s", patient, error)
 
     def opinions(self) -> None:
         """Nobody judged the patients."""
         return None
 
-    def _present(self, scan: str) -> dict[str, Path]:
-        """What there is of a scan: `T1`, `STIR`, `region`, and the readings."""
-        found: dict[str, Path] = {}
-        for path in self._listed[self._listed["scan"] == scan]["path"]:
-            if (self.path / path).is_file():
-                found[_kind(path)] = self.path / path
-        return found
-
-    @cached_property
-    def _listed(self) -> pd.DataFrame:
-        paths = manifest("vhi")["path"]
-        return pd.DataFrame({"path": paths, "scan": paths.map(lambda path: Path(path).name.partition("_")[0])})
+    def _of(self, scan: str) -> dict[str, Path]:
+        """The files of a scan by kind: `T1`, `STIR`, `region`, `marrow` and the readings."""
+        names = [path for path in manifest("vhi")["path"] if Path(path).name.startswith(f"{scan}_")]
+        return {_kind(name): self.path / name for name in names}
 
 
 def trusted_bones(split: BoneSplit) -> Volume:
@@ -171,39 +185,78 @@ def trusted_bones(split: BoneSplit) -> Volume:
     return split.bones.like(bones)
 
 
-def quadrant_areas(
-    drawn: NDArray[np.bool_], split: BoneSplit, near_mm: float = NEAR_MM
-) -> Iterator[tuple[int, str, str, float]]:
-    """Drawn area per quadrant of each half-slice with a joint line.
+def drawn_areas(patient: str, joint: Volume, drawings: Mapping[str, Volume], near_mm: float = NEAR_MM) -> pd.DataFrame:
+    """Drawn area near the joint by quadrant: `patient, reader, slice, side, quadrant, area_mm2`.
+
+    Every half-slice with a joint line has its four quadrants for each reader: sacral or iliac by the side of the line,
+    upper or lower by the mid-height of the line.
 
     Args:
-        drawn: inflammation `(slice, row, column)` on the grid of the split.
-        split: bones and joint lines.
+        patient: named in the table.
+        joint: joint lines (`JOINT_CODE`), canonical.
+        drawings: inflammation by reader, on the same grid.
         near_mm: largest distance from the joint line in the plane.
-
-    Yields:
-        slice, side, quadrant (sacral or iliac by the bone; upper or lower by the mid-height of the joint line), mm^2.
     """
-    _, row_mm, column_mm = split.bones.spacing
+    _, row_mm, column_mm = joint.spacing
+    rows: list[tuple[Any, ...]] = []
     for side in SIDES:
-        for z, line in enumerate(split.joint.array == JOINT_CODE[side]):
+        for z, line in enumerate(joint.array == JOINT_CODE[side]):
             if not line.any():
                 continue
-            rows = np.flatnonzero(line.any(axis=1))
-            upper = np.arange(line.shape[0])[:, None] < (rows[0] + rows[-1] + 1) / 2
             near = ndi.distance_transform_edt(~line, sampling=(row_mm, column_mm)) <= near_mm
-            iliac = _iliac_side(split.bones.array[z], line)
-            for quadrant in QUADRANTS:
-                bone, half = quadrant.split("_")
-                where = near & (iliac if bone == "iliac" else ~iliac) & (upper if half == "upper" else ~upper)
-                yield z, side, quadrant, float((drawn[z] & where).sum() * row_mm * column_mm)
+            for quadrant, where in _quadrants(line, side).items():
+                for reader, drawing in drawings.items():
+                    area = np.count_nonzero((drawing.array[z] > 0) & near & where) * row_mm * column_mm
+                    rows.append((patient, reader, z, side, quadrant, area))
+    return pd.DataFrame(rows, columns=list(_NO_AREAS))
 
 
-def _iliac_side(bones: NDArray[np.uint8], line: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels nearer to the ilium than to the sacrum (drawings overlap the edges of the bone masks a little)."""
-    to_iliac = ndi.distance_transform_edt(bones != Bone.ILIAC)
-    to_sacrum = ndi.distance_transform_edt(bones != Bone.SACRUM)
-    return to_iliac <= to_sacrum
+def agreement_by_area(
+    areas: pd.DataFrame, minima: Sequence[float] = (0, 5, 10, 20, 50, 100, 200), samples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Agreement on half-slices between readers and between trials, by the minimum area that counts.
+
+    Args:
+        areas: of `drawn_areas`; a half-slice is inflamed when its drawn area is larger than the minimum.
+        minima: mm^2.
+        samples: bootstrap samples, by patient.
+        seed: of the bootstrap.
+
+    Returns:
+        `min_area_mm2, pair, kind ("readers" or "trials"), mcc, low, high, kappa, half_slices, patients`, with 95 %
+        intervals; the pair `R1-R2` is the mean over the four pairs of trials.
+    """
+    wide = areas.pivot_table(index=["patient", "slice", "side"], columns="reader", values="area_mm2", aggfunc="sum")
+    wide = wide.dropna()
+    patients = wide.index.get_level_values("patient")
+    crossed = [(first, second) for first in READERS[:2] for second in READERS[2:]]
+    pairs = {"R1-R2": crossed} | {f"{a}-{b}": [(a, b)] for a, b in [*crossed, READERS[:2], READERS[2:]]}
+    rows = []
+    for minimum in minima:
+        marked = (wide > minimum).astype(int)
+        for name, members in pairs.items():
+            counts = np.concatenate([confusion(marked[a], marked[b]) for a, b in members], axis=1)
+            found = bootstrap_by_patient(mcc_counts, counts, patients, samples, seed)
+            kappa = cohen_kappa(counts.sum(axis=0).reshape(len(members), -1)).mean()
+            kind = "trials" if len({reader[:2] for pair in members for reader in pair}) == 1 else "readers"
+            rows.append((minimum, name, kind, found.value, found.low, found.high, kappa, found.n, found.patients))
+    columns = ["min_area_mm2", "pair", "kind", "mcc", "low", "high", "kappa", "half_slices", "patients"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _quadrants(line: NDArray[np.bool_], side: str) -> dict[str, NDArray[np.bool_]]:
+    """The four quadrants of a half-slice; beyond its ends the line goes on straight up and down."""
+    rows = np.flatnonzero(line.any(axis=1))
+    position = np.arange(line.shape[1])
+    middle = [position[line[row]].mean() for row in rows]
+    at = np.interp(np.arange(line.shape[0]), rows, middle)[:, None]
+    iliac = position < at if side == RIGHT else position > at
+    upper = np.arange(line.shape[0])[:, None] < (rows[0] + rows[-1] + 1) / 2
+    return {
+        quadrant: (iliac if quadrant.startswith("iliac") else ~iliac)
+        & (upper if quadrant.endswith("upper") else ~upper)
+        for quadrant in QUADRANTS
+    }
 
 
 def _kind(path: str) -> str:
@@ -217,24 +270,3 @@ def _kind(path: str) -> str:
     if name.endswith("_normal_marrow.nii.gz"):
         return "marrow"
     return name.removesuffix(".nii.gz").rpartition("_")[2]
-
-
-def _read(path: Path, patient: str) -> Volume:
-    try:
-        image = nib.Nifti1Image.from_filename(path)
-        array = np.asanyarray(image.dataobj)
-    except Exception as error:
-        raise DataError(
-            f"{path.name} of patient {patient!r} cannot be read ({type(error).__name__}): delete it and fetch it again"
-        ) from None
-    if array.ndim != 3 or not np.isfinite(array).all():
-        raise DataError(f"{path.name} of patient {patient!r} is not a finite volume: delete it and fetch it again")
-    return to_canonical(array, image.affine)
-
-
-def _mask(path: Path, patient: str, grid: Volume) -> Volume:
-    """A mask on the grid of T1; its affine is the qform, which nibabel falls back on as the sform code is 0."""
-    mask = _read(path, patient)
-    if grid_distance(mask, grid) > 0.5:
-        raise DataError(f"{path.name} of patient {patient!r} lies on another grid than its T1: fetch both again")
-    return grid.like((mask.array > 0).astype(np.uint8))
