@@ -259,7 +259,8 @@ def _require(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
 def _as_text(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     text = table[list(columns)].copy()
     for column in columns:
-        text[column] = ["" if pd.isna(value) else str(value).strip() for value in text[column]]
+        cells = ["" if pd.isna(value) else str(value).strip() for value in text[column]]
+        text[column] = pd.Series(cells, index=text.index, dtype=object)
     text["reader"] = text["reader"].str.replace(r"^(\d+)[.,]0+$", r"\1", regex=True)
     return text.reset_index(drop=True)
 

@@ -32,6 +32,9 @@ from axspa_lib.errors import DataError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Transfer syntaxes without compressed pixels.
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+
 #: Larger files are not a slice of MRI; they are not opened.
 MAX_BYTES = 256 * 2**20
 
@@ -219,16 +222,16 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     if int(dataset.Rows) * int(dataset.Columns) > 2**24:
         raise DataError(f"{path.name}: claims {dataset.Rows} x {dataset.Columns} pixels; export it again")
     try:
-        array = dataset.pixel_array
+        array = dataset.pixel_array if _decodable(syntax) else _decoded_by_gdcm(path, dataset)
     except Exception as error:
-        if not _decodable(syntax):
-            raise DataError(
-                f"{path.name}: compressed as {_syntax_name(syntax)}, which needs a decoder that is not installed; "
-                "`pip install 'pylibjpeg[all]'`, or decompress with `gdcmconv --raw` and curate again"
-            ) from None
-        raise DataError(
-            f"{path.name}: pixel data truncated or damaged ({type(error).__name__}); export it again"
-        ) from None
+        if syntax in _NATIVE:
+            what = f"pixel data truncated or damaged ({type(error).__name__}); export it again"
+        else:
+            what = (
+                f"pixel data compressed as {_syntax_name(syntax)} and not decoded ({type(error).__name__}), damaged or "
+                "of a kind that no decoder here reads; export it uncompressed, or decompress it with `gdcmconv --raw`"
+            )
+        raise DataError(f"{path.name}: {what}") from None
     if array.ndim != 2:
         raise DataError(
             f"{path.name}: holds {array.ndim}-dimensional pixels where one slice is needed; export it again"
@@ -258,15 +261,25 @@ def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
     return (low + high - array.astype(np.int32)).astype(np.int32)
 
 
-def _syntax_name(syntax: UID) -> str:
-    return syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"
-
-
 def _decodable(syntax: UID) -> bool:
+    """Whether pydicom itself reads this transfer syntax with the decoders that are installed."""
     from pydicom.pixels import get_decoder
 
-    native = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
     try:
-        return syntax in native or bool(get_decoder(syntax).is_available)
+        return syntax in _NATIVE or bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
+
+
+def _decoded_by_gdcm(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
+    """Stored values as SimpleITK's GDCM decodes them: JPEG lossless and JPEG-LS, which pydicom needs plugins for."""
+    import SimpleITK as sitk
+
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    slope = allow.number(dataset, "RescaleSlope") or 1.0
+    stored = (image.astype(np.float64) - (allow.number(dataset, "RescaleIntercept") or 0.0)) / slope
+    return np.rint(stored).astype(np.int32).squeeze(0)
+
+
+def _syntax_name(syntax: UID) -> str:
+    return syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"

@@ -141,6 +141,14 @@ def test_two_inflamed_half_slices_make_a_patient_positive() -> None:
     assert dict(tables.positive_by_count(agreed)) == {"A": True, "B": False}
 
 
+def test_tables_without_rows(tmp_path: Path) -> None:
+    table, findings = clean("", tmp_path)
+    assert table.empty and not findings and list(table.columns) == list(tables.READINGS)
+    nobody, findings = tables.clean_opinions(pd.DataFrame(columns=list(tables.OPINIONS)), ["P1"])
+    assert nobody.empty and not findings
+    assert tables.half_slices(table).empty and consensus(tables.half_slices(table)).empty
+
+
 def test_templates_are_valid(tmp_path: Path) -> None:
     from axspa_lib.config import MANIFEST
 

@@ -14,6 +14,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
 )
@@ -81,17 +82,33 @@ def test_transfer_syntaxes_hold_the_same_image(make: Any, tmp_path: Path, syntax
     assert_true_to_world(read_stack(list(folder.iterdir()), "T1").volume, make)
 
 
-def test_jpeg_ls_without_decoder_names_syntax_and_remedy(make: Any, tmp_path: Path) -> None:
-    def encode(ds: Any, index: int) -> Any:
-        from pydicom.encaps import encapsulate
+def test_jpeg_2000_and_jpeg_ls_hold_the_same_image() -> None:
+    """pydicom's own three files of one image; the lossless ones are decoded by different libraries."""
+    import pydicom.data
 
-        ds.file_meta.TransferSyntaxUID = JPEGLSLossless
+    folder = Path(pydicom.data.__file__).parent / "test_files"
+    images = []
+    for name in ("MR_small.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"):
+        images.append(read_pixels(folder / name, read_dataset(folder / name)))
+    for image in images[1:]:
+        np.testing.assert_array_equal(image, images[0])
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, "1.2.840.10008.1.2.4.70", "1.2.3.4"])
+def test_damaged_compressed_pixels_name_the_syntax_and_the_remedy(make: Any, tmp_path: Path, syntax: str) -> None:
+    from pydicom.encaps import encapsulate
+
+    def encode(ds: Any, index: int) -> Any:
         ds.PixelData = encapsulate([b"\xff\xd8\xff\xf7\x00\x00"])
-        ds["PixelData"].is_undefined_length = True
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+        ds.file_meta.TransferSyntaxUID = JPEGLSLossless
         return ds
 
     folder = make.Series(edit=encode).write(tmp_path / "T1")
-    with pytest.raises(DataError, match=r"JPEG-LS Lossless.*; `?pip install|truncated or damaged"):
+    for file in folder.iterdir():
+        meant, put = str(JPEGLSLossless).encode(), str(syntax).encode()
+        file.write_bytes(file.read_bytes().replace(meant, put.ljust(len(meant), b"\0"), 1))
+    with pytest.raises(DataError, match=r"compressed as (JPEG|an unknown transfer).*; export it uncompressed"):
         read_stack(list(folder.iterdir()), "T1")
 
 
