@@ -26,6 +26,7 @@ from axspa_lib.preprocess import (
     resample_mask,
     resampled_shape,
     rescaled_affine,
+    tissue_distances,
 )
 from axspa_lib.smoothing import cross_median, gaussian
 from axspa_lib.volume import Volume
@@ -270,6 +271,23 @@ def test_masks_of_another_stack_are_refused() -> None:
     ):
         with pytest.raises(DataError, match="own stack"):
             resample_mask(mask, like)
+
+
+def test_distance_of_one_tissue_between_scanners() -> None:
+    rows, columns = np.mgrid[0:96, 0:96] / 96
+    slices = []
+    for scanner, gain, bias in (("a", 100, 0.0), ("b", 700, 0.0), ("c", 100, 1.6)):
+        image = body(96, 96) * gain * np.exp(bias * (rows - columns))
+        slices.append((scanner, image, (1.0, 1.0), (rows > 0.4) & (rows < 0.6) & (columns > 0.3) & (columns < 0.7)))
+    table = tissue_distances(slices, Preprocessing())
+    distance = table.set_index(["step", "first", "second"])["distance"]
+    assert table["step"].iloc[0] == "input"
+    assert len(distance) == 6 * 3
+    assert distance["input", "a", "b"] == pytest.approx(0, abs=1e-6)  # a gain is no difference
+    assert distance["CLAHE", "a", "c"] < distance["constant pixel", "a", "c"]
+    assert tissue_distances(slices[:1], Preprocessing()).empty
+    with pytest.raises(DataError, match="scanner a"):
+        tissue_distances([(*slices[0][:3], np.ones((3, 3), bool))], Preprocessing())
 
 
 @pytest.mark.real
