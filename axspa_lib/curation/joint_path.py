@@ -67,7 +67,7 @@ class SplitParameters:
     contact_mm: float = 5.0
     max_contrast: float = 0.85
     max_jump_mm: float = 4.0
-    min_joint_mm: float = 8.0
+    min_joint_mm: float = 15.0
     min_seen: float = 0.8
 
 
