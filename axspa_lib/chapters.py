@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from axspa_lib.config import MANIFEST
+from axspa_lib.cohort import Cohort
+from axspa_lib.config import MANIFEST, Preprocessing
 from axspa_lib.figures.bones import Case
+from axspa_lib.labels import Bone
+from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
 
 
@@ -43,3 +46,52 @@ def segmentation_cases(stored: Results, slices: pd.DataFrame, rank: str = "worst
             )
         )
     return cases
+
+
+def preprocessing_traces(
+    cohort: Cohort, preprocessing: Preprocessing, sequence: str = "T1", first: int = 0, scanners: int = 3
+) -> tuple[dict[str, Trace], dict[str, tuple[float, float]]]:
+    """Every step on the middle slice of patients from different scanners.
+
+    Args:
+        cohort: whose patients.
+        preprocessing: the steps.
+        sequence: T1 or STIR.
+        first: position of the first patient.
+        scanners: how many different ones.
+
+    Returns:
+        By name of the slice, the images after each step, and the pixel size `(row, column)` in mm.
+    """
+    rows = cohort.participants.iloc[first:].drop_duplicates(["manufacturer", "model"]).head(scanners)
+    traces: dict[str, Trace] = {}
+    spacings: dict[str, tuple[float, float]] = {}
+    for row in rows.to_dict("records"):
+        volume = cohort.volume(row["patient"], sequence)
+        name = f"{row['patient']}, {row['manufacturer']}"
+        traces[name], spacings[name] = {}, volume.spacing[1:]
+        preprocess_slice(volume.array[len(volume.array) // 2], spacings[name], preprocessing, traces[name])
+    return traces, spacings
+
+
+def marrow_distances(
+    cohort: Cohort, preprocessing: Preprocessing, sequence: str = "T1", most_patients: int = 12
+) -> pd.DataFrame:
+    """How differently scanners show the marrow of the iliac bones, after each step (`tissue_distances`).
+
+    Args:
+        cohort: of which patients with reference bones count, the same number of each manufacturer.
+        preprocessing: the steps.
+        sequence: T1 or STIR.
+        most_patients: patients at most, so that the page stays quick.
+    """
+    known = cohort.participants.query("has_bones")
+    each = max(1, most_patients // max(known["manufacturer"].nunique(), 1))
+    slices = []
+    for row in known.groupby("manufacturer").head(each).to_dict("records"):
+        volume, bones = cohort.volume(row["patient"], sequence), cohort.reference_bones(row["patient"])
+        if bones is not None:
+            marrow = bones.array == Bone.ILIAC
+            place = int(marrow.sum(axis=(1, 2)).argmax())
+            slices.append((row["manufacturer"], volume.array[place], volume.spacing[1:], marrow[place]))
+    return tissue_distances(slices, preprocessing)
