@@ -16,7 +16,7 @@ from axspa_lib.curation.dicom_stack import Stack, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise
-from axspa_lib.curation.source import Examination, Source
+from axspa_lib.curation.source import Examination, Source, files_below
 from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES, STIR, T1
 
@@ -56,7 +56,7 @@ class LayoutSource:
 
     def fingerprint(self, patient: str) -> str:
         """Changes when a file of the patient does."""
-        files = [*_files(self.path / patient), *(self.path / "truth").glob(f"{patient}_*.nii*")]
+        files = [*files_below(self.path / patient), *(self.path / "truth").glob(f"{patient}_*.nii*")]
         return _fingerprint(self.path, files)
 
     def load(self, patient: str) -> Examination:
@@ -70,7 +70,7 @@ class LayoutSource:
         for sequence in SEQUENCES:
             if sequence not in children:
                 raise DataError(f"{sequence}: there is no folder {sequence}; put the series there")
-            files = _files(children[sequence])
+            files = list(files_below(children[sequence]))
             if not files:
                 raise DataError(f"{sequence}: the folder is empty; export the series again")
             stacks[sequence] = read_stack(files, sequence)
@@ -155,7 +155,7 @@ class ExportSource:
     def _read_index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
         headers: dict[tuple[str, str], dict[str, list[Header]]] = {}
         refused: Counter[str] = Counter()
-        for file in _files(self.path):
+        for file in files_below(self.path):
             try:
                 header = read_header(file)
             except NotDicom:
@@ -262,10 +262,6 @@ def _examination(person: Examination, t1: Stack, stir: Stack) -> Examination:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
 def _fingerprint(root: Path, files: list[Path]) -> str:

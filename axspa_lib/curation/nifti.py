@@ -18,7 +18,7 @@ import pandas as pd
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
 from axspa_lib.curation.geometry import grid_distance, to_canonical
-from axspa_lib.curation.source import Examination
+from axspa_lib.curation.source import Examination, files_below
 from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES, STIR, T1, Bone
 from axspa_lib.volume import Volume
@@ -206,9 +206,9 @@ def read_sidecar(image: Path) -> dict[str, Any]:
 def _pairs(path: Path) -> dict[str, dict[str, list[Path]]]:
     """Files by patient and sequence, from names alone."""
     found: dict[str, dict[str, list[Path]]] = {}
-    for file in sorted(path.rglob("*")):
+    for file in files_below(path):
         parts = file.relative_to(path).parts
-        if not _SUFFIX.search(file.name) or parts[0] in ("truth", "derivatives") or not file.is_file():
+        if not _SUFFIX.search(file.name) or parts[0] in ("truth", "derivatives"):
             continue
         stem = _SUFFIX.sub("", file.name)
         for sequence, pattern in _NAME.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -106,15 +108,31 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
     return source
 
 
+def files_below(path: Path) -> Iterator[Path]:
+    """Regular files below a folder in sorted order, linked folders included (once), hidden ones not."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = Path(folder, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
 def _recognise(path: Path) -> Kind:
     """Kind of the cohort in a folder, from names alone."""
     if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():
         return "vhi"
-    for child in path.rglob("*"):
-        if child.name.startswith(".") or "truth" in child.relative_to(path).parts[:1]:
+    for child in files_below(path):
+        if "truth" in child.relative_to(path).parts[:1]:
             continue
         if child.name.lower().endswith((".nii", ".nii.gz")):
             return "nifti"
-        if child.is_file() and child.suffix.lower() not in {".csv", ".json", ".tsv", ".md", ".txt"}:
+        if child.suffix.lower() not in {".csv", ".json", ".tsv", ".md", ".txt"}:
             return "dicom"
     raise DataError(f"{path}: holds no images; give a folder of DICOM or NIfTI files")

@@ -175,6 +175,14 @@ def test_layout_tables_group_examinations(make: Any, tmp_path: Path) -> None:
         open_source(tmp_path / "in")
 
 
+def test_linked_folders_are_followed_once(make: Any, tmp_path: Path) -> None:
+    make.pair(tmp_path / "store" / "P1")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "P1").symlink_to(tmp_path / "store" / "P1")
+    (tmp_path / "store" / "P1" / "T1" / "loop").symlink_to(tmp_path / "store" / "P1" / "T1")
+    assert Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)).patients == ["P1"]
+
+
 def test_folders_that_are_no_source(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         open_source(tmp_path / "absent")
