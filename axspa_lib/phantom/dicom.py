@@ -211,6 +211,6 @@ def _description(vendor: str, stir: bool) -> str:
 
 def read_stack(folder: Path) -> tuple[NDArray[np.float32], list[FileDataset]]:
     """Pixels `(slice, row, column)` ventral to dorsal and the headers of one simulated series."""
-    files = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     files.sort(key=lambda d: float(d.ImagePositionPatient[1]))
     return np.stack([d.pixel_array for d in files]).astype(np.float32), files

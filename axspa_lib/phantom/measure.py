@@ -237,12 +237,11 @@ def _bias(image: Array, mask: Mask, spacing: tuple[float, float, float]) -> floa
 
 
 def _edge(t1: Array, muscle: Mask, spacing: tuple[float, float, float]) -> float:
-    """Lower quartile of step / (slope √(2π)) over borders that run from muscle to fat within 5 mm."""
+    """Lower quartile of step / (slope √(2π)) over borders that run from muscle to fat within 8 mm."""
     mode = float(np.median(t1[muscle]))
-    size = (1, max(3, 2 * round(2.5 / spacing[1]) + 1), max(3, 2 * round(2.5 / spacing[2]) + 1))
+    size = (1, 2 * round(4 / spacing[1]) + 1, 2 * round(4 / spacing[2]) + 1)
     low, high = ndimage.minimum_filter(t1, size), ndimage.maximum_filter(t1, size)
-    gy, gx = ndimage.sobel(t1, 1) / 8 / spacing[1], ndimage.sobel(t1, 2) / 8 / spacing[2]
-    slope = np.hypot(gy, gx)
+    slope = np.hypot(np.gradient(t1, spacing[1], axis=1), np.gradient(t1, spacing[2], axis=2))
     steepest = (slope == ndimage.maximum_filter(slope, size)) & (np.abs(low / mode - 1) < 0.3)
     steepest &= (high > 2.0 * mode) & (high < 4.0 * mode)
     if steepest.sum() < 50:

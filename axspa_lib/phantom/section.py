@@ -90,10 +90,10 @@ def lesion_opacity(lesion: Lesion, body: Body, z: float, grid: Grid, rough: Fiel
     region = (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
     dx, dy = grid.x[region[1]][None, :] - middle[0], grid.y[region[0]][:, None] - middle[1]
     s = dx * tangent[0] + dy * tangent[1]
-    d = dx * into[0] + dy * into[1] - body.subject.joint_gap_mm / 2
+    d = dx * into[0] + dy * into[1] - body.subject.joint_gap_mm / 2 - CORTEX_MM  # marrow begins under the cortex
     # The joint line curves: measure depth from where the line really is at this place along it.
     bend = (line - middle) @ np.stack([tangent, into], axis=1)
     d = d - np.interp(s, bend[:, 0], bend[:, 1])
     radius = np.sqrt((s / along) ** 2 + (np.maximum(d, 0) / depth) ** 2)
-    value = np.where(d < -CORTEX_MM, 0.0, 1 - radius + 0.5 * lesion.ragged * rough[region])
+    value = np.where(d < -0.4 * CORTEX_MM, 0.0, 1 - radius + 0.5 * lesion.ragged * rough[region])
     return smoothstep(value.astype(np.float32), 0.0, 0.35), region

@@ -1,0 +1,165 @@
+"""A simulated cohort on disk: same bytes, restart, geometry, tables, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from axspa_lib.config import PhantomCohort, load_study
+from axspa_lib.errors import ConfigError
+from axspa_lib.labels import QUADRANTS, READERS_DESIR, SIDES
+from axspa_lib.phantom import examination
+from axspa_lib.phantom.cohort import simulate_cohort
+from axspa_lib.phantom.dicom import read_stack
+from axspa_lib.volume import read_volume
+
+SPEC = PhantomCohort(patients=2, prevalence=0.9, misregistered=0.4, lacking_slices=0.3)
+SEED = 28
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom")
+    simulate_cohort("phantom-desir", SPEC, SEED, folder)
+    return folder
+
+
+def test_same_bytes_whatever_the_number_of_workers(source: Path, tmp_path: Path) -> None:
+    simulate_cohort("phantom-desir", SPEC, SEED, tmp_path / "again", workers=2)
+    assert checksums(source) == checksums(tmp_path / "again")
+
+
+def test_restart_keeps_finished_patients_and_redoes_the_rest(source: Path) -> None:
+    before = checksums(source)
+    kept = source / "D0001" / "T1" / "IM0001.dcm"
+    stamp = kept.stat().st_mtime_ns
+    (source / "truth" / "records" / "D0002.json").unlink()
+    (source / "D0002" / "T1" / "IM0001.dcm").write_bytes(b"half written")
+    (source / "source.json").unlink()
+    simulate_cohort("phantom-desir", SPEC, SEED, source)
+    assert kept.stat().st_mtime_ns == stamp
+    assert checksums(source) == before
+
+
+def test_another_simulation_in_the_same_folder_is_refused(source: Path) -> None:
+    with pytest.raises(ConfigError, match="another simulation"):
+        simulate_cohort("phantom-desir", SPEC, SEED + 1, source)
+
+
+def test_tables_follow_the_templates(source: Path) -> None:
+    readings = pd.read_csv(source / "readings.csv", dtype={"reader": str})
+    assert list(readings) == ["patient", "reader", "slice", "side", "quadrant", "inflammation"]
+    assert set(readings["reader"]) == set(READERS_DESIR) and set(readings["side"]) <= set(SIDES)
+    assert set(readings["quadrant"]) == set(QUADRANTS) and set(readings["inflammation"]) <= {0, 1}
+    assert (readings.groupby(["patient", "reader"])["slice"].nunique() <= 6).all()
+    assert not readings.duplicated(["patient", "reader", "slice", "side", "quadrant"]).any()
+    opinions = pd.read_csv(source / "opinions.csv", dtype={"reader": str})
+    half = readings.groupby(["patient", "reader", "slice", "side"])["inflammation"].max().reset_index()
+    positive = (half.groupby(["patient", "reader"])["inflammation"].sum() >= 2).astype(int)
+    assert positive.equals(opinions.set_index(["patient", "reader"])["asas_positive"].rename("inflammation"))
+    patients = pd.read_csv(source / "patients.csv")
+    assert list(patients) == ["patient", "subject", "centre"] and len(patients) == 2
+    assert json.loads((source / "source.json").read_text())["patients"] == 2
+
+
+def test_truth_lies_on_the_grid_of_the_t1(source: Path) -> None:
+    reader = sitk.ImageSeriesReader()
+    for patient in ("D0001", "D0002"):
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(source / patient / "T1")))
+        image = reader.Execute()
+        truth = read_volume(source / "truth" / f"{patient}_bones.nii.gz")
+        assert image.GetSize() == truth.array.shape[::-1]
+        first = image.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, 0.0))
+        last = image.TransformContinuousIndexToPhysicalPoint(tuple(float(n - 1) for n in image.GetSize()))
+        ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ truth.affine
+        corners = [(0, 0, 0), tuple(n - 1 for n in truth.array.shape)]
+        ours = [(ras @ np.array([*corner, 1.0]))[:3] for corner in corners]
+        # The reader may stack the slices from behind; then slice 0 of one is the last of the other.
+        rows = np.array([first, last])
+        if rows[0, 1] > rows[1, 1] - 1e-6 and abs(rows[0, 1] - ours[0][1]) > 1:
+            pytest.skip("stacked from behind by the reader")
+        assert np.allclose(rows, ours, atol=0.02)
+
+
+def test_truth_is_where_the_image_shows_it(source: Path) -> None:
+    for patient in ("D0001", "D0002"):
+        t1, _ = read_stack(source / patient / "T1")
+        bones = read_volume(source / "truth" / f"{patient}_bones.nii.gz").array
+        joint = read_volume(source / "truth" / f"{patient}_joint.nii.gz").array
+        assert set(np.unique(bones)) == {0, 1, 2} and set(np.unique(joint)) == {0, 1, 2}
+        assert np.median(t1[joint > 0]) < 0.75 * np.median(t1[bones > 0])
+        middle = joint.shape[2] / 2
+        assert np.nonzero(joint == 1)[2].mean() < middle < np.nonzero(joint == 2)[2].mean()
+
+
+def test_headers_are_valid_synthetic_and_carry_an_identity_to_strip(source: Path) -> None:
+    files = sorted((source / "D0001" / "STIR").glob("*.dcm"))
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+    first = headers[0]
+    assert str(first.PatientName).startswith("PHANTOM-") and first.InstitutionName.startswith("Phantom hospital")
+    assert float(first.InversionTime) > 100 and first.MRAcquisitionType == "2D"
+    assert len({h.SOPInstanceUID for h in headers}) == len(headers)
+    assert len({h.SeriesInstanceUID for h in headers}) == 1
+    for header in headers:
+        for element in header.iterall():
+            if element.VR == "DS":
+                assert all(len(str(v)) <= 16 for v in (element.value if element.VM > 1 else [element.value]))
+    other = pydicom.dcmread(next((source / "D0001" / "T1").glob("*.dcm")), stop_before_pixels=True)
+    assert other.StudyInstanceUID == first.StudyInstanceUID
+    assert other.SeriesInstanceUID != first.SeriesInstanceUID
+
+
+def test_faults_are_in_the_headers_at_the_stated_rate(source: Path) -> None:
+    groups = pd.read_csv(source / "truth" / "groups.csv", keep_default_na=False).set_index("patient")
+    for patient, row in groups.iterrows():
+        t1, stir = (read_stack(source / str(patient) / name)[1] for name in ("T1", "STIR"))
+        same_frame = t1[0].FrameOfReferenceUID == stir[0].FrameOfReferenceUID
+        assert same_frame == (row["fault"] != "misregistered")
+        assert (len(t1) != len(stir)) == (row["fault"] == "lacking")
+    draws = [examination.draw_examination("phantom-desir", SPEC, 1, n).fault for n in range(1, 301)]
+    assert draws.count("misregistered") / 300 == pytest.approx(0.4, abs=0.09)
+    assert draws.count("lacking") / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_a_second_examination_differs_by_the_stated_change_and_noise() -> None:
+    first = examination.draw_examination("phantom-desir", SPEC, SEED, 1)
+    second = examination.follow_up("phantom-desir", first, change=0.0)
+    assert second.body is first.body and second.protocol == first.protocol
+    assert second.subject == first.subject and second.patient != first.patient
+    assert first.evidence.sum() > 0 == second.evidence.sum()
+    assert examination.follow_up("phantom-desir", first, change=1.0).lesions == first.lesions
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"prevalence": 1.2}, "prevalence"),
+        ({"patients": 0}, "patients"),
+        ({"misregistered": 0.8, "lacking_slices": 0.4}, "misregistered"),
+    ],
+)
+def test_impossible_cohorts_are_refused_in_one_sentence(change: dict[str, float], word: str) -> None:
+    with pytest.raises(ConfigError, match=word) as caught:
+        load_study("smoke", phantoms={"phantom-desir": change})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("cohort", "seed", "workers"), [("phantom-moon", 1, 1), ("phantom-desir", -1, 1)])
+def test_impossible_calls_are_refused(tmp_path: Path, cohort: str, seed: int, workers: int) -> None:
+    with pytest.raises(ConfigError):
+        simulate_cohort(cohort, SPEC, seed, tmp_path, workers=workers)
