@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from skimage import morphology as skimage_morphology
 from axspa_lib import morphology
 from axspa_lib.config import Joint
 from axspa_lib.errors import DataError
+from axspa_lib.figures.joint import algorithm_steps, joints_over_volume
 from axspa_lib.joint import SIDE_VALUE, extract_joint, extract_joints, trace_joint
 from axspa_lib.volume import Volume
 from tests.bench.images import bone_mask
@@ -204,6 +206,18 @@ def test_a_slice_is_no_volume() -> None:
 def test_non_contiguous_masks() -> None:
     bones = np.asfortranarray(bone_mask(128))
     assert np.array_equal(extract_joint(bones[::-1, ::-1], Joint()), reference_joint(bones[::-1, ::-1], Joint()))
+
+
+def test_figures_can_be_drawn() -> None:
+    bones = Volume(np.stack([np.zeros((128, 128), np.uint8), bone_mask(128)]), np.diag([4.0, 1.0, 1.5, 1.0]))
+    for mask in bones.array:
+        figure = algorithm_steps(mask.astype(float), trace_joint(mask, Joint()), (1.0, 1.5))
+        assert len(figure.axes) == 8
+        figure.savefig(BytesIO())
+    sheet = joints_over_volume(bones, extract_joints(bones, Joint()), bones, columns=3, title="two slices")
+    assert [text.get_text() for text in sheet.axes[0].texts] == ["no R or L"]
+    assert not sheet.axes[1].texts
+    sheet.savefig(BytesIO())
 
 
 @pytest.mark.real

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from skimage.morphology import disk
 from axspa_lib.clahe import equalise
 from axspa_lib.config import BoneNets, Preprocessing
 from axspa_lib.errors import DataError
+from axspa_lib.figures.preprocessing import preprocessing_difference, preprocessing_steps, scanner_distances
 from axspa_lib.preprocess import (
     minmax,
     preprocess_slice,
@@ -271,6 +274,23 @@ def test_masks_of_another_stack_are_refused() -> None:
     ):
         with pytest.raises(DataError, match="own stack"):
             resample_mask(mask, like)
+
+
+def test_figures_can_be_drawn() -> None:
+    traces: dict[str, dict[str, np.ndarray]] = {"whole": {}, "without CLAHE": {}}
+    for name, p in zip(traces, (Preprocessing(), Preprocessing(clahe=False)), strict=True):
+        preprocess_slice(body(60, 80), (1.0, 1.2), p, traces[name])
+    figure = preprocessing_steps(traces, dict.fromkeys(traces, (1.0, 1.2)))
+    assert len(figure.axes) == 2 * 2 * 6
+    figure.savefig(BytesIO())
+    difference = preprocessing_difference(traces["whole"]["CLAHE"], traces["without CLAHE"]["8 bits"], ("a", "b"))
+    difference.savefig(BytesIO())
+    table = pd.DataFrame(
+        {"step": ["input", "CLAHE"] * 2, "first": "a", "second": ["b", "b", "c", "c"], "distance": [0.3, 0.1, 0.4, 0.2]}
+    )
+    drawn = scanner_distances(table)
+    assert [tick.get_text() for tick in drawn.axes[0].get_xticklabels()] == ["input", "CLAHE"]
+    drawn.savefig(BytesIO())
 
 
 def test_distance_of_one_tissue_between_scanners() -> None:

@@ -41,7 +41,9 @@ def preprocessing_steps(
             shown = image[image != 0]
             if len(shown):
                 low, high = np.percentile(shown, [0.5, 99.5])
-                histogram.hist(shown, bins=64, range=(low, max(high, low + 1e-6)), color=COLOURS["neutral"])
+                levels = np.arange(-0.5, 256, 4) if trace[step].dtype == np.uint8 else 64
+                reach = (low, max(high, low + 1e-6))
+                histogram.hist(shown, bins=levels, range=reach, color=COLOURS["neutral"])
             histogram.set_yticks([])
             histogram.tick_params(labelsize=6)
         label = f"{slice_name}\n{height:.0f} × {width:.0f} mm"
@@ -98,6 +100,6 @@ def scanner_distances(distances: pd.DataFrame, steps: Sequence[str] | None = Non
     for place, value in enumerate(median):
         axis.annotate(f"{value:.3f}", (place, value), textcoords="offset points", xytext=(4, 5), fontsize=8)
     axis.set_xticks(range(len(order)), order)
-    axis.set(ylabel="distance of the same tissue\nbetween scanners (share of the slice's range)", ylim=(0, None))
-    axis.legend()
+    axis.set(ylabel="same tissue between scanners:\nWasserstein distance,\nshare of the slice's range", ylim=(0, None))
+    axis.legend(frameon=False)
     return figure
