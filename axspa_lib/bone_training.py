@@ -25,7 +25,7 @@ from axspa_lib.dice import check_bones, dice
 from axspa_lib.errors import DataError
 from axspa_lib.fitting import Fit, constant, fit, seed_everything, warmup_cosine
 from axspa_lib.labels import Bone
-from axspa_lib.unet import Frame, Network, build_unet, forward, network_input
+from axspa_lib.unet import Frame, Network, build_unet, decision, forward, network_input
 from axspa_lib.volume import Volume
 
 #: Classes of each network beside the background, in the order of its logits.
@@ -203,7 +203,9 @@ def train_bones(
         monitor="validation_dice",
         mode="max",
         round_name="epoch",
-        schedule=warmup_cosine(config.epochs * steps) if config.schedule == "cosine" else constant,
+        schedule=warmup_cosine(config.epochs * steps, warmup=config.epochs * steps // 20)
+        if config.schedule == "cosine"
+        else constant,
     )
     identity = digest([bone, seed, config.model_dump(mode="json"), training.digest(), validation.digest()])
     history = fit(
@@ -235,7 +237,7 @@ def validate(model: nn.Module, bone: Network, data: BoneSlices, config: BoneNets
     for part in torch.arange(len(data)).split(config.batch_size):
         logits = forward(model, network_input(images[part]), config.precision)
         total += float(weighted_cross_entropy(logits, classes[part], config.foreground_weight)) * len(part)
-        predicted = logits.argmax(1)
+        predicted = decision(logits, config.threshold).argmax(1)
         for index in range(found):
             mine, theirs = predicted == index + 1, classes[part] == index + 1
             counts[index] += [int((mine & theirs).sum()), int((mine & ~theirs).sum()), int((~mine & theirs).sum())]

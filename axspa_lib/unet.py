@@ -8,6 +8,7 @@ with the paper's demo (https://github.com/TheodoreAouad/IAxSpA-demo), so that th
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,15 +230,15 @@ def predict_bones(
 ) -> Volume:
     """Segment sacrum and iliac bones of a whole T1 volume.
 
-    Each network's class is its arg max, taken on the volume's own grid from linearly resampled logits (the demo runs
-    on that grid already). Where both networks of a pair claim a pixel, the higher foreground probability wins; the
-    demo gives it to the sacrum. With `config.batch_statistics` batch norm uses the statistics of each single slice,
-    as the demo does by never leaving training mode.
+    Each network's class is its arg max (see `decision`), taken on the volume's own grid from linearly resampled logits
+    (the demo runs on that grid already). Where both networks of a pair claim a pixel, the higher foreground probability
+    wins; the demo gives it to the sacrum. With `config.batch_statistics` batch norm uses the statistics of each single
+    slice, as the demo does by never leaving training mode.
 
     Args:
         nets: `{"sacrum": net, "iliac": net}`, two classes each, or `{"both": net}` with three; put on `device`.
         t1: preprocessed, uint8, `(slice, row, column)`.
-        config: size, precision and batch statistics.
+        config: size, precision, threshold and batch statistics.
         device: where to run.
         batch: slices per forward pass.
 
@@ -260,16 +261,30 @@ def predict_bones(
     for start in range(0, len(slices), step):
         images = network_input(slices[start : start + step].to(device))
         logits = {name: forward(net, images, config.precision) for name, net in ready.items()}
-        scores = frame.restore(_scores(logits))
+        scores = frame.restore(_scores(logits, config.threshold))
         mask[start : start + step] = scores.argmax(1).to(torch.uint8).cpu().numpy()
     return t1.like(mask)
 
 
-def _scores(logits: Mapping[str, Tensor]) -> Tensor:
+def decision(logits: Tensor, threshold: float) -> Tensor:
+    """Scores whose arg max is bone only from a probability of `threshold` on; at one half, the logits themselves.
+
+    A cross entropy weighted by w on bone and 1 - w on background teaches log odds that are too high by
+    log(w / (1 - w)); `threshold` = w takes this off again.
+
+    Args:
+        logits: `(n, classes, rows, columns)`, background first.
+        threshold: in (0, 1).
+    """
+    return torch.cat([logits[:, :1], logits[:, 1:] - math.log(threshold / (1 - threshold))], dim=1)
+
+
+def _scores(logits: Mapping[str, Tensor], threshold: float) -> Tensor:
     """Scores of background, sacrum, iliac; for a pair the log odds of each bone against a background of zero."""
-    if "both" in logits:
-        return logits["both"]
-    odds = [logits[name][:, 1] - logits[name][:, 0] for name in ("sacrum", "iliac")]
+    decided = {name: decision(values, threshold) for name, values in logits.items()}
+    if "both" in decided:
+        return decided["both"]
+    odds = [decided[name][:, 1] - decided[name][:, 0] for name in ("sacrum", "iliac")]
     return torch.stack([torch.zeros_like(odds[0]), *odds], dim=1)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from axspa_lib.config import BoneNets
 from axspa_lib.dice import dice_by_slice
 from axspa_lib.errors import ConfigError, DataError
-from axspa_lib.unet import Frame, build_unet, load_weights, network_input, predict_bones
+from axspa_lib.unet import Frame, build_unet, decision, load_weights, network_input, predict_bones
 from axspa_lib.volume import Volume
 
 CLASSICAL = BoneNets(size=64)
@@ -266,3 +266,24 @@ def test_what_is_not_a_preprocessed_volume_is_refused(t1: np.ndarray, words: str
 def test_networks_that_make_no_segmentation_are_refused() -> None:
     with pytest.raises(ConfigError, match="given: iliac"):
         predict_bones({"iliac": Brighter(0.5)}, ramp(), RAMP)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_threshold_moves_the_probability_from_which_a_pixel_is_bone(classes: int) -> None:
+    logits = torch.randn(2, classes, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(decision(logits, 0.5), logits)
+    chosen = decision(logits, 0.9).argmax(1)
+    best, bone = logits[:, 1:].max(1)
+    sure = torch.sigmoid(best - logits[:, 0]) > 0.9
+    assert torch.equal(chosen, torch.where(sure, bone + 1, 0))
+    assert 0 < sure.float().mean() < 0.5
+
+
+def test_raised_threshold_shrinks_the_prediction() -> None:
+    net = Brighter(0.5, gain=4.0)
+    claimed = [
+        predict_bones({"sacrum": net, "iliac": Brighter(2.0)}, ramp(), RAMP.model_copy(update={"threshold": value}))
+        for value in (0.5, 0.7)
+    ]
+    np.testing.assert_array_equal(claimed[0].array[0, 40, 4::8], [0] * 5 + [1] * 5)
+    np.testing.assert_array_equal(claimed[1].array[0, 40, 4::8], [0] * 7 + [1] * 3)

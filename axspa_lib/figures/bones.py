@@ -179,7 +179,7 @@ def gallery(cases: Sequence[Case], kind: str, columns: int = 4) -> Figure:
     if not cases:
         raise DataError("no segmentation to show: the selection of cases is empty")
     rows = -(-len(cases) // columns)
-    figure, axes = new_figure(rows, columns, width=7.2, height=2.0 * rows + 0.3)
+    figure, axes = new_figure(rows, columns, width=7.2, height=(7.2 / columns + 0.2) * rows + 0.3)
     for axis in axes.ravel():
         axis.set_axis_off()
     for axis, case in zip(axes.ravel(), cases, strict=False):
