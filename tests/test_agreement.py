@@ -255,8 +255,44 @@ def test_calibration_by_hand():
     assert errors["brier"] == pytest.approx(np.mean([0.01, 0.88**2, 0.0025, 0]))
 
 
+def test_jeffreys_is_the_posterior_of_single_cases():
+    """With one case per patient the draws are Dirichlet with half a case added to each count."""
+    counts = np.repeat(np.eye(4), [8, 30, 2, 3], axis=0)
+    posterior = np.random.default_rng(1).dirichlet([8.5, 30.5, 2.5, 3.5], 100_000)
+    expected = np.quantile(agreement.mcc_counts(posterior), [0.025, 0.975])
+    found = agreement.bootstrap_by_patient(agreement.mcc_counts, counts, np.arange(43), 60_000, method="jeffreys")
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.01)
+
+
+def test_jeffreys_holds_a_perfect_estimate_and_is_for_counts():
+    counts = agreement.confusion([1, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0])
+    found = agreement.bootstrap_by_patient(agreement.mcc_counts, counts, np.arange(6), method="jeffreys")
+    assert found.value == found.high == 1 and 0 < found.low < 0.9
+    with pytest.raises(DataError, match="to counts"):
+        agreement.bootstrap_by_patient(lambda sums: sums[..., 0], np.ones((3, 2)), np.arange(3), method="jeffreys")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize("patients", [24, 53])
+@pytest.mark.parametrize("rates", [(0.26, 0.9, 0.98), (0.26, 0.75, 0.9), (0.4, 0.95, 0.95)])
+def test_intervals_on_few_patients_have_their_coverage(patients, rates):
+    """Prevalence, sensitivity and specificity as in Tables 2 and 3: MCC of one case per patient."""
+    prevalence, right, rejecting = rates
+    cells = [prevalence * right, (1 - prevalence) * rejecting, (1 - prevalence) * (1 - rejecting),
+             prevalence * (1 - right)]  # fmt: skip
+    actual, rng = float(agreement.mcc(*cells)), np.random.default_rng(0)
+    held = 0
+    for trial in range(600):
+        counts = rng.multinomial(1, cells, size=patients).astype(float)
+        found = agreement.bootstrap_by_patient(
+            agreement.mcc_counts, counts, np.arange(patients), 600, trial, "jeffreys"
+        )
+        held += found.low <= actual <= found.high
+    assert 0.90 <= held / 600 <= 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["percentile", "bca", "jeffreys"])
 def test_bootstrap_intervals_have_their_coverage(method):
     """95 % intervals of MCC over correlated half-slices of 53 patients hold the truth in 91 to 98 of 100 studies."""
 

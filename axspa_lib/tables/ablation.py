@@ -118,7 +118,7 @@ def _difference(
     if set(owner) != set(base_owner):
         raise DataError(f"an ablation was not evaluated on the patients of {BASE} in {cohort}: predict it again")
     second = second[base_owner.get_indexer(owner)]
-    found = paired_difference(mcc_counts, first, second, owner, n, seed)
+    found = paired_difference(mcc_counts, first, second, owner, n, seed, prior=True)
     return {
         "difference": 100 * found.value,
         "difference_low": 100 * found.low,

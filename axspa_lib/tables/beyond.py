@@ -54,7 +54,7 @@ def rates(
     counts = confusion(reference, prediction)
     return pd.DataFrame(
         [
-            _entry(bootstrap_by_patient(statistic, counts, patients, n, seed), rate=name)
+            _entry(bootstrap_by_patient(statistic, counts, patients, n, seed, "jeffreys"), rate=name)
             for name, statistic in RATES.items()
         ]
     )
@@ -70,7 +70,7 @@ def agreement(
         both = wide.dropna(subset=[first, second])
         counts = confusion(both[first], both[second])
         for name, statistic in (("MCC", mcc_counts), ("Cohen's kappa", cohen_kappa)):
-            found = bootstrap_by_patient(statistic, counts, both["patient"], n, seed)
+            found = bootstrap_by_patient(statistic, counts, both["patient"], n, seed, "jeffreys")
             rows.append(_entry(found, readers=f"{first} vs {second}", measure=name))
     read = wide[names]
     terms = fleiss_terms(read.sum(axis=1), read.notna().sum(axis=1))
@@ -140,7 +140,7 @@ def threshold_sweep(
         vote = decided.set_index("patient")["positive"]
         counts = confusion(_of(reference, vote.index), vote)
         wrong = float(np.mean([1 - table["correct_count"].mean() for table in halves.values()]))
-        found = bootstrap_by_patient(mcc_counts, counts, vote.index, n, seed)
+        found = bootstrap_by_patient(mcc_counts, counts, vote.index, n, seed, "jeffreys")
         rows.append(_entry(found, threshold=float(threshold), wrong_counts=wrong))
     return pd.DataFrame(rows)
 
@@ -175,8 +175,9 @@ def abstention(
         if kept.sum() < fewest and rows:
             break
         owner = vote["patient"].to_numpy()[kept]
-        right = bootstrap_by_patient(accuracy, counts[kept], owner, n, seed)
-        row = _entry(bootstrap_by_patient(mcc_counts, counts[kept], owner, n, seed), answered=float(kept.mean()))
+        right = bootstrap_by_patient(accuracy, counts[kept], owner, n, seed, "jeffreys")
+        found = bootstrap_by_patient(mcc_counts, counts[kept], owner, n, seed, "jeffreys")
+        row = _entry(found, answered=float(kept.mean()))
         row |= {"certainty": float(0.5 + certainty["votes"].to_numpy()[kept].min())}
         rows.append(row | {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high})
     return pd.DataFrame(rows)
@@ -202,7 +203,8 @@ def by_group(
     rows = []
     for name, part in known.groupby(values, observed=True):
         counts = confusion(part["reference"], part["prediction"])
-        rows.append(_entry(bootstrap_by_patient(RATES[rate], counts, part["patient"], n, seed), group=str(name)))
+        found = bootstrap_by_patient(RATES[rate], counts, part["patient"], n, seed, "jeffreys")
+        rows.append(_entry(found, group=str(name)))
     return pd.DataFrame(rows)
 
 

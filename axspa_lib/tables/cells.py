@@ -53,7 +53,7 @@ def cell(
     """
     array = np.asarray(counts, float)
     k = array.shape[1] // len(COUNTS)
-    interval = bootstrap_by_patient(mcc_counts, array, patients, n, seed)
+    interval = bootstrap_by_patient(mcc_counts, array, patients, n, seed, "jeffreys")
     each = mcc_counts(array.sum(axis=0).reshape(k, len(COUNTS))[:, None, :]).ravel()
     return {
         "table": table,

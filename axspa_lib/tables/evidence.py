@@ -131,7 +131,7 @@ def model_against_readers(
         each = _each(counts)
         return 100 * (each[..., :k].mean(axis=-1) - each[..., least])
 
-    value, samples = resampled(difference, sums, n, seed)
+    value, samples = resampled(difference, sums, n, seed, prior=True)
     return interval_of(value, samples, len(wide), len(sums))
 
 
@@ -144,7 +144,7 @@ def ensemble_gain(opinions: pd.DataFrame, members: Members, n: int = 2000, seed:
         each = _each(counts)
         return 100 * (each[..., 0] - each[..., 1:].mean(axis=-1))
 
-    value, samples = resampled(difference, sums, n, seed)
+    value, samples = resampled(difference, sums, n, seed, prior=True)
     return interval_of(value, samples, len(sums), len(sums))
 
 
@@ -153,7 +153,7 @@ def transfer_loss(
 ) -> Interval:
     """MCC of the ensemble in its own cohort less that in the other one; each is `(opinions, members)`."""
     (value, samples), (away, away_samples) = (
-        resampled(_first, _sums([ensemble_vote(members)], opinions), n, seed + place)
+        resampled(_first, _sums([ensemble_vote(members)], opinions), n, seed + place, prior=True)
         for place, (opinions, members) in enumerate((own, other))
     )
     patients = sum(len(ensemble_vote(members)) for _, members in (own, other))
@@ -178,8 +178,8 @@ def ensemble_against_readers(opinions: pd.DataFrame, members: Members, n: int = 
         raise DataError("agreement needs two readers: the opinions have one")
     readers = np.concatenate(blocks, axis=1)
     least = int(_each(readers.sum(axis=0)).argmin())
-    value, samples = resampled(_first, _sums([vote], opinions), n, seed)
-    theirs, their_samples = resampled(lambda counts: 100 * _each(counts)[..., least], readers, n, seed)
+    value, samples = resampled(_first, _sums([vote], opinions), n, seed, prior=True)
+    theirs, their_samples = resampled(lambda counts: 100 * _each(counts)[..., least], readers, n, seed, prior=True)
     return interval_of(value - theirs, samples - their_samples, len(vote), len(vote))
 
 
@@ -201,7 +201,7 @@ def preprocessing_effect(
 
     found = []
     for place, (opinions, results) in enumerate((own, other)):
-        found.append(resampled(loss, _experiment_sums(results, (BASE, *steps), opinions), n, seed + place))
+        found.append(resampled(loss, _experiment_sums(results, (BASE, *steps), opinions), n, seed + place, prior=True))
     (at_home, home_samples), (away, away_samples) = found
     patients = sum(len(next(iter(dict(results[BASE]).values()))) for _, results in (own, other))
     return interval_of(away - at_home, away_samples - home_samples, patients, patients)
@@ -220,7 +220,7 @@ def annotation_effect(opinions: pd.DataFrame, results: Mapping[str, Members], n:
         each = _each(counts)
         return 100 * (each[..., rival] - each[..., 0])
 
-    value, samples = resampled(lead, sums, n, seed)
+    value, samples = resampled(lead, sums, n, seed, prior=True)
     return interval_of(value, samples, len(sums), len(sums))
 
 
