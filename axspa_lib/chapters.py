@@ -34,14 +34,15 @@ def segmentation_cases(stored: Results, slices: pd.DataFrame, rank: str = "worst
     chosen = pd.concat([ordered.drop_duplicates("patient"), ordered]).drop_duplicates(["patient", "slice"]).head(count)
     cohort = stored.cohort()
     cases = []
-    for row in chosen.itertuples():
-        t1, reference = cohort.volume(row.patient, "T1"), cohort.reference_bones(row.patient)
+    for row in chosen.to_dict("records"):
+        patient, place = row["patient"], int(row["slice"])
+        t1, reference = cohort.volume(patient, "T1"), cohort.reference_bones(patient)
         cases.append(
             Case(
-                f"{row.patient}, slice {row.slice}\n{row.bone} {row.dice:.2f}",
-                t1.array[row.slice],
-                stored.bones(row.patient).array[row.slice],
-                None if reference is None else reference.array[row.slice],
+                f"{patient}, slice {place}\n{row['bone']} {row['dice']:.2f}",
+                t1.array[place],
+                stored.bones(patient).array[place],
+                None if reference is None else reference.array[place],
                 t1.spacing[1:],
             )
         )

@@ -25,6 +25,7 @@ MANIFEST = Path(__file__).resolve().parents[1] / "data_manifest"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+PhantomName = Literal["phantom-desir", "phantom-asas"]
 CohortName = Literal["phantom-desir", "phantom-asas", "vhi", "iaxspa-demo", "desir", "asas"]
 
 
@@ -119,7 +120,7 @@ class Detector(_Strict):
     augmentation: Augmentation = Augmentation()
     min_size: int = Field(800, ge=0, description="shortest edge fed to the network, px; 0 keeps the slice's own size")
     max_size: Count = 1333
-    width: Count = Field(64, multiple_of=4, description="channels of the ResNet's first stage; smaller is a narrower net")
+    width: Count = Field(64, multiple_of=4, description="channels of the ResNet's first stage; smaller is narrower")
     freeze_at: int = Field(2, ge=0, le=5, description="stages kept as loaded: stem and res2 (Detectron2)")
     anchor_sizes: tuple[Positive, ...] = Field(
         (32, 64, 128, 256, 512), min_length=1, max_length=5, description="px, one level each from p2 on (Detectron2)"
@@ -148,6 +149,7 @@ class Detector(_Strict):
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the rate after warm-up (3.2.1)")
     gradient_clip: float = Field(0.0, ge=0, description="maximal gradient norm, 0 is off")
     batch_size: Count = Field(2, description="images per step")
+    class_weight: Positive = Field(1.0, description="factor on the class loss of the ROIs; Mask R-CNN has 1")
     inflamed_share: Fraction = Field(0.0, description="share of a batch drawn among inflamed slices; 0: as they come")
     iterations: Count = Field(8000, description="4.2")
     validate_every: Count = Field(400, description="iterations between validations; lowest validation loss kept (4.2)")
@@ -168,14 +170,22 @@ class PhantomCohort(_Strict):
 
     patients: Count = Field(..., description="patients simulated, before any exclusion")
     prevalence: Fraction = Field(0.33, description="share of patients with inflammation of spondyloarthritis")
-    misregistered: Fraction = Field(0.44, description="share of pairs whose STIR was planned anew: 288 of 689 remain (2)")
+    misregistered: Fraction = Field(0.44, description="share of pairs with STIR planned anew: 288 of 689 remain (2)")
     lacking_slices: Fraction = Field(0.06, description="share of pairs whose STIR lacks slices")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> PhantomCohort:
         if self.misregistered + self.lacking_slices > 1:
-            raise ValueError("misregistered and lacking_slices are shares of the same pairs and cannot exceed 1 together")
+            raise ValueError("misregistered and lacking_slices are shares of the same pairs: their sum is at most 1")
         return self
+
+
+def _phantoms() -> dict[PhantomName, PhantomCohort]:
+    """The paper's sizes: 689 patients with three readers, 47 with six (sections 2 and 5.2)."""
+    return {
+        "phantom-desir": PhantomCohort(patients=689),
+        "phantom-asas": PhantomCohort(patients=47, prevalence=0.25, misregistered=0, lacking_slices=0),
+    }
 
 
 class Study(_Strict):
@@ -190,12 +200,7 @@ class Study(_Strict):
         description="the first trains and tests (DESIR, section 2); the others are only tested on (ASAS, section 5.2)",
     )
     folders: dict[CohortName, str] = Field({}, description="where the user's own copy of a cohort lies")
-    phantoms: dict[Literal["phantom-desir", "phantom-asas"], PhantomCohort] = Field(
-        default_factory=lambda: {
-            "phantom-desir": PhantomCohort(patients=689),
-            "phantom-asas": PhantomCohort(patients=47, prevalence=0.25, misregistered=0, lacking_slices=0),
-        }
-    )
+    phantoms: dict[PhantomName, PhantomCohort] = Field(default_factory=_phantoms)
     bones: BoneNets = BoneNets()
     joint: Joint = Joint()
     increment: Increment = Increment()

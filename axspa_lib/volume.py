@@ -73,7 +73,7 @@ def read_volume(path: Path) -> Volume:
         DataError: the file is missing, unreadable or not three-dimensional.
     """
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(
