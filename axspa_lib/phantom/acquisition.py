@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -71,7 +74,7 @@ def acquire(
     rows_n, columns_n = (read_n, phase_n) if rows_read else (phase_n, read_n)
     rows_n, columns_n = min(rows_n, n, protocol.matrix), min(columns_n, n, protocol.matrix)
     window = _taper(rows_n)[:, None] * _taper(columns_n)[None, :]
-    sigma = channel.noise * muscle * np.sqrt(rows_n * columns_n)
+    sigma = channel.noise * muscle * math.sqrt(rows_n * columns_n)
     out = np.empty((len(depths), protocol.matrix, protocol.matrix), np.float32)
     for s, z in enumerate(depths):
         field = receive_field(protocol, x, y, float(z), skin[s])
@@ -86,10 +89,7 @@ def acquire(
         image = fft.ifft2(_pad(kept, protocol.matrix)) * (protocol.matrix**2 / (rows_n * columns_n))
         out[s] = np.abs(image)
         if protocol.normalised:
-            place = np.arange(protocol.matrix) * n / protocol.matrix
-            columns, rows = np.interp(place, np.arange(n), x), np.interp(place, np.arange(n), y)
-            edge = np.interp(columns, x, skin[s])
-            out[s] /= receive_field(protocol, columns, rows, float(z), edge) ** NORMALISED
+            out[s] /= cv2.resize(field, (protocol.matrix, protocol.matrix)) ** NORMALISED
     return out * np.float32(channel.scale / muscle)
 
 

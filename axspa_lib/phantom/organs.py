@@ -30,6 +30,7 @@ class Details:
         flow: opacity of each vessel of the template, by side; 0 where it is not seen.
         calibre: factor of each vessel's radius, by side.
         remnants: water of the remnant discs.
+        variant_side: on which side a one-sided variant lies.
         strands: small vessels and nerves in the pelvic fat: path, depth, half extent in depth, radius, tissue, opacity.
     """
 
@@ -38,6 +39,7 @@ class Details:
     flow: dict[str, NDArray[np.float64]]
     calibre: dict[str, NDArray[np.float64]]
     remnants: NDArray[np.float64]
+    variant_side: str
     strands: list[tuple[NDArray[np.float32], float, float, float, str, float]]
 
 
@@ -53,6 +55,7 @@ def draw_details(body: Body) -> Details:
         {side: np.where(rng.random(vessels) < 0.8, rng.uniform(0.3, 0.95, vessels), 0.0) for side in SIDES},
         {side: rng.uniform(0.65, 1.15, vessels) for side in SIDES},
         rng.uniform(0.3, 1.0, len(template().raw["remnants"])),
+        SIDES[int(rng.integers(2))],
         [_strand(rng) for _ in range(STRANDS)],
     )  # fmt: skip
 
@@ -110,6 +113,23 @@ def foramina(canvas: Canvas, body: Body, details: Details, z: float, m: Material
             canvas.outline(body.place(_CIRCLE * (half, 1.3) + middle, depth), "cortex", None, 1.0, 0.85)
             canvas.outline(body.place(_CIRCLE * (half - 2, 0.6) + middle, depth), "disc_nucleus", None,
                            1.0, float(water))  # fmt: skip
+
+
+def variants(canvas: Canvas, body: Body, details: Details, z: float, m: Materials) -> None:
+    """Normal variants of the joint and of the last lumbar vertebra, where this person has them."""
+    depth = body.depth(z)
+    for name in sorted(body.subject.variants):
+        variant = template().raw["variants"][name]
+        for side in SIDES if variant.get("both") else (details.variant_side,):
+            for part in variant["parts"]:
+                low, high = part["z"]
+                reach = 1 - ((depth - (low + high) / 2) / ((high - low) / 2)) ** 2
+                if reach <= 0:
+                    continue
+                c, s = np.cos(np.deg2rad(part["turn"])), np.sin(np.deg2rad(part["turn"]))
+                ring = (_CIRCLE * np.array(part["axes"]) * np.sqrt(reach)) @ np.array([[c, s], [-s, c]]) + part["at"]
+                ff = {"marrow": m.iliac_ff, "red_marrow": m.body_ff}.get(part["tissue"])
+                canvas.outline(body.place(ring * (SIGN[side], 1), depth), part["tissue"], ff, 1.0, soft_mm=0.3)
 
 
 def disc(canvas: Canvas, points: Points, water: float) -> None:

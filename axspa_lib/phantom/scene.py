@@ -84,6 +84,7 @@ class Scene:
         self._joint(canvas, bones, m)
         inside = self._bones(canvas, bones, z, m)
         organs.foramina(canvas, self.body, self._details, z, m)
+        organs.variants(canvas, self.body, self._details, z, m)
         for item in template().inner:
             self._structure(canvas, item, self.body.cut(z), m)
         self._lesions(canvas, z, m, inside)
@@ -154,8 +155,8 @@ class Scene:
         share = np.float32(np.clip((depth - 26) / 8, 0, 1))
         mask, region = filled
         inside: Field = mask.astype(np.float32) / np.float32(255)
-        canvas.cover(inside * np.float32(0.4) * share * m.plates[region], region, canvas.value("cortex"))
-        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.35) * share
+        canvas.cover(inside * np.float32(0.22) * share * m.plates[region], region, canvas.value("cortex"))
+        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.25) * share
         canvas.cover(inside * fatty, region, canvas.value("deep_fat"))
 
     def _sclerosis(self, canvas: Canvas, bones: Bones, side: str) -> None:

@@ -95,5 +95,6 @@ def lesion_opacity(lesion: Lesion, body: Body, z: float, grid: Grid, rough: Fiel
     bend = (line - middle) @ np.stack([tangent, into], axis=1)
     d = d - np.interp(s, bend[:, 0], bend[:, 1])
     radius = np.sqrt((s / along) ** 2 + (np.maximum(d, 0) / depth) ** 2)
-    value = np.where(d < -0.4 * CORTEX_MM, 0.0, 1 - radius + 0.5 * lesion.ragged * rough[region])
-    return smoothstep(value.astype(np.float32), 0.0, 0.35), region
+    value = np.where(d < -0.4 * CORTEX_MM, -1.0, 1 - radius + 0.5 * lesion.ragged * rough[region])
+    patchy = np.float32(0.88) + np.float32(0.12) * np.clip(rough[region], -1, 1)
+    return smoothstep(value.astype(np.float32), -0.08, 0.5) * patchy, region

@@ -47,10 +47,11 @@ class Noise:
     def __init__(self, rng: np.random.Generator, grain: float, grain_z: float, stretch: float = 1.0) -> None:
         self.grain = (grain * stretch, grain)
         self.grain_z = grain_z
+        extent = self._EXTENT if grain * stretch > 2 else self._EXTENT / 2  # fine noise may repeat
         shape = (
             int(self._DEPTH / grain_z) + 2,
-            int(self._EXTENT / self.grain[1]) + 2,
-            int(self._EXTENT / self.grain[0]) + 2,
+            int(extent / self.grain[1]) + 2,
+            int(extent / self.grain[0]) + 2,
         )
         self._lattice = rng.standard_normal(shape, dtype=np.float32)
 
