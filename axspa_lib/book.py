@@ -58,6 +58,21 @@ def render(profile: str | None = None) -> Path:
     return index
 
 
+def store(profile: str) -> list[Path]:
+    """Keep a profile's executed chapters with the repository (`book/stored/`), so that readers need not execute.
+
+    Raises:
+        MissingResultError: the profile has no executed chapter.
+    """
+    found = sorted((runs_root() / profile / "notebooks").glob("*.ipynb"))
+    if not found:
+        raise MissingResultError(f"profile {profile} has no executed chapter: run `make book PROFILE={profile}` first")
+    STORED.mkdir(exist_ok=True)
+    for path in found:
+        check_executed(path)
+    return [Path(shutil.copy(path, STORED / path.name)) for path in found]
+
+
 def chapters_of_toc() -> list[str]:
     """Names of the executed notebooks in the table of contents."""
     toc = yaml.safe_load((REPOSITORY / "_toc.yml").read_text(encoding="utf-8"))

@@ -44,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--profile", default=None, help="take this profile's notebooks (otherwise those stored)")
     render.set_defaults(run=_render)
 
+    store = commands.add_parser("store", help="keep a profile's executed chapters with the repository")
+    store.add_argument("--profile", default="quick")
+    store.set_defaults(run=_store)
+
     phantom = commands.add_parser("phantom", help="simulate a cohort as DICOM with readers and truth")
     phantom.add_argument("out", type=Path)
     phantom.add_argument("--cohort", default="phantom-desir", choices=["phantom-desir", "phantom-asas"])
@@ -86,6 +90,13 @@ def _render(options: argparse.Namespace) -> None:
     from axspa_lib.book import render
 
     render(options.profile)
+
+
+def _store(options: argparse.Namespace) -> None:
+    from axspa_lib.book import store
+
+    for path in store(options.profile):
+        print(path)
 
 
 def _phantom(options: argparse.Namespace) -> None:
