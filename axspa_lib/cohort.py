@@ -183,9 +183,14 @@ class Cohort:
         table = self._table("splits")
         strangers = sorted(set(table["patient"]) - set(self.patients))
         if strangers:
-            raise DataError(
-                f"{self.name}/splits.csv: names patient {strangers[0]!r}, who is not included; curate again"
-            )
+            raise DataError(f"{self.name}/splits.csv: names {strangers[0]!r}, who is not included: curate again")
+        subjects = dict(zip(self.participants["patient"], self.participants["subject"], strict=True))
+        for column in ("bones", "detection"):
+            held = table[column].where(table[column] != "").groupby(table["patient"].map(subjects)).nunique()
+            if (held > 1).any():
+                raise DataError(
+                    f"{self.name}/splits.csv: subject {held.idxmax()!r} lies in several subsets of {column}: curate again"
+                )
         return table
 
     def consensus(self) -> pd.DataFrame:

@@ -134,6 +134,7 @@ def test_what_is_not_there_is_one_sentence(copy: Path) -> None:
         ("opinions", lambda t: t.assign(asas_positive="x")),
         ("splits", lambda t: t.assign(detection="exam")),
         ("splits", lambda t: t.assign(patient=[f"X{i}" for i in range(len(t))])),
+        ("splits", lambda t: t.assign(bones=["train", "test", "", ""], subject=["A", "x", "B", "C"])),
     ],
 )
 def test_broken_tables_are_refused(copy: Path, table: str, change: object) -> None:

@@ -195,6 +195,16 @@ def token(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest() if value else ""
 
 
+def shown_name(path: Path, number: int, total: int) -> str:
+    """How a message calls a file: by name if that is a short code, else by number, for names often are original UIDs.
+
+    >>> shown_name(Path("IM-0001.dcm"), 1, 15), shown_name(Path("1.2.840.1.77"), 3, 15)
+    ('IM-0001.dcm', 'file 3 of 15 by name')
+    """
+    plain = re.fullmatch(r"[A-Za-z]{0,8}[-_]?\d{1,8}(\.(dcm|ima))?", path.name, re.IGNORECASE)
+    return path.name if plain else f"file {number} of {total} by name"
+
+
 class Pseudonyms:
     """Who is who: patient and study identifiers to pseudonyms, in one local file that git ignores (`pseudonyms*.csv`).
 

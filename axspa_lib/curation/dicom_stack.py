@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from axspa_lib.curation.deidentify import shown_name
 from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_header, read_pixels
 from axspa_lib.curation.geometry import to_canonical
 from axspa_lib.errors import DataError
@@ -41,7 +42,7 @@ def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> St
     Args:
         paths: candidate files; those that are no DICOM are skipped and counted in the notes.
         label: what the series is, for messages (`T1`).
-        anonymous: name files by number, because their names may identify.
+        anonymous: call files by number only, because the folder's names may identify.
 
     Raises:
         DataError: the files do not make one regular stack; says why.
@@ -63,10 +64,8 @@ def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> St
         except NotDicom:
             skipped += 1
         except DataError as error:
-            message = str(error)
-            if anonymous:
-                message = message.replace(path.name, f"file {index + 1} of {len(paths)}", 1)
-            raise DataError(f"{label}: {message}") from None
+            shown = f"file {index + 1} of {len(paths)}" if anonymous else shown_name(path, index + 1, len(paths))
+            raise DataError(f"{label}: {str(error).replace(path.name, shown, 1)}") from None
     if not headers:
         what = "only localizers or files that are no DICOM" if skipped else "no files"
         raise DataError(f"{label}: holds {what}; export the series again")

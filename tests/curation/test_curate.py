@@ -102,6 +102,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Path], Any] | Non
     "empty-series": ({}, {}, lambda p: [f.unlink() for f in (p / "T1").iterdir()], "T1: the folder is empty"),
     "text-file": ({"slices": 0}, {}, lambda p: (p / "T1" / "notes").write_text("x" * 500), "files that are no DICOM"),
     "truncated": ({}, {}, truncate, "STIR: .*truncated or damaged"),
+    "uid-names": ({}, {"prefix": "1.9.8765.4321."}, truncate, "STIR: file 2 of 6 by name: .*truncated or damaged"),
     "empty-file": ({}, {}, lambda p: (p / "T1" / "I9999").write_bytes(b""), "T1: I9999: is empty"),
     "header-only": ({"edit": drop("PixelData")}, {}, None, "no pixel data"),
     "no-position": ({"edit": drop("ImagePositionPatient")}, {}, None, "no usable ImagePositionPatient"),
@@ -373,3 +374,20 @@ def test_readings_become_labels(curated: Path) -> None:
         "images": len(BAD) - len(PAIRING),
         "pairing": len(PAIRING),
     }
+
+
+@pytest.mark.real
+def test_the_demo_patient_becomes_a_cohort(real_data: Path, tmp_path: Path) -> None:
+    """Oracle: the figures that PHANTOM.md measured on the published files by other code."""
+    demo = real_data / "iaxspa-demo"
+    if not demo.is_dir():
+        pytest.skip("iaxspa-demo is not there")
+    cohort = Cohort(curate(open_source(demo), tmp_path / "demo", **SPLITS))
+    row = cohort.participants.iloc[0]
+    assert cohort.patients == ["Patient1"] and (row["slices"], row["rows"], row["columns"]) == (15, 256, 256)
+    assert (row["spacing_slice_mm"], row["tilt_deg"], row["field_t"]) == (5.0, 38.3, 1.5)
+    assert not row["stir_resampled"] and cohort.sidecar("Patient1", "STIR")["InversionTime"] == 0.14
+    t1, stir = cohort.volume("Patient1", "T1"), cohort.volume("Patient1", "STIR")
+    middle = (slice(8, 12), slice(40, 120), slice(115, 141))  # the thecal sac: bright on STIR, dark on T1
+    assert np.percentile(stir.array[middle], 90) > 4 * np.median(stir.array)
+    assert np.percentile(t1.array[middle], 10) < np.median(t1.array[8:12, 60:200, 60:200])
