@@ -373,6 +373,18 @@ def test_rates_by_group():
         beyond.by_group(cases, "mm", "luck")
 
 
+def test_half_slice_cases_by_hand(small):
+    found = beyond.half_slice_cases(*small)
+    assert len(found) == 8 and found["reference"].sum() == 3
+    keyed = found.set_index(["patient", "slice", "side"])
+    assert keyed.loc[("a", 0, "R"), ["reference", "prediction"]].tolist() == [1, 1]
+    assert keyed.loc[("a", 0, "L"), ["reference", "prediction", "failed"]].tolist() == [1, 0, True]
+    assert keyed["position"].to_dict()[("b", 1, "L")] == 1.0 and keyed["position"].to_dict()[("b", 0, "L")] == 0.0
+    both = tables.table1_cells(*small, n=20)
+    expected = get(both, "Consensus", "ensembling")["value"]
+    assert beyond.by_group(found.assign(all="all"), "all", n=20)["value"].iloc[0] * 100 == pytest.approx(expected)
+
+
 def test_agreement_of_readers(small):
     found = beyond.agreement(small[0], n=20)
     assert len(found) == 7 and found.iloc[-1]["measure"] == "Fleiss' kappa"

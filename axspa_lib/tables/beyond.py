@@ -23,6 +23,7 @@ from axspa_lib.agreement import (
 )
 from axspa_lib.agreement.resampling import Statistic
 from axspa_lib.diagnosis import (
+    KEY,
     Members,
     asas_consecutive,
     checked_members,
@@ -32,7 +33,8 @@ from axspa_lib.diagnosis import (
     patient_results,
 )
 from axspa_lib.errors import DataError
-from axspa_lib.tables.half_slices import readings_wide
+from axspa_lib.tables.cells import CONSENSUS
+from axspa_lib.tables.half_slices import readings_wide, reference_and_answer
 
 #: Decision rules compared: positive ROIs needed, or the consecutive-slices rule of ASAS.
 RULES = (1, 2, 3, "ASAS")
@@ -181,6 +183,31 @@ def abstention(
         row |= {"certainty": float(0.5 + certainty["votes"].to_numpy()[kept].min())}
         rows.append(row | {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high})
     return pd.DataFrame(rows)
+
+
+def half_slice_cases(
+    half_slices: pd.DataFrame, members: Members, only: pd.DataFrame | None = None, reference: str = CONSENSUS
+) -> pd.DataFrame:
+    """Half-slices with reference and the ensemble's answer, to be joined with scanner, position or lesion size.
+
+    Args:
+        half_slices: readings, `patient, slice, side, reader, inflammation`.
+        members: `half_slice_results` by seed.
+        only: `patient, slice, side` with a joint.
+        reference: a reader, or the consensus.
+
+    Returns:
+        `patient, slice, side, reference, prediction, failed, position`; a wrong number of boxes is a wrong answer, and
+        `position` runs from 0 (first slice read of the patient, anterior) to 1 (last).
+    """
+    wide, _ = readings_wide(half_slices, only=only)
+    wide = wide[wide["patient"].isin(set(next(iter(checked_members(members).values()))["patient"].astype(str)))]
+    truth, answer, _, failed = reference_and_answer(wide, reference, ensemble_vote(members, "half_slice"))
+    cases = wide.dropna(subset=[reference])[KEY].reset_index(drop=True)
+    place = cases.groupby("patient")["slice"]
+    first, last = place.transform("min"), place.transform("max")
+    position = (cases["slice"] - first) / (last - first).clip(lower=1)
+    return cases.assign(reference=truth, prediction=answer, failed=failed, position=position)
 
 
 def by_group(
