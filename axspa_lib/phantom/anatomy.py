@@ -241,7 +241,7 @@ class Body:
         points = _at(t.table, depth, index)
         for _ in range(2):
             tilt = pose.about_y * points[:, 0] + pose.about_x * (points[:, 1] - 35)
-            tilt = tilt + s.curve_mm * np.clip((points[:, 1] - 40) / 50, -1.6, 1.6) ** 2
+            tilt = tilt + s.curve_mm * np.clip((points[:, 1] - 40) / 50, -0.8, 1.6) ** 2
             depth = (z - pose.shift[2] - tilt) / scale
             points = _at(t.table, depth, index)
         inside = (depth >= t.low) & (depth <= t.high)

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import differential_evolution
+from scipy.optimize import differential_evolution, minimize
 
 from axspa_lib.config import PhantomCohort
 from axspa_lib.phantom.examination import COHORTS, READING, draw_examination
@@ -152,7 +152,9 @@ PREVALENCE = {"phantom-desir": (0.20, 0.36), "phantom-asas": (0.12, 0.30)}
 def fit(
     cohort: str, batch: Batch, start: Panel, seed: int = 0, generations: int = 40, population: int = 6
 ) -> tuple[Panel, float]:
-    """Fit a cohort's readers to the published agreement by differential evolution; returns the panel and the loss.
+    """Fit a cohort's readers to the published agreement; returns the panel and the loss.
+
+    Differential evolution from the readers given, then a simplex search.
 
     The loss is the sum of squared differences of the coefficients (patients, and half-slices where published),
     with a weak preference for readers whose share of positive patients is that of the published cohorts.
@@ -184,7 +186,12 @@ def fit(
         share = outcome.positive.mean(0)
         return total + float((np.maximum(low - share, 0) ** 2 + np.maximum(share - high, 0) ** 2).sum())
 
-    result = differential_evolution(
-        loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol"
-    )
-    return build(result.x), float(result.fun)
+    spreads = [start.sigma_slice, start.sigma_image, start.sigma_patient, start.sigma_window]
+    guess = np.concatenate([start.threshold, start.noisiness[1:] / start.noisiness[0], spreads])
+    low, high = np.array(bounds).T
+    found = differential_evolution(
+        loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol",
+        x0=np.clip(guess, low, high),
+    )  # fmt: skip
+    best = minimize(loss, found.x, method="Nelder-Mead", bounds=bounds, options={"maxfev": 40 * len(bounds)})
+    return build(best.x), float(best.fun)

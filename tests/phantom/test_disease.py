@@ -10,7 +10,7 @@ import pytest
 from axspa_lib.errors import ConfigError
 from axspa_lib.labels import LEFT, QUADRANTS, SIDES, Bone
 from axspa_lib.phantom import disease, tissues
-from axspa_lib.phantom.anatomy import Body
+from axspa_lib.phantom.anatomy import Body, population, template
 from axspa_lib.phantom.disease import Lesion
 from axspa_lib.phantom.examination import object_grid
 from axspa_lib.phantom.scanner import Protocol
@@ -80,6 +80,24 @@ def test_follow_up_can_clear_the_inflammation_and_grow_the_damage(body: Body) ->
     active, damage = disease.follow_up([LESION, scar], 0.0, progression=0.44)
     assert disease.evidence([active], body, np.array([17.0]), 4.0)[0].sum() == 0
     assert damage.along == pytest.approx(1.2 * scar.along)
+
+
+@pytest.mark.parametrize("name", sorted(template().raw["variants"]))
+def test_every_normal_variant_shows(body: Body, protocol: Protocol, name: str) -> None:
+    part = template().raw["variants"][name]["parts"][0]
+    depth = sum(part["z"]) / 2 * body.subject.size * body.subject.depth_scale
+    grid = replace(object_grid(protocol), size=96, pixel=protocol.fov / 96)
+    arguments = (grid, np.array([depth]), 1.0, protocol.t1.sequence, protocol.stir.sequence)
+    plain, varied = (
+        Scene(Body(replace(body.subject, variants=frozenset(v)), body.pose), []).planes(*arguments)
+        for v in ([], [name])
+    )
+    changed = np.abs(plain - varied).max(0) > 0.02
+    assert 0 < changed.sum() < 0.05 * changed.size
+
+
+def test_the_rates_of_variants_name_the_ones_that_are_drawn() -> None:
+    assert set(population()["subject"]["variants"]) == set(template().raw["variants"])
 
 
 @pytest.mark.parametrize("change", [-0.1, -5])
