@@ -20,7 +20,7 @@ _L5_MM2, _BOTH_MM2 = 200.0, 60.0
 #: A piece farther from the midline than this that nothing precedes is ilium, mm.
 _LATERAL_MM = 35.0
 #: A central piece behind the sacrum smaller than this is a facet, mm^2.
-_FACET_MM2 = 500.0
+_FACET_MM2 = 700.0
 
 
 def midline(mask: Mask) -> float:

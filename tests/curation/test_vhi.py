@@ -214,9 +214,8 @@ def test_fat_of_the_back_lies_behind_and_masks_overlay_on_real_scans(real_data: 
             return float(gradient[mask & ~ndi.binary_erosion(mask, np.ones((1, 3, 3)))].mean())
 
         flips = [on_edges(np.flip(region, axis)) for axis in range(3)]
-        assert on_edges(region) > 1.2 * max(
-            flips
-        )  # the mask's outline lies on edges of the image, mirrored it does not
+        # the mask's outline lies on edges of the image; mirrored along any axis it does not
+        assert on_edges(region) > 1.1 * max(flips)
 
 
 @pytest.mark.real
