@@ -79,7 +79,7 @@ class Texture:
         body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
         pd = 1 + 0.055 * fine + 0.03 * small
         fatty = float(s.muscle_fat)
-        muscle = 0.045 + 0.35 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, warp), 1.2, 2.4)
+        muscle = 0.052 + 0.35 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, warp), 1.2, 2.4)
         patch = 0.55 + 0.45 * smoothstep(medium + coarse, -0.8, 1.0)
         gluteal = {sign: self._strands(z, grid, 0.30 * sign, warp, fatty, patch) for sign in (1, -1)}
         back = {sign: self._back_strands(z, grid, sign, warp, fatty, medium, coarse) for sign in (1, -1)}

@@ -29,6 +29,7 @@ class Details:
         holes: factors of the foramina's half axes and their turn (rad), by side.
         flow: opacity of each vessel of the template, by side; 0 where it is not seen.
         calibre: factor of each vessel's radius, by side.
+        course: displacement (mm) of each vessel's path points, by side.
         remnants: water of the remnant discs.
         variant_side: on which side a one-sided variant lies.
         strands: small vessels and nerves in the pelvic fat: path, depth, half extent in depth, radius, tissue, opacity.
@@ -38,6 +39,7 @@ class Details:
     holes: dict[str, NDArray[np.float64]]
     flow: dict[str, NDArray[np.float64]]
     calibre: dict[str, NDArray[np.float64]]
+    course: dict[str, list[NDArray[np.float64]]]
     remnants: NDArray[np.float64]
     variant_side: str
     strands: list[tuple[NDArray[np.float32], float, float, float, str, float]]
@@ -54,6 +56,7 @@ def draw_details(body: Body) -> Details:
          for side in SIDES},
         {side: np.where(rng.random(vessels) < 0.8, rng.uniform(0.3, 0.95, vessels), 0.0) for side in SIDES},
         {side: rng.uniform(0.65, 1.15, vessels) for side in SIDES},
+        {side: [rng.normal(0, 3.0, np.shape(v["points"])) for v in template().raw["vessels"]] for side in SIDES},
         rng.uniform(0.3, 1.0, len(template().raw["remnants"])),
         SIDES[int(rng.integers(2))],
         [_strand(rng) for _ in range(STRANDS)],
@@ -156,7 +159,7 @@ def vessels(canvas: Canvas, body: Body, details: Details, z: float) -> None:
             width = vessel["radius"] * shrink * float(details.calibre[side][k])
             if flow == 0 or width < 0.3:
                 continue
-            line = smooth(body.place(path * (SIGN[side], 1), depth))
+            line = smooth(body.place((path + details.course[side][k]) * (SIGN[side], 1), depth))
             if vessel["kind"] == "vein":
                 canvas.outline(band(line, -width - 0.6, width + 0.6), "bowel_wall", None, 1.0, 0.8)
                 canvas.outline(band(line, -width, width), "vein", None, 1.0, flow, soft_mm=0.5)
