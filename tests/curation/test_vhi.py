@@ -197,7 +197,7 @@ def test_agreement_by_area_is_that_of_scikit_learn() -> None:
 
 
 @pytest.mark.real
-def test_fat_of_the_back_lies_behind_and_masks_overlay_on_real_scans(real_data: Path) -> None:
+def test_air_lies_behind_the_back_and_masks_overlay_on_real_scans(real_data: Path) -> None:
     source = VhiSource(real_data / "vhi")
     here = set(source.patients())
     for patient in sorted(here & {"1007pre", "1013pre"}):  # one of each axis order
@@ -205,16 +205,15 @@ def test_fat_of_the_back_lies_behind_and_masks_overlay_on_real_scans(real_data: 
         assert study.t1 is not None and study.stir is not None and study.reference_bones is not None
         image = study.t1.array
         assert (image[-1, -40:] < 60).mean() > 0.9  # air behind the back, below on the last slice
-        fat = np.percentile(image[image > 0], 95)
-        assert (image[-4:] > fat).mean() > 2 * (image[:4] > fat).mean()
+        assert (image[:4] < 30).mean() < 0.05 < (image[-4:] < 30).mean()  # no air in front, where the bowel is
         region = study.reference_bones.array > 0
         gradient = np.hypot(ndi.sobel(image.astype(float), 1), ndi.sobel(image.astype(float), 2))
 
         def on_edges(mask: NDArray[np.bool_], gradient: NDArray[np.float64] = gradient) -> float:
             return float(gradient[mask & ~ndi.binary_erosion(mask, np.ones((1, 3, 3)))].mean())
 
-        flips = [on_edges(np.flip(region, axis)) for axis in range(3)]
-        # the mask's outline lies on edges of the image; mirrored along any axis it does not
+        flips = [on_edges(np.flip(region, axis)) for axis in (0, 1)]
+        # the mask's outline lies on edges of the image; turned back to front or upside down it does not
         assert on_edges(region) > 1.1 * max(flips)
 
 
