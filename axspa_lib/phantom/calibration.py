@@ -12,7 +12,18 @@ from scipy.optimize import differential_evolution, minimize
 
 from axspa_lib.config import PhantomCohort
 from axspa_lib.phantom.examination import COHORTS, READING, draw_examination
-from axspa_lib.phantom.readers import WINDOW, Draws, Panel, decide, draw, joint_middle, panel, perceived, window
+from axspa_lib.phantom.readers import (
+    WINDOW,
+    Draws,
+    Panel,
+    decide,
+    draw,
+    joint_middle,
+    panel,
+    perceived,
+    reconcile,
+    window,
+)
 
 #: Agreement of the readers as published (MCC): Table 2 (patients) and Table 1 (half-slices of unanimous patients).
 PUBLISHED_DESIR = {
@@ -86,12 +97,12 @@ class Outcome:
 
 def read_batch(batch: Batch, readers: Panel) -> Outcome:
     """Let a panel read a batch; equals `readers.read_patient` patient by patient."""
-    marks = decide(batch.seen, batch.draws, readers)
     start = window(batch.draws.window, readers, batch.middle[:, None], batch.slices[:, None])
     index = np.arange(batch.present.shape[1])
     inside = (index >= start[..., None]) & (index < start[..., None] + WINDOW)
     read = inside[..., None] & batch.present[:, None]
-    half = marks.any(-1) & read
+    marks = reconcile(decide(batch.seen, batch.draws, readers) & read[..., None], batch.seen, read, readers)
+    half: NDArray[np.bool_] = np.any(marks, axis=-1)
     return Outcome(half, read, half.sum((2, 3)) >= readers.min_positive)
 
 
@@ -137,13 +148,14 @@ def calibration_table(cohort: str, spec: PhantomCohort, seed: int, patients: int
     return beside_published(cohort, agreement(outcome, readers.names))
 
 
-#: Bounds of what is fitted: threshold of each reader, noisiness of all but the first, and the spreads.
+#: Bounds of what is fitted: threshold of each reader, noisiness of all but the first, the spreads, the second look.
 _THRESHOLD, _NOISINESS = (1.0, 6.0), (0.5, 3.0)
 _SPREADS = {
     "sigma_slice": (0.2, 1.8),
     "sigma_image": (0.0, 1.2),
     "sigma_patient": (0.0, 0.8),
     "sigma_window": (0.0, 0.8),
+    "gestalt": (-1.0, 3.0),
 }
 #: Share of patients that each reader finds positive, within which no reader is penalised (published prevalences).
 PREVALENCE = {"phantom-desir": (0.20, 0.36), "phantom-asas": (0.12, 0.30)}
@@ -173,6 +185,7 @@ def fit(
             sigma_image=spread["sigma_image"],
             sigma_patient=spread["sigma_patient"],
             sigma_window=spread["sigma_window"],
+            gestalt=spread["gestalt"],
         )
 
     def loss(x: NDArray[np.float64]) -> float:
@@ -186,7 +199,7 @@ def fit(
         share = outcome.positive.mean(0)
         return total + float((np.maximum(low - share, 0) ** 2 + np.maximum(share - high, 0) ** 2).sum())
 
-    spreads = [start.sigma_slice, start.sigma_image, start.sigma_patient, start.sigma_window]
+    spreads = [start.sigma_slice, start.sigma_image, start.sigma_patient, start.sigma_window, start.gestalt]
     guess = np.concatenate([start.threshold, start.noisiness[1:] / start.noisiness[0], spreads])
     low, high = np.array(bounds).T
     found = differential_evolution(

@@ -105,7 +105,7 @@ class Texture:
         self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
         fibre = self._fibre.plane(z, grid, angle, warp)
-        return np.clip(0.02 + 0.43 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
+        return np.clip(0.02 + 0.39 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
         self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field

@@ -7,6 +7,10 @@ Reader r marks half-slice h of patient i when
 with u, v, b, e standard normal: b is in the image and shared, the rest is the reader's. A lapse inverts a decision at a
 small rate. Of a marked half-slice the quadrant with most evidence is marked, and every other that passes the threshold
 lowered by `quadrant_ease`. Outside the window nothing is read (not: negative).
+
+Who has marked one or two half-slices looks again at the whole joint, since a lesion on one slice alone does not count
+(ASAS): when the evidence of all slices read exceeds `e^(τ_r + gestalt)` a single mark gets a second, else the weaker of
+two is withdrawn.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class Panel:
     sigma_window: float
     lapse: float
     quadrant_ease: float
+    gestalt: float
     min_positive: int = 2
 
     def __post_init__(self) -> None:
@@ -126,6 +131,30 @@ def decide(seen: NDArray[np.float64], draws: Draws, panel: Panel) -> NDArray[np.
     return np.where(lapse[..., None], slip & ~half[..., None], marked)
 
 
+def reconcile(
+    marks: NDArray[np.bool_], seen: NDArray[np.float64], read: NDArray[np.bool_], panel: Panel
+) -> NDArray[np.bool_]:
+    """The second look at patients with one or two marked half-slices.
+
+    Args:
+        marks, seen: `(…, reader, slice, side, quadrant)`, marks within what was read.
+        read: `(…, reader, slice, side)`.
+    """
+    half = marks.any(-1)
+    evidence = np.where(read, seen.sum(-1), 0.0)
+    flat = (*half.shape[:-2], half.shape[-2] * half.shape[-1])
+    count = half.sum((-2, -1))
+    convinced = np.log(np.maximum(evidence.sum((-2, -1)), np.exp(FLOOR))) > panel.threshold + panel.gestalt
+    unmarked = np.where(half, 0.0, evidence).reshape(flat)
+    best, weakest = unmarked.argmax(-1), np.where(half, evidence, np.inf).reshape(flat).argmin(-1)
+    there = np.arange(flat[-1])
+    add = ((count == 1) & convinced & (unmarked.max(-1) > 0))[..., None] & (there == best[..., None])
+    drop = ((count == 2) & ~convinced)[..., None] & (there == weakest[..., None])
+    quadrant = seen.argmax(-1)[..., None] == np.arange(4)
+    added = add.reshape(half.shape)[..., None] & quadrant
+    return (marks | added) & ~drop.reshape(half.shape)[..., None]
+
+
 def joint_middle(present: NDArray[np.bool_]) -> float:
     """The slice in the middle of the joint; the middle of the stack where there is none."""
     with_joint = np.flatnonzero(present.any(1))
@@ -175,11 +204,11 @@ def read_patient(
         rng: generator of this purpose.
     """
     draws = draw(rng, len(panel.names), present.shape[0], evidence.shape[0])
-    marks = decide(perceived(evidence, draws, panel.sigma_lesion), draws, panel)
+    seen = perceived(evidence, draws, panel.sigma_lesion)
     start = window(draws.window, panel, joint_middle(present), present.shape[0])
     index = np.arange(present.shape[0])
     inside = (index >= start[:, None]) & (index < start[:, None] + WINDOW)
     read = inside[:, :, None] & present
-    marks &= read[..., None]
+    marks = reconcile(decide(seen, draws, panel) & read[..., None], seen, read, panel)
     positive = marks.any(-1).sum((1, 2)) >= panel.min_positive
     return Reading(marks, read, positive)

@@ -15,7 +15,7 @@ from axspa_lib.phantom import calibration
 from axspa_lib.phantom.examination import draw_examination
 from axspa_lib.phantom.readers import Panel, panel, read_patient
 
-SILENT = Panel(("1", "2"), np.array([2.0, 4.0]), np.array([1.0, 1.0]), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.7)
+SILENT = Panel(("1", "2"), np.array([2.0, 4.0]), np.array([1.0, 1.0]), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.7, -9.0)
 PRESENT = np.ones((14, 2), bool)
 
 
@@ -31,6 +31,16 @@ def test_without_noise_a_reader_marks_what_exceeds_the_threshold(worth: float, m
     assert tuple(reading.marks.any(-1).sum((1, 2))) == marks
     assert tuple(reading.positive) == tuple(count >= 2 for count in marks)
     assert reading.marks[..., [0, 1, 3]].sum() == 0  # only the quadrant that holds the lesion
+
+
+def test_a_lone_mark_gets_a_second_only_when_the_whole_convinces() -> None:
+    uneven = evidence(0)
+    uneven[0, 6, 1, 2], uneven[0, 7, 1, 2] = np.exp(2.2), np.exp(1.9)  # the second slice is just below the threshold
+    for gestalt, count in ((0.5, 2), (3.0, 1)):
+        reading = read_patient(uneven, PRESENT, replace(SILENT, gestalt=gestalt), np.random.default_rng(0))
+        assert reading.marks[0].any(-1).sum() == count
+    both = read_patient(evidence(np.exp(2.1)), PRESENT, replace(SILENT, gestalt=3.0), np.random.default_rng(0))
+    assert both.marks[0].any(-1).sum() == 1  # two faint marks, not convincing together: one is withdrawn
 
 
 def test_six_consecutive_slices_are_read_and_the_rest_is_not_negative_but_absent() -> None:
