@@ -132,6 +132,7 @@ def train_step(
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     with autocast(device, config.precision):
         losses = model.losses([p[0] for p in pairs], [p[1] for p in pairs], generator)
+    losses["loss_cls"] = config.class_weight * losses["loss_cls"]
     total = _sum(losses)
     _refuse_infinite(total, batch, iteration)
     optimizer.zero_grad(set_to_none=True)
@@ -168,6 +169,7 @@ def validation_losses(model: DetectorNetwork, config: Detector, data: DetectionD
         pairs = [prepare(item, data.channels, config, Move(), device) for item in batch]
         with autocast(device, config.precision):
             losses = model.losses([p[0] for p in pairs], [p[1] for p in pairs], generator)
+        losses["loss_cls"] = config.class_weight * losses["loss_cls"]
         for name, value in (losses | {"total": _sum(losses)}).items():
             sums[name] += float(value) * len(batch)
     return {name: value / len(data) for name, value in sums.items()}

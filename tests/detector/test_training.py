@@ -1,0 +1,151 @@
+"""Training: resumes bit for bit, keeps the lowest validation loss, and refuses what would ruin the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from axspa_lib.config import Detector, load_study
+from axspa_lib.detector import training
+from axspa_lib.detector.checkpoint import read_checkpoint
+from axspa_lib.detector.data import DetectionData
+from axspa_lib.detector.model import MaskRCNN, build_detector, load_detector
+from axspa_lib.detector.training import LOSSES, batch_indices, make_optimizer, train_detector, validation_losses
+from axspa_lib.errors import DataError
+
+SMALL = {"width": 16, "fpn_channels": 16, "box_head_dim": 16, "mask_head_dim": 8, "rois_per_image": 8,
+         "batch_size": 2, "iterations": 6, "validate_every": 2, "warmup": 0}  # fmt: skip
+
+
+def small(**changes: Any) -> Detector:
+    overrides = {f"detector__{name}": value for name, value in (SMALL | changes).items()}
+    return load_study("smoke", **overrides).detector
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_cohort: tuple[Path, Path]) -> tuple[DetectionData, DetectionData]:
+    channels = small().channels
+    train = DetectionData.load(*synthetic_cohort, channels, ["p000", "p001", "p002", "p003"])
+    return train, DetectionData.load(*synthetic_cohort, channels, ["p004", "p005"])
+
+
+class Killed(Exception):
+    """Stands for a kill signal."""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5])
+def test_killed_and_resumed_gives_the_same_bytes(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    config = small()
+    straight = train_detector(config, *data, seed=3, folder=tmp_path / "a", progress=False)
+    step = training.train_step
+
+    def killing(*args: Any) -> dict[str, float]:
+        if args[5] == at:
+            raise Killed
+        return step(*args)
+
+    monkeypatch.setattr(training, "train_step", killing)
+    with pytest.raises(Killed):
+        train_detector(config, *data, seed=3, folder=tmp_path / "b", progress=False)
+    monkeypatch.setattr(training, "train_step", step)
+    torch.rand(7)  # whatever else happened in between
+    resumed = train_detector(config, *data, seed=3, folder=tmp_path / "b", progress=False)
+    assert (tmp_path / "a" / "model.pt").read_bytes() == (tmp_path / "b" / "model.pt").read_bytes()
+    assert resumed["validation_loss"] == straight["validation_loss"]
+    first, second = (pd.read_parquet(tmp_path / f / "history.parquet") for f in "ab")
+    pd.testing.assert_frame_equal(first[["total", *LOSSES]], second[["total", *LOSSES]], check_exact=True)
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["history.parquet", "model.pt"]
+
+
+def test_another_seed_is_another_training_and_starts_anew(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+    train_detector(small(iterations=2), *data, seed=1, folder=tmp_path, progress=False)
+    monkeypatch.undo()
+    assert (tmp_path / "checkpoint.pt").exists()
+    train_detector(small(iterations=2), *data, seed=2, folder=tmp_path, progress=False)
+    fresh = train_detector(small(iterations=2), *data, seed=2, folder=tmp_path / "fresh", progress=False)
+    assert (tmp_path / "model.pt").read_bytes() == (tmp_path / "fresh" / "model.pt").read_bytes()
+    assert fresh["start_weights"] == {"start": "scratch"}
+
+
+def test_the_kept_weights_are_those_of_the_lowest_validation_loss(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path
+) -> None:
+    config = small(iterations=5)
+    metrics = train_detector(config, *data, seed=0, folder=tmp_path, progress=False)
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    assert len(history) == 5 and history["validation_total"].notna().tolist() == [False, True, False, True, True]
+    assert metrics["validation_loss"] == history["validation_total"].min()
+    assert metrics["best_iteration"] == history["iteration"][history["validation_total"].idxmin()]
+    model = load_detector(config, tmp_path / "model.pt")
+    assert validation_losses(model, config, data[1], "cpu")["total"] == metrics["validation_loss"]
+    assert {"memory_mb", "seconds", "gradient_norm", "rate", *LOSSES} <= set(history)
+
+
+def test_the_loss_goes_down(data: tuple[DetectionData, DetectionData], tmp_path: Path) -> None:
+    config = small(iterations=40, validate_every=40, learning_rate=3e-3, anchor_sizes=[24])
+    train_detector(config, *data, seed=0, folder=tmp_path, progress=False)
+    total = pd.read_parquet(tmp_path / "history.parquet")["total"]
+    assert total.tail(5).mean() < 0.75 * total.head(3).mean()
+
+
+def test_a_batch_without_any_instance_is_learned_from(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path
+) -> None:
+    empty = dataclasses.replace(data[0], slices=tuple(dataclasses.replace(s, instances=()) for s in data[0].slices))
+    metrics = train_detector(small(iterations=2), empty, data[1], seed=0, folder=tmp_path, progress=False)
+    assert np.isfinite(metrics["validation_loss"])
+    assert all(torch.isfinite(v).all() for v in read_checkpoint(tmp_path / "model.pt").values())
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = MaskRCNN.losses
+
+    def broken(self: MaskRCNN, *args: Any) -> dict[str, torch.Tensor]:
+        return losses(self, *args) | {"loss_mask": torch.tensor(float("nan"))}
+
+    monkeypatch.setattr(MaskRCNN, "losses", broken)
+    with pytest.raises(DataError, match=r"iteration 1: the loss is not finite on the batch p\d+ slice \d"):
+        train_detector(small(), *data, seed=0, folder=tmp_path, progress=False)
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_every_slice_is_seen_once_an_epoch() -> None:
+    seen = [i for iteration in range(7) for i in batch_indices(21, 3, 5, iteration)]
+    assert sorted(seen) == list(range(21))
+    assert seen != [i for iteration in range(7, 14) for i in batch_indices(21, 3, 5, iteration)]
+
+
+def test_norm_layers_are_not_decayed_and_the_rate_warms_up(data: tuple[DetectionData, DetectionData]) -> None:
+    config = small(optimizer="sgd", warmup=4, learning_rate=1e-3)
+    model = build_detector(config)
+    optimizer = make_optimizer(model, config)
+    decayed, free = optimizer.param_groups
+    assert free["weight_decay"] == 0 and all(p.ndim == 1 for p in free["params"])
+    assert sum(len(g["params"]) for g in (decayed, free)) == len(list(model.parameters()))
+    rates = [training.train_step(model, optimizer, config, data[0], 0, i, "cpu")["rate"] for i in (0, 1, 3, 9)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3])
+
+
+def test_the_paper_optimises_with_sgd_and_a_frozen_stem() -> None:
+    config = Detector(start="scratch")
+    model = build_detector(config)
+    model.freeze(config.freeze_at)
+    optimizer = make_optimizer(model, config)
+    group = optimizer.param_groups[0]
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (2.5e-4, 0.9, 1e-4)
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen and all(n.startswith(("backbone.stem.", "backbone.res2.")) for n in frozen)
