@@ -172,10 +172,11 @@ def fit(
     with a weak preference for readers whose share of positive patients is that of the published cohorts.
     """
     count = len(start.names)
-    bounds = [_THRESHOLD] * count + [_NOISINESS] * (count - 1) + list(_SPREADS.values())
+    fitted = {k: v for k, v in _SPREADS.items() if getattr(start, k) is not None}
+    bounds = [_THRESHOLD] * count + [_NOISINESS] * (count - 1) + list(fitted.values())
 
     def build(x: NDArray[np.float64]) -> Panel:
-        spread = dict(zip(_SPREADS, map(float, x[2 * count - 1 :]), strict=True))
+        spread = dict(zip(fitted, map(float, x[2 * count - 1 :]), strict=True))
         noisiness = np.concatenate([[1.0], x[count : 2 * count - 1]])
         return replace(
             start,
@@ -185,7 +186,7 @@ def fit(
             sigma_image=spread["sigma_image"],
             sigma_patient=spread["sigma_patient"],
             sigma_window=spread["sigma_window"],
-            gestalt=spread["gestalt"],
+            gestalt=spread.get("gestalt"),
         )
 
     def loss(x: NDArray[np.float64]) -> float:
@@ -199,7 +200,7 @@ def fit(
         share = outcome.positive.mean(0)
         return total + float((np.maximum(low - share, 0) ** 2 + np.maximum(share - high, 0) ** 2).sum())
 
-    spreads = [start.sigma_slice, start.sigma_image, start.sigma_patient, start.sigma_window, start.gestalt]
+    spreads = [float(getattr(start, name)) for name in fitted]
     guess = np.concatenate([start.threshold, start.noisiness[1:] / start.noisiness[0], spreads])
     low, high = np.array(bounds).T
     found = differential_evolution(

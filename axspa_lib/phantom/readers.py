@@ -10,7 +10,7 @@ lowered by `quadrant_ease`. Outside the window nothing is read (not: negative).
 
 Who has marked one or two half-slices looks again at the whole joint, since a lesion on one slice alone does not count
 (ASAS): when the evidence of all slices read exceeds `e^(τ_r + gestalt)` a single mark gets a second, else the weaker of
-two is withdrawn.
+two is withdrawn. A panel whose `gestalt` is None does not look again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Panel:
     sigma_window: float
     lapse: float
     quadrant_ease: float
-    gestalt: float
+    gestalt: float | None
     min_positive: int = 2
 
     def __post_init__(self) -> None:
@@ -140,6 +140,8 @@ def reconcile(
         marks, seen: `(…, reader, slice, side, quadrant)`, marks within what was read.
         read: `(…, reader, slice, side)`.
     """
+    if panel.gestalt is None:
+        return marks
     half = marks.any(-1)
     evidence = np.where(read, seen.sum(-1), 0.0)
     flat = (*half.shape[:-2], half.shape[-2] * half.shape[-1])
