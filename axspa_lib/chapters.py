@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import MANIFEST, Preprocessing
+from axspa_lib.detector.inference import decode_mask
 from axspa_lib.figures.bones import Case
-from axspa_lib.labels import Bone
+from axspa_lib.figures.detection import DetectionCase, Roi
+from axspa_lib.instances import decode_rle, read_instances
+from axspa_lib.labels import SEQUENCES, Bone
 from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
+from axspa_lib.volume import read_volume
 
 
 def published_dice() -> dict[str, float]:
@@ -96,3 +102,56 @@ def marrow_distances(
             place = int(marrow.sum(axis=(1, 2)).argmax())
             slices.append((row["manufacturer"], volume.array[place], volume.spacing[1:], marrow[place]))
     return tissue_distances(slices, preprocessing)
+
+
+def detection_cases(
+    stored: Results, member: int, rank: str = "right", count: int = 4, cohort: str | None = None
+) -> list[DetectionCase]:
+    """Slices of held-out patients with what one member found.
+
+    Args:
+        stored: the results.
+        member: which trained network.
+        rank: `right` (both half-slices found once, with the right class), `count` (a wrong number of boxes) or `class`
+            (one box each, a wrong class).
+        count: how many, of as many different patients as there are.
+        cohort: the training cohort when None.
+    """
+    evaluated = stored.evaluated(cohort).query("joint").dropna(subset="inflammation")
+    judged = stored.half_slices(cohort)[member].merge(evaluated, on=["patient", "slice", "side"])
+    wrong_class = judged["correct_count"] & (judged["positive"] != judged["inflammation"])
+    judged = judged.assign(count=~judged["correct_count"], wrong=wrong_class)
+    slices = judged.groupby(["patient", "slice"]).agg(
+        count=("count", "any"), wrong=("wrong", "any"), inflamed=("inflammation", "max")
+    )
+    chosen = {
+        "right": slices[~slices["count"] & ~slices["wrong"]].sort_values("inflamed", ascending=False, kind="stable"),
+        "count": slices[slices["count"]],
+        "class": slices[slices["wrong"] & ~slices["count"]],
+    }[rank].reset_index()
+    chosen = pd.concat([chosen.drop_duplicates("patient"), chosen]).drop_duplicates(["patient", "slice"]).head(count)
+    found = stored.predictions(cohort)[member]
+    threshold = stored.score_threshold or stored.study.detector.score_threshold
+    folder = stored.slices_folder(cohort)
+    truth = _truth(folder, set(zip(chosen["patient"], chosen["slice"], strict=True)))
+    cases = []
+    for patient, place in zip(chosen["patient"], chosen["slice"], strict=True):
+        rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > threshold)]
+        rois = [
+            Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
+            for row in rows.to_dict("records")
+        ]
+        t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
+        cases.append(DetectionCase(f"{patient}, slice {place}", t1, stir, truth[patient, place], rois))
+    return cases
+
+
+def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:
+    dataset = read_instances(folder / "instances.json")
+    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+    truth: dict[tuple[str, int], list[Roi]] = {name: [] for name in wanted}
+    for entry in dataset["annotations"]:
+        name = names[entry["image_id"]]
+        if name in truth:
+            truth[name].append(Roi(entry["category_id"], decode_rle(entry["segmentation"])))
+    return truth

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from axspa_lib.errors import DataError
@@ -98,6 +99,12 @@ def coco(parts: Iterable[tuple[Entries, Entries]], info: dict[str, Any]) -> dict
         ]
     categories = [{"id": int(label), "name": label.name.lower(), "supercategory": "joint"} for label in Inflammation]
     return {"info": dict(info), "images": images, "annotations": annotations, "categories": categories}
+
+
+def decode_rle(segmentation: dict[str, Any]) -> NDArray[np.bool_]:
+    """Mask `(row, column)` of a COCO run-length segmentation (`size`, `counts` as text)."""
+    code = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
+    return coco_mask.decode(code).astype(bool)
 
 
 def read_instances(path: Path) -> dict[str, Any]:

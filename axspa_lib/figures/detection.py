@@ -1,0 +1,114 @@
+"""Figures of the detector: its losses, and its detections beside T1, STIR and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from axspa_lib.errors import DataError
+from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_slice
+
+#: Colour and line of each class, so that the figures read in grey.
+_CLASS = {0: ("healthy", "--"), 1: ("inflamed", "-")}
+_NAMES = {
+    "loss_cls": "class",
+    "loss_box_reg": "box",
+    "loss_mask": "mask",
+    "loss_rpn_cls": "proposal: joint or not",
+    "loss_rpn_loc": "proposal: place",
+}
+
+
+@dataclass(frozen=True)
+class Roi:
+    """One joint on a slice: class (0 healthy, 1 inflamed), mask `(row, column)`, box and score of a detection."""
+
+    label: int
+    mask: NDArray[np.bool_]
+    box: tuple[float, float, float, float] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class DetectionCase:
+    """One slice to show: T1 and STIR as the network sees them `(row, column)`, the truth and what was found."""
+
+    title: str
+    t1: NDArray[Any]
+    stir: NDArray[Any]
+    truth: Sequence[Roi] = field(default_factory=tuple)
+    found: Sequence[Roi] = field(default_factory=tuple)
+
+
+def learning(histories: Mapping[str, pd.DataFrame], kind: str, window: int = 25) -> Figure:
+    """Training loss (running median) and validation loss of each member; the parts of the loss of the first one.
+
+    Args:
+        histories: `history.parquet` by name of the member.
+        kind: "phantom" or "real".
+        window: iterations of the running median.
+    """
+    figure, axes = new_figure(1, 2, height=3.0)
+    total, parts = axes[0]
+    palette = ["healthy", "inflamed", "joint", "reader", "sacrum", "iliac"]
+    for place, (name, history) in enumerate(histories.items()):
+        colour = COLOURS[palette[place % len(palette)]]
+        smooth = history["total"].rolling(window, min_periods=1).median()
+        total.plot(np.arange(1, len(history) + 1), smooth, color=colour, alpha=0.7, label=f"{name}, training")
+        if "validation_total" in history:
+            checked = history["validation_total"].dropna()
+            total.plot(checked.index + 1, checked, "o:", color=colour, markersize=4, label=f"{name}, validation")
+    first = next(iter(histories.values()))
+    for (column, name), style in zip(_NAMES.items(), ("-", "--", ":", "-.", (0, (1, 3))), strict=True):
+        parts.plot(first[column].rolling(window, min_periods=1).median(), ls=style, label=name, color="#333333")
+    for axis, title in ((total, "loss"), (parts, "its parts, first member")):
+        axis.set_title(title)
+        axis.set_xlabel("iteration")
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=7)
+    mark(figure, kind)
+    return figure
+
+
+def detections(cases: Sequence[DetectionCase], kind: str) -> Figure:
+    """Slices in rows: T1, STIR, truth on STIR, detections on STIR; solid and red inflamed, dashed and blue healthy.
+
+    Args:
+        cases: what to show.
+        kind: "phantom" or "real".
+
+    Raises:
+        DataError: there is nothing to show.
+    """
+    if not cases:
+        raise DataError("no detection to show: the selection of cases is empty")
+    figure, axes = new_figure(len(cases), 4, width=7.2, height=1.9 * len(cases) + 0.3)
+    for place, (row, case) in enumerate(zip(axes, cases, strict=True)):
+        titles = ("T1", "STIR", "readers and Algorithm 1", "detected") if place == 0 else ("",) * 4
+        for axis, image, title in zip(row, (case.t1, case.stir, case.stir, case.stir), titles, strict=True):
+            show_slice(axis, image, title=title)
+        row[0].text(0.02, 0.02, case.title, transform=row[0].transAxes, color="white", fontsize=7, va="bottom")
+        for roi in case.truth:
+            _draw(row[2], roi)
+        for roi in case.found:
+            _draw(row[3], roi)
+    mark(figure, kind)
+    return figure
+
+
+def _draw(axis: Axes, roi: Roi) -> None:
+    name, style = _CLASS[roi.label]
+    outline(axis, roi.mask, name)
+    if roi.box is not None:
+        x0, y0, x1, y1 = roi.box
+        axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=COLOURS[name], ls=style, lw=1.0))
+    if roi.box is not None and roi.score is not None:
+        axis.text(roi.box[0], roi.box[1] - 2, f"{roi.score:.2f}", color="white", fontsize=6)
