@@ -188,8 +188,9 @@ class Cohort:
         for column in ("bones", "detection"):
             held = table[column].where(table[column] != "").groupby(table["patient"].map(subjects)).nunique()
             if (held > 1).any():
+                subject = held.idxmax()
                 raise DataError(
-                    f"{self.name}/splits.csv: subject {held.idxmax()!r} lies in several subsets of {column}: curate again"
+                    f"{self.name}/splits.csv: {subject!r} lies in several subsets of {column}: curate again"
                 )
         return table
 

@@ -76,9 +76,7 @@ def read_volume(path: Path) -> Volume:
         image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
     except Exception as error:
-        raise DataError(
-            f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again"
-        ) from None
+        raise DataError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again") from None
     if array.ndim != 3:
         raise DataError(f"{path}: has {array.ndim} dimensions where 3 are needed")
     return Volume(array.transpose(2, 1, 0), np.asarray(image.affine)[:, [2, 1, 0, 3]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import logging
 import os
@@ -360,6 +361,30 @@ def test_one_fault_of_ours_stops_one_patient(
     cohort = Cohort(curate(source, tmp_path / "lab", **SPLITS))
     assert len(cohort.patients) == len(GOOD) - 1
     assert "unexpected ZeroDivisionError" in cohort.exclusions.set_index("patient").loc["good-2", "reason"]
+
+
+def test_a_patient_that_kills_its_process_costs_only_itself(
+    source_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a decoder that crashes, or a file that exhausts memory, would do."""
+    (tmp_path / "deadly.py").write_text(
+        "import os\n"
+        "from axspa_lib.curation.dicom_sources import LayoutSource\n"
+        "class Deadly(LayoutSource):\n"
+        "    def load(self, patient):\n"
+        "        if patient == 'good-2':\n"
+        "            os._exit(9)\n"
+        "        return super().load(patient)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in GOOD[1:]:
+        (root / name).symlink_to(source_folder / name)
+    source = importlib.import_module("deadly").Deadly(root)
+    cohort = Cohort(curate(source, tmp_path / "out", workers=2, **SPLITS))
+    assert cohort.patients == ["good-3", "shifted"]
+    assert cohort.exclusions.set_index("patient").loc["good-2", "reason"] == "reading the files ends the process"
 
 
 def test_readings_become_labels(curated: Path) -> None:

@@ -27,7 +27,7 @@ SAMPLING_SEED = 5
 
 
 def generated_weights(shapes: dict[str, tuple[int, ...]], seed: int = 2022) -> dict[str, torch.Tensor]:
-    """A checkpoint with Detectron2's names: seeded values scaled so that activations keep their size through the net."""
+    """A checkpoint with Detectron2's names: seeded values scaled so that activations keep their size."""
     rng = np.random.RandomState(seed)
     weights = {}
     for name in sorted(shapes):

@@ -142,8 +142,8 @@ if __name__ == "__main__":
     import torchvision
 
     vectors = golden_vectors()
-    versions = {"detectron2": detectron2.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__,
-                "pillow": PIL.__version__, "numpy": np.__version__}  # fmt: skip
+    versions = {"detectron2": detectron2.__version__, "torch": torch.__version__,
+                "torchvision": torchvision.__version__, "pillow": PIL.__version__, "numpy": np.__version__}  # fmt: skip
     vectors["versions"] = np.array([f"{name} {version}" for name, version in versions.items()])
     np.savez_compressed(PATH, **vectors)
     print(f"{PATH.name}: {len(vectors)} vectors, {PATH.stat().st_size / 1e6:.2f} MB")
