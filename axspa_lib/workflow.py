@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from axspa_lib.config import experiments, load_study
 from axspa_lib.errors import AxspaError
@@ -39,7 +39,7 @@ def run_study(
         extra: further Snakemake arguments.
 
     Raises:
-        AxspaError: a parameter is wrong (before anything runs), the study is already running, or jobs failed.
+        AxspaError: a parameter is wrong (before anything runs), or jobs failed.
     """
     for experiment in experiments():
         study = load_study(profile, experiment)
@@ -51,28 +51,30 @@ def run_study(
         *(["--workflow-profile", executor_profile] if executor_profile else ["--workflow-profile", "none"]),
         *(["--dry-run"] if dry_run else []), *(extra or []),
     ]  # fmt: skip
-    with _alone(root):
+    with _alone(root) as lock:
         unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
         if unlock.returncode:
             raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
         clock = time.monotonic()
-        failures, done = _follow(command, root / "snakemake.log", dry_run)
+        failures, done = _follow(command, root / "snakemake.log", lock, dry_run)
     if failures:
         raise AxspaError(f"{len(failures)} job(s) failed; first: {failures[0]} (all: {root / 'snakemake.log'})")
     if not dry_run:
         print(f"== study {profile}: {done} in {time.monotonic() - clock:.0f} s; results in {root}", flush=True)
 
 
-def _follow(command: list[str], log: Path, echo: bool) -> tuple[list[str], str]:
+def _follow(command: list[str], log: Path, lock: int, echo: bool) -> tuple[list[str], str]:
     """Run Snakemake, keep its whole output in `log`, show the lines a person wants; return failures and a summary."""
     log.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     done = "nothing to do"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )  # fmt: skip
+    with log.open("w", encoding="utf-8") as file, _ending(
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+            start_new_session=True, pass_fds=[lock],
+        )
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
@@ -90,20 +92,29 @@ def _follow(command: list[str], log: Path, echo: bool) -> tuple[list[str], str]:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """End Snakemake and its jobs with this process, when it is interrupted or asked to stop."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield process
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[int]:
+    """Hold the profile's lock; Snakemake inherits it, so a run whose `make` was killed is waited for."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise AxspaError(f"profile {root.name} is being computed by another process; wait for it to end") from None
-        _inheritable(file)
-        yield
-
-
-def _inheritable(file: IO[str]) -> None:
-    """Jobs inherit the lock, so that a killed `make book` is not overtaken while one of its jobs still runs."""
-    os.set_inheritable(file.fileno(), True)
+            print(f"== study {root.name}: another run of this profile is at work; waiting for it to end", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
 
 
 def _work_folder(root: Path) -> Path:
