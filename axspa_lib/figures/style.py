@@ -68,7 +68,11 @@ def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: floa
 
 
 def mark(figure: Figure, kind: str) -> None:
-    """Write on the figure whether it shows phantom or real data (`kind` is a key of `MARKS`)."""
+    """Write below the figure whether it shows phantom or real data (`kind` is a key of `MARKS`)."""
+    room = 0.2 / figure.get_figheight()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, room, 1, 1 - 1.4 * room))  # type: ignore[call-arg]
     figure.text(0.995, 0.003, MARKS[kind], ha="right", va="bottom", fontsize=7, color="#444444", style="italic")
 
 
