@@ -131,12 +131,11 @@ def detection_cases(
     }[rank].reset_index()
     chosen = pd.concat([chosen.drop_duplicates("patient"), chosen]).drop_duplicates(["patient", "slice"]).head(count)
     found = stored.predictions(cohort)[member]
-    threshold = stored.score_threshold or stored.study.detector.score_threshold
     folder = stored.slices_folder(cohort)
     truth = _truth(folder, set(zip(chosen["patient"], chosen["slice"], strict=True)))
     cases = []
     for patient, place in zip(chosen["patient"], chosen["slice"], strict=True):
-        rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > threshold)]
+        rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > stored.threshold)]
         rois = [
             Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
             for row in rows.to_dict("records")

@@ -27,13 +27,13 @@ class Results:
 
     Attributes:
         profile: a key of the profiles.
-        score_threshold: detections scoring less do not count; None takes the study's (0.7 in the paper).
-        rule: positive half-slices that make a patient positive; None takes the study's (2 in the paper).
+        score_threshold: detections scoring less do not count; 0 takes the study's (0.7 in the demo).
+        rule: positive half-slices that make a patient positive; 0 takes the study's (2 in the paper).
     """
 
     profile: str = "quick"
-    score_threshold: float | None = None
-    rule: int | None = None
+    score_threshold: float = 0.0
+    rule: int = 0
 
     @cached_property
     def study(self) -> Study:
@@ -52,6 +52,11 @@ class Results:
     def cohort(self, name: str | None = None) -> Cohort:
         """A curated cohort; the training cohort when no name is given."""
         return Cohort(self.layout.cohort(name or self.study.training_cohort))
+
+    @property
+    def threshold(self) -> float:
+        """The score below which a detection does not count."""
+        return self.score_threshold or self.study.detector.score_threshold
 
     # bones ------------------------------------------------------------------------------------------------------------
 
@@ -130,11 +135,8 @@ class Results:
     def half_slices(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
         """Half-slice results by member, on every half-slice of the slices predicted."""
         wanted = self.evaluated(cohort, experiment)[["patient", "slice", "side"]]
-        threshold = self.score_threshold
-        if threshold is None:
-            threshold = self.study.detector.score_threshold
         return {
-            seed: half_slice_results(table, wanted, threshold)
+            seed: half_slice_results(table, wanted, self.threshold)
             for seed, table in self.predictions(cohort, experiment).items()
         }
 
