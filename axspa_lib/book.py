@@ -45,8 +45,9 @@ def render(profile: str | None = None) -> Path:
     chapters = assemble(profile)
     print(f"== book: rendering {len(chapters)} executed chapters", flush=True)
     command = [
-        sys.executable, "-m", "jupyter_book", "build", str(BOOK), "--config", str(REPOSITORY / "_config.yml"),
-        "--toc", str(REPOSITORY / "_toc.yml"), "--all", "-W", "-n", "--keep-going", "-q",
+        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(BOOK),
+        "--config", str(REPOSITORY / "_config.yml"), "--toc", str(REPOSITORY / "_toc.yml"),
+        "--all", "-W", "-n", "--keep-going", "-q",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
