@@ -47,7 +47,7 @@ def render(profile: str | None = None) -> Path:
     command = [
         sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(BOOK),
         "--config", str(REPOSITORY / "_config.yml"), "--toc", str(REPOSITORY / "_toc.yml"),
-        "--all", "-W", "-n", "--keep-going", "-q",
+        "--path-output", str(BOOK), "--all", "-W", "-n", "--keep-going", "-q",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -105,8 +105,11 @@ def check_site(html: Path) -> None:
     Raises:
         AxspaError: lists the offending pages and addresses.
     """
+    if not (html / "index.html").exists():
+        raise AxspaError(f"no book in {html}: the build wrote no index.html")
     problems = []
-    for page in sorted(html.rglob("*.html")):
+    pages = [page for page in html.rglob("*.html") if page.relative_to(html).parts[0] != "_static"]
+    for page in sorted(pages):
         parser = _References()
         parser.feed(page.read_text(encoding="utf-8"))
         for address in parser.addresses:

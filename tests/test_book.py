@@ -33,6 +33,11 @@ def test_missing_and_foreign_files_fail(tmp_path, body, told):
         book.check_site(tmp_path)
 
 
+def test_an_empty_site_is_no_book(tmp_path):
+    with pytest.raises(AxspaError, match="no book"):
+        book.check_site(tmp_path)
+
+
 def test_a_chapter_that_nobody_executed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
     monkeypatch.setattr(book, "STORED", tmp_path / "stored")
