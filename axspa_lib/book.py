@@ -111,7 +111,10 @@ def check_site(html: Path) -> None:
     pages = [page for page in html.rglob("*.html") if page.relative_to(html).parts[0] != "_static"]
     for page in sorted(pages):
         parser = _References()
-        parser.feed(page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
+        parser.feed(text)
+        if "{glue:" in text or "{numref}" in text:
+            problems.append(f"{page.relative_to(html)} shows a role that was not rendered")
         for address in parser.addresses:
             parts = urlsplit(address)
             if parts.scheme == "data" or not (parts.path or parts.netloc):

@@ -24,6 +24,7 @@ def test_a_complete_page_passes(tmp_path):
         ('<img src="gone.png">', "misses gone.png"),
         ('<script src="https://example.org/x.js"></script>', "fetches https://example.org"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "fetches //example.org"),
+        ("<p>MCC <code>{glue:text}</code>x::y:s</p>", "not rendered"),
         ('<iframe src="viewer/case.html"></iframe>', "misses viewer/case.html"),
     ],
 )
