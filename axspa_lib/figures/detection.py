@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from axspa_lib.errors import DataError
 from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_slice
 
 #: Colour and line of each class, so that the figures read in grey.
@@ -85,11 +84,14 @@ def detections(cases: Sequence[DetectionCase], kind: str) -> Figure:
         cases: what to show.
         kind: "phantom" or "real".
 
-    Raises:
-        DataError: there is nothing to show.
+    Without any case the figure says so: a short training may have no slice of the kind asked for.
     """
     if not cases:
-        raise DataError("no detection to show: the selection of cases is empty")
+        figure, axes = new_figure(1, 1, width=7.2, height=0.9)
+        axes[0, 0].set_axis_off()
+        axes[0, 0].text(0.5, 0.5, "this run has no slice of this kind", ha="center", va="center")
+        mark(figure, kind)
+        return figure
     figure, axes = new_figure(len(cases), 4, width=7.2, height=1.9 * len(cases) + 0.3)
     for place, (row, case) in enumerate(zip(axes, cases, strict=True)):
         titles = ("T1", "STIR", "readers and Algorithm 1", "detected") if place == 0 else ("",) * 4
