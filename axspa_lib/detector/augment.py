@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -45,33 +46,27 @@ def draw(config: Augmentation, rng: np.random.Generator) -> Move:
 
 
 def transform(
-    image: Tensor, masks: Tensor, sides: list[str], move: Move, size: tuple[int, int] | None = None
+    image: Tensor, masks: Tensor, sides: list[str], move: Move
 ) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
-    """Apply a move, and the change to `size` (rows, columns) in the same interpolation.
+    """Apply a move.
 
     Args:
         image: `(channels, rows, columns)`, any dtype, 0 to 255.
         masks: `(instances, rows, columns)` bool.
         sides: patient's side of each instance.
         move: what to do.
-        size: rows and columns of the output; the input's without it.
 
     Returns:
         Image float32, masks bool, boxes `(instances, 4)` around the masks, sides, and the indices of the instances
         that were kept: those whose mask keeps at least a quarter of its area.
     """
-    size = (int(image.shape[-2]), int(image.shape[-1])) if size is None else size
     before = masks.flatten(1).sum(1).float()
-    scale = size[0] * size[1] / (image.shape[-2] * image.shape[-1])
-    if move == Move() and size == tuple(image.shape[-2:]):
-        moved, out = image.float(), masks
-    else:
-        grid = _grid(move, tuple(image.shape[-2:]), size, image.device)
-        stack = torch.cat([image.float(), masks.float()])[None]
-        sampled = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-        moved, out = sampled[: len(image)], sampled[len(image) :] >= 0.5
+    moved, out = image.float(), masks
+    if move != Move():
+        planes = _warp(torch.cat([moved, masks.float()]), move)
+        moved, out = planes[: len(image)], planes[len(image) :] >= 0.5
     after = out.flatten(1).sum(1).float()
-    kept = ((after >= MIN_KEPT * scale * before) & (after > 0)).nonzero()[:, 0]
+    kept = ((after >= MIN_KEPT * before) & (after > 0)).nonzero()[:, 0]
     out = out[kept]
     sides = [_OTHER[sides[i]] if move.flip else sides[i] for i in kept.tolist()]
     return moved, out, boxes_around(out), sides, kept
@@ -88,10 +83,22 @@ def boxes_around(masks: Tensor) -> Tensor:
     return boxes
 
 
-def _grid(move: Move, source: tuple[int, ...], size: tuple[int, int], device: torch.device) -> Tensor:
-    """Sampling grid `(1, rows, columns, 2)` in the normalised coordinates of `grid_sample`."""
-    angle = math.radians(move.angle)
-    cos, sin, aspect = math.cos(angle), math.sin(angle), source[0] / source[1]
-    sign = -1.0 if move.flip else 1.0
-    theta = torch.tensor([[[sign * cos, -sign * sin * aspect, 0.0], [sin / aspect, cos, 0.0]]])
-    return F.affine_grid(theta, [1, 1, *size], align_corners=False).to(device)
+def _warp(planes: Tensor, move: Move) -> Tensor:
+    """Planes `(n, rows, columns)` moved about the image centre: bilinear, zero from outside.
+
+    OpenCV does it on a CPU, ten times faster than torch, and torch on a GPU; they agree within OpenCV's fixed-point
+    coordinates (1/32 pixel).
+    """
+    rows, columns = int(planes.shape[-2]), int(planes.shape[-1])
+    angle, sign = math.radians(move.angle), -1.0 if move.flip else 1.0
+    turn = np.array([[sign * math.cos(angle), -sign * math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    if planes.device.type == "cpu":
+        centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+        inverse = np.column_stack([turn, centre - turn @ centre])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = [cv2.warpAffine(plane, inverse, (columns, rows), flags=flags) for plane in planes.numpy()]
+        return torch.from_numpy(np.stack(moved))
+    aspect = np.array([[1, rows / columns], [columns / rows, 1]])  # from pixels to the coordinates of `affine_grid`
+    theta = torch.from_numpy(np.column_stack([turn * aspect, [0, 0]])).float()[None]
+    grid = F.affine_grid(theta, [1, 1, rows, columns], align_corners=False).to(planes.device)
+    return F.grid_sample(planes[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]

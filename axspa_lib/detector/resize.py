@@ -40,6 +40,11 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks `(instances, rows, columns)` bool at another size: the same interpolation as the slice, cut at one half."""
+    return resize(masks.to(torch.uint8) * 255, size) >= 128 if len(masks) else masks.new_zeros((0, *size))
+
+
 def paste(mask: Tensor, box: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:
     """Binary mask `size` from probabilities `(28, 28)` inside `box` (4,) in pixels of the output.
 

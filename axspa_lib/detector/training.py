@@ -28,7 +28,7 @@ from axspa_lib.detector.data import DetectionData, Slice, three_channels
 from axspa_lib.detector.inference import autocast
 from axspa_lib.detector.interface import DetectorNetwork, Target
 from axspa_lib.detector.model import build_detector
-from axspa_lib.detector.resize import fed_size
+from axspa_lib.detector.resize import fed_size, resize, resize_masks
 from axspa_lib.errors import DataError
 from axspa_lib.fitting import save, warmup_cosine, write_history
 from axspa_lib.labels import Inflammation
@@ -179,9 +179,14 @@ def prepare(item: Slice, channels: str, config: Detector, move: Move, device: st
     """Network input `(3, rows, columns)` float32 and target of one slice, augmented and resized on the device."""
     rows, columns = int(item.image.shape[-2]), int(item.image.shape[-1])
     size = fed_size(rows, columns, config.min_size, config.max_size)
-    masks = np.stack([i.mask() for i in item.instances]) if item.instances else np.zeros((0, rows, columns), bool)
+    masks = torch.from_numpy(
+        np.stack([i.mask() for i in item.instances]) if item.instances else np.zeros((0, rows, columns), bool)
+    )
     image, out, boxes, _, kept = transform(
-        item.image.to(device), torch.from_numpy(masks).to(device), [i.side for i in item.instances], move, size
+        resize(item.image.to(device), size),
+        resize_masks(masks.to(device), size),
+        [i.side for i in item.instances],
+        move,
     )
     labels = torch.tensor([int(i.label) for i in item.instances], dtype=torch.int64, device=device)[kept]
     return three_channels(image, channels), Target(boxes, labels, out)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from axspa_lib.config import Augmentation
 from axspa_lib.detector.augment import MIN_KEPT, Move, boxes_around, draw, transform
+from axspa_lib.detector.resize import resize_masks
 
 ROWS, COLUMNS = 80, 96
 
@@ -87,11 +88,25 @@ def test_no_instance_is_no_error() -> None:
     assert masks.shape == (0, ROWS, COLUMNS) and boxes.shape == (0, 4) and sides == [] and len(kept) == 0
 
 
-def test_rotation_and_resizing_are_one_interpolation() -> None:
+@pytest.mark.parametrize("move", [Move(True, 11.0), Move(False, -7.5), Move(True, 0.0)])
+def test_torchs_grid_sampling_moves_the_same_way(move: Move) -> None:
+    image = torch.nn.functional.avg_pool2d(torch.rand(1, 1, ROWS, COLUMNS), 7, 1, 3)[0] * 255
+    ours, *_ = transform(image, torch.zeros((0, ROWS, COLUMNS), dtype=torch.bool), [], move)
+    angle = np.deg2rad(move.angle)
+    sign = -1.0 if move.flip else 1.0
+    theta = torch.tensor(
+        [[[sign * np.cos(angle), -sign * np.sin(angle) * ROWS / COLUMNS, 0.0],
+          [np.sin(angle) * COLUMNS / ROWS, np.cos(angle), 0.0]]], dtype=torch.float32
+    )  # fmt: skip
+    grid = torch.nn.functional.affine_grid(theta, [1, 1, ROWS, COLUMNS], align_corners=False)
+    theirs = torch.nn.functional.grid_sample(image[None], grid, align_corners=False)[0]
+    assert (ours - theirs)[:, 20:-20, 20:-20].abs().max() < 1
+
+
+def test_masks_are_resized_with_their_slice() -> None:
     mask = blob(40, 40)[None]
-    _, masks, boxes, _, _ = transform(mask.float(), mask, ["R"], Move(), (160, 192))
-    assert masks.shape == (1, 160, 192)
-    assert (boxes - 2 * boxes_around(mask)).abs().max() <= 1
+    assert (boxes_around(resize_masks(mask, (160, 192))) - 2 * boxes_around(mask)).abs().max() <= 1
+    assert resize_masks(mask[:0], (160, 192)).shape == (0, 160, 192)
 
 
 def test_draws_stay_in_their_range_and_an_ablation_draws_nothing() -> None:
