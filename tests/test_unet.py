@@ -184,9 +184,7 @@ def test_onto_the_networks_grid_and_back_keeps_the_bones(
     rows: int, columns: int, row_mm: float, column_mm: float
 ) -> None:
     sides_mm = sorted((rows * row_mm, columns * column_mm))
-    assume(
-        sides_mm[1] < 2 * sides_mm[0]
-    )  # a strip leaves bones few pixels wide
+    assume(sides_mm[1] < 2 * sides_mm[0])  # a strip leaves bones few pixels wide
     y, x = np.mgrid[:rows, :columns]
     mask = np.zeros((1, rows, columns), np.uint8)
     mask[0, (abs(y / rows - 0.5) < 0.3) & (abs(x / columns - 0.3) < 0.15)] = 2
