@@ -52,9 +52,10 @@ def run_study(
         *(["--dry-run"] if dry_run else []), *(extra or []),
     ]  # fmt: skip
     with _alone(root) as lock:
-        unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
-        if unlock.returncode:
-            raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
+        if not dry_run:  # a killed run may have left Snakemake's own lock
+            unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
+            if unlock.returncode:
+                raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
         clock = time.monotonic()
         failures, done = _follow(command, root / "snakemake.log", lock, dry_run)
     if failures:
