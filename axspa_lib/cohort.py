@@ -20,6 +20,7 @@ import pandera.pandas as pa
 
 from axspa_lib.errors import DataError, MissingResultError
 from axspa_lib.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS
+from axspa_lib.runs import noted
 from axspa_lib.volume import Volume, read_volume
 
 _TEXT = pa.Column(str, coerce=True)
@@ -269,7 +270,7 @@ class Cohort:
             header = pd.read_csv(path, nrows=0).columns
             empty = {column: ["", "nan"] for column in header if column not in _AS_TEXT}  # a patient may be called NA
             text = {column: str for column in _AS_TEXT}
-            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
+            table = pd.read_csv(noted(path), dtype=text, keep_default_na=False, na_values=empty)
         except FileNotFoundError:
             raise MissingResultError(f"{self.name}/{name}.csv is gone: run `axspa curate` again") from None
         except (ValueError, pd.errors.ParserError) as error:

@@ -41,6 +41,9 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}: it has {', '.join(known)}")
     executed.parent.mkdir(parents=True, exist_ok=True)
     part = executed.with_name(f".{executed.name}")
+    notes = executed.with_name(f".{executed.name}.reads")
+    notes.unlink(missing_ok=True)
+    os.environ["AXSPA_NOTES"] = str(notes)
     try:
         papermill.execute_notebook(
             str(notebook), str(part), parameters, kernel_name="python3", cwd=str(notebook.parent),
@@ -55,8 +58,12 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
         raise NotebookError(
             f"{notebook.name}: the kernel stopped ({type(error).__name__}); was memory short?"
         ) from None
+    finally:
+        reads = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+        notes.unlink(missing_ok=True)
+        del os.environ["AXSPA_NOTES"]
     check_executed(part)
-    strip(part)
+    strip(part, dict(json.loads(line) for line in reads))
     part.replace(executed)
 
 
@@ -93,11 +100,17 @@ def check_executed(path: Path) -> dict[str, Any]:
     return dict(notebook["metadata"].get("papermill", {}).get("parameters", {}))
 
 
-def strip(path: Path) -> None:
-    """Take out what changes from run to run though the result does not: times, paths and widget state."""
+def inputs(path: Path) -> dict[str, str]:
+    """What an executed notebook was computed from: `<profile>/<file>` → SHA-256 when it was read."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))["metadata"].get("axspa", {}).get("inputs", {}))
+
+
+def strip(path: Path, read: dict[str, str]) -> None:
+    """Take out what changes from run to run though the result does not (times, paths, widgets); add what was `read`."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     papermill = notebook["metadata"].get("papermill", {})
     notebook["metadata"]["papermill"] = {"parameters": papermill.get("parameters", {})}
+    notebook["metadata"]["axspa"] = {"inputs": dict(sorted(read.items()))}
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         status = cell["metadata"].pop("papermill", {}).get("status")

@@ -17,7 +17,7 @@ from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
-from axspa_lib.runs import read_run
+from axspa_lib.runs import noted, read_run
 from axspa_lib.volume import Volume, read_volume
 
 
@@ -67,7 +67,7 @@ class Results:
 
     def bone_history(self, bone: str, round_: int = 1) -> pd.DataFrame:
         """Training history of one bone network."""
-        return pd.read_parquet(self._finished(self.layout.bones(bone, round_)) / "history.parquet")
+        return pd.read_parquet(noted(self._finished(self.layout.bones(bone, round_)) / "history.parquet"))
 
     def dice(self, cohort: str | None = None, subset: str | None = TEST, round_: int | None = None) -> pd.DataFrame:
         """Overlap per slice and bone of the predicted with the reference masks.
@@ -111,7 +111,7 @@ class Results:
 
     def history(self, seed: int = 0, experiment: str = "all_included") -> pd.DataFrame:
         """Training history of one member."""
-        return pd.read_parquet(self._finished(self.layout.member(experiment, seed)) / "history.parquet")
+        return pd.read_parquet(noted(self._finished(self.layout.member(experiment, seed)) / "history.parquet"))
 
     def slices_folder(self, cohort: str | None = None, experiment: str = "all_included") -> Path:
         """Folder of the detector's preprocessed slices."""
@@ -123,12 +123,13 @@ class Results:
         name = f"predictions_{cohort or self.study.training_cohort}.parquet"
         found = {}
         for seed in self.seeds(experiment):
-            found[seed] = read_predictions(self.layout.member(experiment, seed) / name)
+            found[seed] = read_predictions(noted(self.layout.member(experiment, seed) / name))
         return found
 
     def evaluated(self, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
         """Half-slices of the slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
-        table = pd.read_csv(self.slices_folder(cohort, experiment) / "half_slices.csv", dtype={"patient": str})
+        path = noted(self.slices_folder(cohort, experiment) / "half_slices.csv")
+        table = pd.read_csv(path, dtype={"patient": str})
         tested = self.member_run(self.seeds(experiment)[0], experiment)["tested"][cohort or self.study.training_cohort]
         return table[table["patient"].isin(tested)].reset_index(drop=True)
 
@@ -158,7 +159,7 @@ class Results:
         """Every finished job of the profile: `job, seconds, device, commit, started`."""
         rows = []
         for path in sorted(self.layout.root.rglob("run.json")):
-            record = read_run(path.parent)
+            record = read_run(path.parent, note=False)
             rows.append(
                 {
                     "job": path.parent.relative_to(self.layout.root).as_posix(),
@@ -173,7 +174,7 @@ class Results:
     def provenance(self) -> pd.DataFrame:
         """Where the numbers of a page come from: profile, seed, jobs, compute time, commit, versions, machine, date."""
         jobs = self.jobs()
-        record = read_run(self.layout.cohort(self.study.training_cohort))["provenance"]
+        record = read_run(self.layout.cohort(self.study.training_cohort), note=False)["provenance"]
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
         rows = {
             "profile": self.profile,
@@ -206,7 +207,7 @@ class Results:
         return self._finished(self.layout.segmentation(name, round_ or self.study.increment.rounds))
 
     def _segmentation_table(self, name: str, cohort: str | None, round_: int | None) -> pd.DataFrame:
-        return pd.read_csv(self._segmentation(cohort, round_) / name, dtype={"patient": str})
+        return pd.read_csv(noted(self._segmentation(cohort, round_) / name), dtype={"patient": str})
 
     def _mask(self, patient: str, kind: str, cohort: str | None, round_: int | None) -> Volume:
         return read_volume(self._segmentation(cohort, round_) / f"{patient}_desc-{kind}_dseg.nii.gz")

@@ -55,6 +55,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def noted(path: Path) -> Path:
+    """Note that a result is read, when a notebook is being executed that has to say what it was computed from.
+
+    `execution.execute` names a file in `$AXSPA_NOTES`; one line is added to it: `<profile>/<file>` and SHA-256.
+
+    Returns:
+        The path, to be read.
+    """
+    notes = os.environ.get("AXSPA_NOTES")
+    root = next((root for root in (runs_root(), REPOSITORY / "book" / "stored") if path.is_relative_to(root)), None)
+    if notes and root is not None and path.is_file():
+        with open(notes, "a", encoding="utf-8") as file:
+            file.write(json.dumps([path.relative_to(root).as_posix(), sha256(path)]) + "\n")
+    return path
+
+
 def provenance() -> dict[str, Any]:
     """What computed a result: commit, versions, machine; no host name, no user, no path."""
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True)
@@ -91,14 +107,19 @@ def recording(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ())
     write_json(done, record)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path, note: bool = True) -> dict[str, Any]:
     """The `run.json` of a finished stage.
+
+    Args:
+        folder: of the stage.
+        note: whether a notebook that reads it depends on it (`noted`).
 
     Raises:
         MissingResultError: the stage has not finished; says what to run.
     """
     try:
-        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        path = folder / "run.json"
+        return json.loads((noted(path) if note else path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         profile = folder.relative_to(runs_root()).parts[0] if folder.is_relative_to(runs_root()) else "quick"
         raise MissingResultError(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.errors import DataError
+from axspa_lib.runs import noted
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def read_volume(path: Path) -> Volume:
         DataError: the file is missing, unreadable or not three-dimensional.
     """
     try:
-        image: Any = nib.load(path)
+        image: Any = nib.load(noted(path))
         array = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from axspa_lib.execution import NotebookError, check_executed, execute, main
+from axspa_lib.execution import NotebookError, check_executed, execute, inputs, main
 
 
 def write(path: Path, *sources: str) -> Path:
@@ -31,6 +32,19 @@ def test_a_good_notebook_runs_with_its_parameters(complete):
     assert "63" in complete.read_text()
     assert check_executed(complete) == {"size": 3}
     assert "start_time" not in complete.read_text(), "times would change the file at every run"
+
+
+def test_it_records_the_results_that_it_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
+    result = tmp_path / "runs" / "quick" / "stage" / "run.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    reading = ["from axspa_lib.runs import read_run, runs_root",
+               "read_run(runs_root() / 'quick' / 'stage')"]  # fmt: skip
+    execute(write(tmp_path / "good.ipynb", *reading), tmp_path / "done.ipynb", {})
+    known = hashlib.sha256(b"{}").hexdigest()
+    assert inputs(tmp_path / "done.ipynb") == {"quick/stage/run.json": known}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "good.ipynb", "done.ipynb"}
 
 
 def test_a_failing_cell_keeps_the_notebook_and_names_the_error(tmp_path):
