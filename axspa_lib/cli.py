@@ -88,7 +88,10 @@ def _study(options: argparse.Namespace) -> None:
 
 def _render(options: argparse.Namespace) -> None:
     from axspa_lib.book import render
+    from axspa_lib.config import load_study
 
+    if options.profile is not None:
+        load_study(options.profile)
     render(options.profile)
 
 

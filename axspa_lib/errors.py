@@ -2,7 +2,11 @@
 
 
 class AxspaError(Exception):
-    """Base of every error that is the input's fault; the command line prints it without a traceback."""
+    """Base of every error that is the input's fault; the command line and a notebook show it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of the traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(AxspaError):

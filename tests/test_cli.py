@@ -16,6 +16,7 @@ def axspa(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "told"),
     [
         (["study", "--profile", "fast"], "unknown profile 'fast'"),
+        (["render", "--profile", "fast"], "unknown profile 'fast'"),
         (["curate", "no/such/folder", "out"], "no folder no/such/folder"),
         (["phantom", "out", "--prevalence", "1.5"], "prevalence"),
         (["phantom", "out", "--patients", "0"], "at least 1"),
