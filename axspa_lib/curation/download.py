@@ -1,4 +1,4 @@
-"""Public collections by manifest: each file by URL at a pinned commit, size and SHA-256; and published weights.
+"""Public collections by manifest: each file by URL at a pinned commit, size and SHA-256.
 
 `data_manifest/sources.yaml` names the collections. A download resumes where it broke, a part of a collection is
 enough to work with, and a file whose checksum differs from the published one is refused by name.
@@ -20,8 +20,8 @@ import yaml
 from tqdm.auto import tqdm
 
 from axspa_lib.config import MANIFEST
-from axspa_lib.errors import DataError, MissingResultError
-from axspa_lib.runs import runs_root, sha256, write_text
+from axspa_lib.errors import DataError
+from axspa_lib.runs import sha256
 
 log = logging.getLogger(__name__)
 
@@ -174,47 +174,6 @@ def fetch_collection(
     return result
 
 
-def weights() -> dict[str, dict[str, Any]]:
-    """The published weights by name: `file`, `url`, `sha256` (None: unknown), `what`."""
-    return yaml.safe_load((MANIFEST / "weights.yaml").read_text(encoding="utf-8"))
-
-
-def weights_folder() -> Path:
-    """Where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
-    return Path(os.environ.get("AXSPA_WEIGHTS", runs_root() / "weights"))
-
-
-def weights_path(name: str) -> Path:
-    """A file of published weights that is there and is the one that was pinned.
-
-    The authors publish no checksums, so the user pins their own copy once with `pin_weights`.
-
-    Raises:
-        MissingResultError: the file is not there; says where to get it and where to put it.
-        DataError: no such weights, the file is not pinned yet, or is not the pinned one.
-    """
-    path, known = _weights_file(name)
-    pin = path.with_name(path.name + ".sha256")
-    expected = known or (pin.read_text(encoding="utf-8").split()[0] if pin.is_file() else None)
-    actual = sha256(path)
-    if expected is None:
-        raise DataError(
-            f"{path}: its checksum is unknown to this project (sha256 {actual}): make sure it is the file of "
-            f"{weights()[name]['url']}, then pin it with axspa_lib.curation.download.pin_weights({name!r})"
-        )
-    if actual != expected:
-        raise DataError(f"{path}: is not the pinned file (sha256 {actual}, pinned {expected}): download it again")
-    return path
-
-
-def pin_weights(name: str) -> str:
-    """Write the checksum of the weights that lie there now beside them, and return it."""
-    path, _ = _weights_file(name)
-    value = sha256(path)
-    write_text(path.with_name(path.name + ".sha256"), f"{value}  {path.name}\n")
-    return value
-
-
 def _rows(table: pd.DataFrame) -> Iterator[tuple[str, int, str]]:
     yield from zip(table["path"].tolist(), table["bytes"].tolist(), table["sha256"].tolist(), strict=True)
 
@@ -227,18 +186,6 @@ class _UnavailableError(Exception):
     def __init__(self, why: str, reached: bool) -> None:
         super().__init__(why)
         self.reached = reached
-
-
-def _weights_file(name: str) -> tuple[Path, str | None]:
-    known = weights()
-    if name not in known:
-        raise DataError(f"no published weights are called {name!r}: choose one of {', '.join(known)}")
-    path = weights_folder() / known[name]["file"]
-    if not path.is_file():
-        raise MissingResultError(
-            f"{path} ({known[name]['what']}) is not there: download {known[name]['url']} to that place"
-        )
-    return path, known[name]["sha256"]
 
 
 def _mirror_folder(mirror: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from axspa_lib.config import Augmentation
@@ -89,16 +90,30 @@ def _warp(planes: Tensor, move: Move) -> Tensor:
     OpenCV does it on a CPU, ten times faster than torch, and torch on a GPU; they agree within OpenCV's fixed-point
     coordinates (1/32 pixel).
     """
+    return (warp_opencv if planes.device.type == "cpu" else warp_torch)(planes, move)
+
+
+def warp_opencv(planes: Tensor, move: Move) -> Tensor:
+    """`_warp` for planes in the memory of the CPU."""
     rows, columns = int(planes.shape[-2]), int(planes.shape[-1])
-    angle, sign = math.radians(move.angle), -1.0 if move.flip else 1.0
-    turn = np.array([[sign * math.cos(angle), -sign * math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    if planes.device.type == "cpu":
-        centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
-        inverse = np.column_stack([turn, centre - turn @ centre])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        moved = [cv2.warpAffine(plane, inverse, (columns, rows), flags=flags) for plane in planes.numpy()]
-        return torch.from_numpy(np.stack(moved))
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    turn = _turn(move)
+    inverse = np.column_stack([turn, centre - turn @ centre])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = [cv2.warpAffine(plane, inverse, (columns, rows), flags=flags) for plane in planes.numpy()]
+    return torch.from_numpy(np.stack(moved))
+
+
+def warp_torch(planes: Tensor, move: Move) -> Tensor:
+    """`_warp` on any device."""
+    rows, columns = int(planes.shape[-2]), int(planes.shape[-1])
     aspect = np.array([[1, rows / columns], [columns / rows, 1]])  # from pixels to the coordinates of `affine_grid`
-    theta = torch.from_numpy(np.column_stack([turn * aspect, [0, 0]])).float()[None]
+    theta = torch.from_numpy(np.column_stack([_turn(move) * aspect, [0, 0]])).float()[None]
     grid = F.affine_grid(theta, [1, 1, rows, columns], align_corners=False).to(planes.device)
     return F.grid_sample(planes[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+def _turn(move: Move) -> NDArray[np.float64]:
+    """Matrix `(2, 2)` from a place in the moved image to its place in the image before, both from the centre."""
+    angle, sign = math.radians(move.angle), -1.0 if move.flip else 1.0
+    return np.array([[sign * math.cos(angle), -sign * math.sin(angle)], [math.sin(angle), math.cos(angle)]])

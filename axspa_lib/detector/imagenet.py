@@ -24,9 +24,6 @@ from axspa_lib.detector.checkpoint import detectron2_name
 from axspa_lib.detector.interface import DetectorNetwork
 from axspa_lib.errors import DataError
 
-#: Detectron2's ImageNet weights of ResNet-50 (its model zoo, `ImageNetPretrained/MSRA/R-50.pkl`).
-DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"
-
 #: Prefix of the body in Detectron2's names.
 BODY = "backbone.bottom_up."
 
@@ -87,7 +84,7 @@ def read_caffe2(path: Path) -> dict[str, NDArray[Any]]:
         return {name: np.asarray(value) for name, value in content.items() if not name.endswith("_momentum")}
     except (OSError, pickle.UnpicklingError, AttributeError, EOFError, ValueError, ImportError) as error:
         raise DataError(
-            f"{path}: not a pickled Caffe2 model ({type(error).__name__}); download {DETECTRON2_URL} again"
+            f"{path}: not a pickled Caffe2 model ({type(error).__name__}); delete it, it is downloaded again"
         ) from None
 
 

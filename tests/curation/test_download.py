@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from axspa_lib.curation import download
-from axspa_lib.errors import DataError, MissingResultError
+from axspa_lib.errors import DataError
 
 FILES = {
     f"images/{name}.nii.gz": np.random.default_rng(i).bytes(200_000 + i) for i, name in enumerate(("a", "b", "c d"))
@@ -228,36 +228,6 @@ def test_verify_tells_present_altered_and_missing_apart(mirror: Path) -> None:
         download.manifest("vhj")
 
 
-class TestWeights:
-    @pytest.fixture(autouse=True)
-    def index(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        entry = {"file": "w.pt", "url": "https://example.org/w.pt", "sha256": None, "what": "a network"}
-        pinned = entry | {"file": "p.pt", "sha256": hashlib.sha256(b"weights").hexdigest()}
-        (download.MANIFEST / "weights.yaml").write_text(yaml.safe_dump({"unpinned": entry, "pinned": pinned}))
-        monkeypatch.setenv("AXSPA_WEIGHTS", str(tmp_path))
-
-    def test_absent_weights_say_where_to_get_them(self) -> None:
-        with pytest.raises(MissingResultError, match=r"w\.pt.*download https://example.org/w.pt"):
-            download.weights_path("unpinned")
-        with pytest.raises(DataError, match="choose one of"):
-            download.weights_path("other")
-
-    def test_weights_of_unknown_checksum_must_be_pinned_by_the_user(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.pt"
-        path.write_bytes(b"weights")
-        with pytest.raises(DataError, match=r"checksum is unknown.*pin_weights"):
-            download.weights_path("unpinned")
-        assert download.pin_weights("unpinned") == hashlib.sha256(b"weights").hexdigest()
-        assert download.weights_path("unpinned") == path
-        path.write_bytes(b"other")
-        with pytest.raises(DataError, match="not the pinned file"):
-            download.weights_path("unpinned")
-
-    def test_a_published_checksum_needs_no_pin(self, tmp_path: Path) -> None:
-        (tmp_path / "p.pt").write_bytes(b"weights")
-        assert download.weights_path("pinned") == tmp_path / "p.pt"
-
-
 def test_the_committed_manifests_are_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MANIFEST", Path(download.__file__).resolve().parents[2] / "data_manifest")
     for name, source in download.sources().items():
@@ -270,4 +240,3 @@ def test_the_committed_manifests_are_sound(monkeypatch: pytest.MonkeyPatch) -> N
     subjects = pd.read_csv(download.MANIFEST / "vhi" / "subjects.csv", dtype=str)
     scans = {Path(path).name.split("_")[0] for path in download.manifest("vhi")["path"] if "T1W" in path}
     assert set(subjects["scan"]) == scans and len(scans) == 47 and subjects["subject"].nunique() == 30
-    assert set(download.weights()) == {"weights_iliac", "weights_sacrum", "weights_mrcnn"}

@@ -13,12 +13,12 @@ import torch
 from torchvision.models import resnet18, resnet50
 
 from axspa_lib.config import Detector
-from axspa_lib.detector import start
 from axspa_lib.detector.checkpoint import save_checkpoint, to_detectron2
 from axspa_lib.detector.imagenet import BODY, from_caffe2, from_torchvision, put_body, read_caffe2
 from axspa_lib.detector.model import MaskRCNN, build_detector, build_network
-from axspa_lib.errors import ConfigError, DataError
+from axspa_lib.errors import ConfigError, DataError, MissingResultError
 
+AUTHORS_FILE = "weights_mrcnn.pt"
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
@@ -128,7 +128,7 @@ def test_without_the_network_it_says_what_to_do(tmp_path: Path, monkeypatch: pyt
 
 def test_missing_or_unfit_start_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AXSPA_WEIGHTS", str(tmp_path))
-    with pytest.raises(DataError, match=r"weights_mrcnn\.pt is not at hand"):
+    with pytest.raises(MissingResultError, match=r"weights_mrcnn\.pt .* is not there: download https://github\.com/"):
         build_detector(Detector(start="authors"))
     with pytest.raises(DataError, match="no such checkpoint"):
         build_detector(Detector(start=str(tmp_path / "absent.pt")))
@@ -142,12 +142,12 @@ def test_the_authors_file_and_any_checkpoint_are_loaded_frozen_and_recorded(
     narrow = {"backbone": "resnet18", "fpn_channels": 8, "box_head_dim": 8, "mask_head_dim": 8}
     torch.manual_seed(1)
     source = build_network(Detector(start="scratch", **narrow))
-    save_checkpoint(tmp_path / start.AUTHORS_FILE, source)
+    save_checkpoint(tmp_path / AUTHORS_FILE, source)
     monkeypatch.setenv("AXSPA_WEIGHTS", str(tmp_path))
-    for value, kind in (("authors", "authors"), (str(tmp_path / start.AUTHORS_FILE), "checkpoint")):
+    for value, kind in (("authors", "authors"), (str(tmp_path / AUTHORS_FILE), "checkpoint")):
         model = build_detector(Detector(start=value, **narrow))
         assert model.started_from["start"] == kind and len(model.started_from["sha256"]) == 64
-        assert model.started_from["file"] == start.AUTHORS_FILE
+        assert model.started_from["file"] == AUTHORS_FILE
         assert torch.equal(
             to_detectron2(model)["backbone.fpn_lateral2.weight"], to_detectron2(source)["backbone.fpn_lateral2.weight"]
         )
