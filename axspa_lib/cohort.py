@@ -19,7 +19,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from axspa_lib.errors import DataError, MissingResultError
-from axspa_lib.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS
+from axspa_lib.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, VALIDATION
 from axspa_lib.runs import noted
 from axspa_lib.volume import Volume, read_volume
 
@@ -71,7 +71,13 @@ SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
         {"patient": _TEXT, "stage": _TEXT, "reason": _TEXT, "remedy": _TEXT, "excludes": pa.Column(bool, coerce=True)}
     ),
     "splits": pa.DataFrameSchema(
-        {"patient": pa.Column(str, unique=True, coerce=True), "subject": _TEXT, "bones": _SUBSET, "detection": _SUBSET}
+        {
+            "patient": pa.Column(str, unique=True, coerce=True),
+            "subject": _TEXT,
+            "bones": _SUBSET,
+            "detection": _SUBSET,
+            "fold": pa.Column(int, pa.Check.ge(0), coerce=True, required=False),
+        }
     ),
 }
 
@@ -79,6 +85,10 @@ SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
 _AS_TEXT = ("patient", "subject", "session", "centre", "reader", "side", "quadrant", "stage", "reason", "remedy",
             "bones", "detection", "status", "t1_file", "stir_file", "bones_file", "notes", "manufacturer",
             "model")  # fmt: skip
+
+
+#: Share of the subjects outside a fold that choose the weights.
+VALIDATION_SHARE = 0.2
 
 
 def consensus(halves: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +190,11 @@ class Cohort:
 
     @cached_property
     def splits(self) -> pd.DataFrame:
-        """Subsets of the included examinations: `patient, subject, bones, detection`."""
+        """Subsets of the included examinations: `patient, subject, bones, detection`, and `fold` where there are folds.
+
+        Raises:
+            DataError: an examination is not of the cohort, or a subject lies in several subsets or folds.
+        """
         table = self._table("splits")
         strangers = sorted(set(table["patient"]) - set(self.patients))
         if strangers:
@@ -193,6 +207,10 @@ class Cohort:
                 raise DataError(
                     f"{self.name}/splits.csv: {subject!r} lies in several subsets of {column}: curate again"
                 )
+        if "fold" in table:
+            several = table["fold"].groupby(table["patient"].map(subjects)).nunique() > 1
+            if several.any():
+                raise DataError(f"{self.name}/splits.csv: {several.idxmax()!r} lies in several folds: curate again")
         return table
 
     def consensus(self) -> pd.DataFrame:
@@ -204,15 +222,24 @@ class Cohort:
         """
         return consensus(self.half_slices[self.half_slices["patient"].isin(self.patients)])
 
-    def subset(self, column: str, name: str) -> list[str]:
+    def subset(self, column: str, name: str, fold: int | None = None) -> list[str]:
         """Patients of a subset: `subset("detection", "test")`.
 
+        Args:
+            column: the task, `bones` or `detection`.
+            name: train, validation or test.
+            fold: None for the single split. With a fold, the patients of the task (in any subset of its split) are
+                divided anew: those of the fold are the test set, of the other subjects a fifth, at least one and drawn
+                from the next folds on, validate, and the rest train.
+
         Raises:
-            DataError: no such split or subset.
+            DataError: no such split, subset or fold.
         """
         if column not in ("bones", "detection") or name not in SUBSETS:
             raise DataError(f"no subset {name!r} of {column!r}: choose bones or detection, and {', '.join(SUBSETS)}")
-        return sorted(self.splits.loc[self.splits[column] == name, "patient"])
+        if fold is None:
+            return sorted(self.splits.loc[self.splits[column] == name, "patient"])
+        return sorted(_subset_of_fold(self.splits, column, name, fold, self.name))
 
     def volume(self, patient: str, sequence: str) -> Volume:
         """T1 or STIR of a patient on their common grid, float32.
@@ -281,3 +308,17 @@ class Cohort:
             column = getattr(getattr(error, "schema", None), "name", None)
             where = f"column {column!r}" if column else "its columns or keys"
             raise DataError(f"{self.name}/{name}.csv: {where} is not as CONTRIBUTING.md says: curate again") from None
+
+
+def _subset_of_fold(splits: pd.DataFrame, column: str, name: str, fold: int, cohort: str) -> list[str]:
+    folds = int(splits["fold"].max()) + 1 if "fold" in splits and len(splits) else 0
+    if not 0 <= fold < folds:
+        raise DataError(f"{cohort}/splits.csv: has no fold {fold}: curate again with `folds` of the profile set")
+    table = splits[splits[column] != ""]
+    if name == TEST:
+        return list(table.loc[table["fold"] == fold, "patient"])
+    rest = table[table["fold"] != fold]
+    order = rest.assign(turn=(rest["fold"] - fold) % folds).sort_values(["turn", "subject"])
+    subjects = list(order["subject"].drop_duplicates())
+    validating = subjects[: max(1, round(VALIDATION_SHARE * len(subjects)))]
+    return list(rest.loc[rest["subject"].isin(validating) == (name == VALIDATION), "patient"])

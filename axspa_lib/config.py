@@ -199,6 +199,7 @@ class Study(_Strict):
         min_length=1,
         description="the first trains and tests (DESIR, section 2); the others are only tested on (ASAS, section 5.2)",
     )
+    folds: Count = Field(1, description="1: the paper's single split; more: cross-validation grouped by subject")
     folders: dict[CohortName, str] = Field({}, description="where the user's own copy of a cohort lies")
     phantoms: dict[PhantomName, PhantomCohort] = Field(default_factory=_phantoms)
     bones: BoneNets = BoneNets()
@@ -218,6 +219,23 @@ class Study(_Strict):
     def training_cohort(self) -> str:
         """The cohort that is split into training, validation and test."""
         return self.cohorts[0]
+
+    @property
+    def fold_numbers(self) -> tuple[int | None, ...]:
+        """Numbers of the folds; `(None,)` for the single split."""
+        return tuple(range(self.folds)) if self.folds > 1 else (None,)
+
+    def fold(self, number: int) -> int | None:
+        """The fold of a job: `number`, or None for -1, the single split.
+
+        Raises:
+            ConfigError: the study has no such fold.
+        """
+        fold = None if number == -1 else number
+        if fold not in self.fold_numbers:
+            known = f"0 to {self.folds - 1}" if self.folds > 1 else "-1, the single split"
+            raise ConfigError(f"parameter fold: profile {self.profile} has no fold {number}: choose {known}")
+        return fold
 
     def data_id(self) -> str:
         """Identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
@@ -298,8 +316,35 @@ def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
             into[key] = value
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key may stand once: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = next((key for place, key in enumerate(own) if key in own[:place]), None)
+        if twice is not None:
+            raise ConfigError(f"key {twice!r} stands twice in the block from line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain YAML; a key that stands twice in one block is refused.
+
+    Raises:
+        ConfigError: names the key and where its block begins.
+
+    >>> parse_yaml("{a: 1, b: {c: 2}}")
+    {'a': 1, 'b': {'c': 2}}
+    """
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
 def _yaml(name: str) -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((MANIFEST / name).read_text(encoding="utf-8"))
+    try:
+        return parse_yaml((MANIFEST / name).read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"data_manifest/{name}: {error}: keep one") from None
 
 
 def _profile(name: str) -> dict[str, Any]:

@@ -8,10 +8,16 @@ from pathlib import Path
 from axspa_lib.config import Study
 from axspa_lib.runs import runs_root
 
+#: A number, or its wildcard in the Snakefile.
+Number = int | str
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Addresses of one profile's results; every folder is finished when its `run.json` is there."""
+    """Addresses of one profile's results; every folder is finished when its `run.json` is there.
+
+    `fold` is the number of a fold of a cross-validation, or None for the single split, whose folders have no such part.
+    """
 
     root: Path
 
@@ -28,21 +34,21 @@ class Layout:
         """Curated cohort (`axspa_lib.cohort.Cohort`)."""
         return self.root / "cohorts" / cohort
 
-    def bones(self, bone: str, round_: int = 1) -> Path:
+    def bones(self, bone: str, round_: Number = 1, fold: Number | None = None) -> Path:
         """One trained bone network."""
-        return self.root / "bones" / f"round-{round_}" / bone
+        return self.root / "bones" / f"round-{round_}" / _part(fold) / bone
 
-    def segmentation(self, cohort: str, round_: int = 1) -> Path:
+    def segmentation(self, cohort: str, round_: Number = 1, fold: Number | None = None) -> Path:
         """Bone masks, joints and the increment of a cohort."""
-        return self.root / "segmentations" / f"round-{round_}" / cohort
+        return self.root / "segmentations" / f"round-{round_}" / _part(fold) / cohort
 
-    def slices(self, data_id: str, cohort: str) -> Path:
+    def slices(self, data_id: str, cohort: str, fold: Number | None = None) -> Path:
         """The detector's preprocessed slices and their instances."""
-        return self.root / "slices" / data_id / cohort
+        return self.root / "slices" / data_id / _part(fold) / cohort
 
-    def member(self, experiment: str, seed: int) -> Path:
+    def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:
         """One trained detector with its predictions."""
-        return self.root / "detector" / experiment / f"seed-{seed}"
+        return self.root / "detector" / experiment / _part(fold) / f"seed-{seed}"
 
     @property
     def tables(self) -> Path:
@@ -53,3 +59,7 @@ class Layout:
     def notebooks(self) -> Path:
         """Executed reader notebooks."""
         return self.root / "notebooks"
+
+
+def _part(fold: Number | None) -> str:
+    return "" if fold is None else f"fold-{fold}"

@@ -77,6 +77,41 @@ def test_tables_and_volumes(folder: Path) -> None:
     assert cohort.participants["notes"].str.contains("a note").all()
 
 
+def test_folds_make_each_subject_test_once_and_keep_sets_apart(tmp_path: Path) -> None:
+    out = tmp_path / "folds"
+    curate(Made(), out, seed=1, bones_split=(1, 1, 0), detection_split=(2, 1, 1), folds=3, require_agreement=False)
+    cohort = Cohort(out)
+    subjects = dict(zip(cohort.participants["patient"], cohort.participants["subject"], strict=True))
+    tested = []
+    for fold in range(3):
+        sets = {name: cohort.subset("detection", name, fold) for name in ("train", "validation", "test")}
+        people = {name: {subjects[patient] for patient in patients} for name, patients in sets.items()}
+        assert not people["test"] & (people["train"] | people["validation"])
+        assert not people["train"] & people["validation"]
+        assert sorted(patient for patients in sets.values() for patient in patients) == ["A1", "A2", "C é"], (
+            "B has no STIR, so it is in no set"
+        )
+        assert len(people["validation"]) == (1 if people["test"] != {"A", "C"} else 0)
+        tested += sets["test"]
+    assert sorted(tested) == ["A1", "A2", "C é"]
+    assert sorted(patient for fold in range(3) for patient in cohort.subset("bones", "test", fold)) == ["A1", "B"]
+    with pytest.raises(DataError, match="has no fold 3"):
+        cohort.subset("detection", "test", 3)
+
+
+def test_an_edited_fold_that_leaks_is_refused(folder: Path, copy: Path) -> None:
+    with pytest.raises(DataError, match="has no fold 0"):
+        Cohort(folder).subset("bones", "train", 0)
+    splits = pd.read_csv(copy / "splits.csv", dtype=str, keep_default_na=False)
+    splits["fold"] = [0, 1, 1, 0]  # A1 and A2 are the same person
+    splits.to_csv(copy / "splits.csv", index=False)
+    with pytest.raises(DataError, match="'A' lies in several folds"):
+        Cohort(copy).subset("detection", "train", 0)
+    splits.assign(fold="one").to_csv(copy / "splits.csv", index=False)
+    with pytest.raises(DataError, match=r"splits\.csv"):
+        _ = Cohort(copy).splits
+
+
 def test_subsets_keep_people_together_and_pairs_only_in_detection(folder: Path) -> None:
     cohort = Cohort(folder)
     used = [patient for name in ("train", "validation", "test") for patient in cohort.subset("detection", name)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axspa_lib.config import Study, experiments, load_study, parse_study, profiles
+from axspa_lib.config import Study, experiments, load_study, parse_study, parse_yaml, profiles
 from axspa_lib.errors import ConfigError
 
 
@@ -83,3 +83,19 @@ def test_identities_depend_on_values_not_on_how_they_came(fraction, iterations, 
     study = parse_study(nested)
     again = Study.model_validate_json(study.model_dump_json())
     assert (again.data_id(), again.run_id(3)) == (study.data_id(), study.run_id(3))
+
+
+def test_a_key_that_stands_twice_is_refused():
+    with pytest.raises(ConfigError, match="'score' stands twice in the block from line 2"):
+        parse_yaml("quick:\n  score: 0.5\n  other: 1\n  score: 0.6\n")
+    merged = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert merged["b"] == {"x": 3, "y": 2}, "a merged block may be overridden"
+
+
+def test_folds_are_named_and_the_single_split_is_none():
+    assert load_study("quick").fold_numbers == (None,) and load_study("quick").fold(-1) is None
+    study = load_study("quick", folds=3)
+    assert study.fold_numbers == (0, 1, 2) and study.fold(2) == 2
+    for number in (-1, 3):
+        with pytest.raises(ConfigError, match="0 to 2"):
+            study.fold(number)

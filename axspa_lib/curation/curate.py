@@ -52,6 +52,7 @@ def curate(
     seed: int,
     bones_split: tuple[int, int, int] | None,
     detection_split: tuple[int, int, int] | None,
+    folds: int = 1,
     require_agreement: bool = True,
     refine: bool = False,
     workers: int = 1,
@@ -66,6 +67,7 @@ def curate(
         seed: of the splits.
         bones_split: patients for training, validation and test of the bone networks, or none (section 4.1).
         detection_split: the same for detection (section 4.2).
+        folds: more than 1 adds folds of a cross-validation, by subject.
         require_agreement: keep only patients on whom all readers agree, where there are opinions (section 2).
         refine: move STIR onto T1 by a rigid registration, where that improves their match.
         workers: processes.
@@ -108,7 +110,7 @@ def curate(
     participants = tables["participants"]
     included = participants[participants["status"] == "included"].copy()
     included["eligible"] = included["has_stir"]
-    tables["splits"] = make_splits(included, bones_split, detection_split, seed)
+    tables["splits"] = make_splits(included, bones_split, detection_split, seed, folds)
     counts = _counts(participants, tables)
     if included.empty and not dry_run:
         runs.write_text(out / "exclusions.csv", tables["exclusions"].to_csv(index=False, lineterminator="\n"))

@@ -25,6 +25,7 @@ def make_splits(
     bones: tuple[int, int, int] | None,
     detection: tuple[int, int, int] | None,
     seed: int,
+    folds: int = 1,
 ) -> pd.DataFrame:
     """Split a cohort by subject; the same for any row order.
 
@@ -38,6 +39,7 @@ def make_splits(
         detection: proportions of the three subsets over the examinations with a label (and `eligible`).
             `None`: no detection split.
         seed: decides every draw.
+        folds: more than 1 adds the column `fold` of `subject_folds`, over all examinations.
 
     Returns:
         `patient, subject, bones, detection`, sorted by patient; '' where an examination is in no subset. A cohort
@@ -62,12 +64,17 @@ def make_splits(
         subjects = _subjects(table[usable])
         assigned = _deal(subjects, _scaled(detection, int(subjects["size"].sum())), np.random.default_rng([seed, 3]))
         result.loc[usable, "detection"] = _named(result.loc[usable, "subject"], assigned)
+    if folds > 1:
+        result["fold"] = subject_folds(participants, folds, seed)["fold"]
     check_splits(result, table)
     return result
 
 
 def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
-    """Folds for grouped cross-validation: each subject's examinations in one fold, labels and centres spread evenly.
+    """Folds for grouped cross-validation: each subject's examinations in one fold.
+
+    Subjects who were read (and are `eligible`), with and without a reference bone mask, and those with a mask only are
+    dealt first, so that the folds hold as many of each kind, give or take one; within a kind labels and centres spread.
 
     Args:
         participants: as in `make_splits`.
@@ -84,9 +91,21 @@ def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame
     subjects = _subjects(table)
     if k < 2 or len(subjects) < k:
         raise DataError(f"{len(subjects)} subjects cannot be divided into {k} folds: choose k from 2 to that number")
-    patients = len(table)
-    counts = [patients // k + int(i < patients % k) for i in range(k)]
-    fold = _deal(subjects, counts, np.random.default_rng([seed, 4]))
+    read = table["positive"].notna() & table["eligible"]
+    for kind, which in {"read": read, "bones": table["has_bones"]}.items():
+        subjects[kind] = subjects["subject"].isin(table.loc[which, "subject"])
+    shuffled = subjects.iloc[np.random.default_rng([seed, 4]).permutation(len(subjects))]
+    ordered = shuffled.sort_values(
+        ["read", "bones", "label", "centre"], ascending=[False, False, True, True], kind="stable"
+    )
+    fold: dict[str, int] = {}
+    held = np.zeros((k, 3), int)  # read, bones, examinations
+    for row in ordered.to_dict("records"):
+        counted = np.array([row["read"], row["bones"], row["size"]], int)
+        wanted = [held[:, place] for place in range(2) if counted[place]]
+        chosen = int(np.lexsort((np.arange(k), held[:, 2], *reversed(wanted)))[0])
+        held[chosen] += counted
+        fold[row["subject"]] = chosen
     return table[["patient", "subject"]].assign(fold=table["subject"].map(fold).astype(int))
 
 
@@ -94,12 +113,13 @@ def check_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
     """Refuse a split that leaks or does not fit its cohort.
 
     Args:
-        splits: `patient, subject, bones, detection` (missing values count as '').
+        splits: `patient, subject, bones, detection` (missing values count as ''), and `fold` if there are folds.
         participants: `patient, subject` of the cohort.
 
     Raises:
         DataError: names the first patient or subject at fault: listed twice, unknown, missing, given to another
-            subject, in a subset of unknown name, or a subject whose examinations lie in two subsets.
+            subject, in a subset of unknown name, without a fold, or a subject whose examinations lie
+            in two subsets or two folds.
     """
     remedy = "correct splits.csv or delete it and curate again"
     for column in ("patient", "subject", "bones", "detection"):
@@ -130,6 +150,14 @@ def check_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
         for subject, subsets in held.items():
             if len(subsets) > 1:
                 raise DataError(f"subject {subject!r} is in both {' and '.join(subsets)} of {column!r}: {remedy}")
+    if "fold" in splits:
+        number = pd.to_numeric(splits["fold"], errors="coerce")
+        without = given.loc[~(number >= 0) | (number % 1 != 0), "patient"]
+        if len(without):
+            raise DataError(f"splits give patient {without.iloc[0]!r} no fold: {remedy}")
+        spread = number.groupby(given["subject"]).nunique()
+        if (spread > 1).any():
+            raise DataError(f"subject {spread.idxmax()!r} lies in several folds: {remedy}")
 
 
 def _checked(participants: pd.DataFrame) -> pd.DataFrame:

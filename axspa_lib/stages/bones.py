@@ -25,15 +25,31 @@ def networks(study: Study) -> tuple[BoneName, ...]:
     return ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
 
 
-def train_bone_network(study: Study, bone: BoneName, round_: int = 1, *, progress: bool = True) -> dict[str, Any]:
-    """Train one network on the manually segmented patients, and from round 2 on also on those accepted before."""
+def train_bone_network(
+    study: Study, bone: BoneName, round_: int = 1, fold: int | None = None, *, progress: bool = True
+) -> dict[str, Any]:
+    """Train one network on the manually segmented patients, and from round 2 on also on those accepted before.
+
+    Args:
+        study: the configuration.
+        bone: which network.
+        round_: of the increment.
+        fold: whose patients are the test set, neither learnt from nor used to choose the weights; None: single split.
+        progress: show a bar.
+    """
     layout = Layout.of(study)
     cohort = Cohort(layout.cohort(study.training_cohort))
-    folder = layout.bones(bone, round_)
-    config = {"bones": study.bones.model_dump(mode="json"), "bone": bone, "round": round_, "seed": study.seed}
+    folder = layout.bones(bone, round_, fold)
+    config = {
+        "bones": study.bones.model_dump(mode="json"),
+        "bone": bone,
+        "round": round_,
+        "fold": fold,
+        "seed": study.seed,
+    }
     with recording(folder, config) as record:
-        training = bone_slices(_annotated(study, cohort, TRAIN, round_), study.bones.size)
-        validation = bone_slices(_annotated(study, cohort, VALIDATION, 1), study.bones.size)
+        training = bone_slices(_annotated(study, cohort, TRAIN, round_, fold), study.bones.size)
+        validation = bone_slices(_annotated(study, cohort, VALIDATION, 1, fold), study.bones.size)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         record["metrics"] = train_bones(
             bone, training, validation, study.bones, study.seed, folder, device=device, progress=progress
@@ -42,11 +58,13 @@ def train_bone_network(study: Study, bone: BoneName, round_: int = 1, *, progres
     return record
 
 
-def _annotated(study: Study, cohort: Cohort, subset: str, round_: int) -> Iterator[tuple[str, Volume, Volume]]:
-    for patient in cohort.subset("bones", subset):
+def _annotated(
+    study: Study, cohort: Cohort, subset: str, round_: int, fold: int | None
+) -> Iterator[tuple[str, Volume, Volume]]:
+    for patient in cohort.subset("bones", subset, fold):
         bones = cohort.reference_bones(patient)
         if bones is not None:
             yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones
     if round_ > 1:
-        for patient, bones in accepted_bones(study, round_ - 1):
+        for patient, bones in accepted_bones(study, round_ - 1, fold):
             yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones

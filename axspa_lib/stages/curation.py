@@ -24,6 +24,7 @@ def curate_cohort(study: Study, cohort: str, *, workers: int = 1, progress: bool
             seed=study.seed,
             bones_split=study.bones.split if trains else None,
             detection_split=study.detector.split if trains else None,
+            folds=study.folds if trains else 1,
             require_agreement=trains,
             workers=workers,
             progress=progress,

@@ -16,7 +16,7 @@ from axspa_lib.dice import dice_by_slice
 from axspa_lib.errors import AxspaError
 from axspa_lib.increment import accept, widest_window
 from axspa_lib.joint import extract_joints
-from axspa_lib.labels import SIDES
+from axspa_lib.labels import SIDES, TRAIN
 from axspa_lib.layout import Layout
 from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import read_run, recording
@@ -26,18 +26,25 @@ from axspa_lib.volume import Volume, read_volume, write_volume
 log = logging.getLogger(__name__)
 
 
-def segment_cohort(study: Study, cohort: str, round_: int = 1, *, progress: bool = False) -> dict[str, Any]:
-    """Segment every patient, extract the joints and decide who joins the annotated set.
+def segment_cohort(
+    study: Study, cohort: str, round_: int = 1, fold: int | None = None, *, progress: bool = False
+) -> dict[str, Any]:
+    """Segment every patient with the networks of a fold, extract the joints and decide who joins the annotated set.
 
     Writes `<patient>_desc-bones_dseg.nii.gz` (prediction), `<patient>_desc-joint_dseg.nii.gz` (1 patient right,
     2 left; from the manual mask where there is one), `dice.csv`, `joints.csv`, `increment.csv` and `failures.csv`.
     """
     layout = Layout.of(study)
     curated = Cohort(layout.cohort(cohort))
-    folder = layout.segmentation(cohort, round_)
-    config = {"joint": study.joint.model_dump(), "increment": study.increment.model_dump(), "cohort": cohort}
+    folder = layout.segmentation(cohort, round_, fold)
+    config = {
+        "joint": study.joint.model_dump(),
+        "increment": study.increment.model_dump(),
+        "cohort": cohort,
+        "fold": fold,
+    }
     with recording(folder, config) as record:
-        nets = _networks(study, layout, round_)
+        nets = _networks(study, layout, round_, fold)
         read = set(curated.half_slices["patient"])
         manual = set(curated.splits.query("bones != ''")["patient"])
         overlap, areas, chosen, failures = [], [], [curated.half_slices], []
@@ -69,29 +76,29 @@ def segment_cohort(study: Study, cohort: str, round_: int = 1, *, progress: bool
     return record
 
 
-def increment_table(study: Study, cohort: str, round_: int | None = None) -> pd.DataFrame:
+def increment_table(study: Study, cohort: str, round_: int | None = None, fold: int | None = None) -> pd.DataFrame:
     """`increment.csv` of a finished segmentation (last round unless said otherwise)."""
-    folder = Layout.of(study).segmentation(cohort, round_ or study.increment.rounds)
+    folder = Layout.of(study).segmentation(cohort, round_ or study.increment.rounds, fold)
     read_run(folder)
     return pd.read_csv(folder / "increment.csv", dtype={"patient": str})
 
 
-def accepted_bones(study: Study, round_: int) -> Iterator[tuple[str, Volume]]:
+def accepted_bones(study: Study, round_: int, fold: int | None = None) -> Iterator[tuple[str, Volume]]:
     """Predicted masks of the patients that a round accepted without a manual mask, detection training set only."""
     layout = Layout.of(study)
     cohort = study.training_cohort
-    table = increment_table(study, cohort, round_)
-    training = set(Cohort(layout.cohort(cohort)).subset("detection", "train"))
+    table = increment_table(study, cohort, round_, fold)
+    training = set(Cohort(layout.cohort(cohort)).subset("detection", TRAIN, fold))
     for patient in table.query("accepted and source == 'predicted'")["patient"]:
         if patient in training:
-            yield patient, read_volume(layout.segmentation(cohort, round_) / f"{patient}_desc-bones_dseg.nii.gz")
+            yield patient, read_volume(layout.segmentation(cohort, round_, fold) / f"{patient}_desc-bones_dseg.nii.gz")
 
 
-def _networks(study: Study, layout: Layout, round_: int) -> dict[str, torch.nn.Module]:
+def _networks(study: Study, layout: Layout, round_: int, fold: int | None) -> dict[str, torch.nn.Module]:
     names = ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
     nets: dict[str, torch.nn.Module] = {}
     for name in names:
-        folder = layout.bones(name, round_)
+        folder = layout.bones(name, round_, fold)
         read_run(folder)
         nets[name] = build_unet(study.bones, classes=3 if name == "both" else 2)
         load_weights(nets[name], folder / "model.pt")

@@ -25,20 +25,27 @@ from axspa_lib.volume import read_volume, write_volume
 log = logging.getLogger(__name__)
 
 
-def prepare_slices(study: Study, cohort: str, *, workers: int = 1, progress: bool = False) -> dict[str, Any]:
+def prepare_slices(
+    study: Study, cohort: str, fold: int | None = None, *, workers: int = 1, progress: bool = False
+) -> dict[str, Any]:
     """Preprocess the accepted patients of a cohort and write `instances.json` (COCO) beside the slices.
 
     Patients whose joints were not found (section 4.1) are left out of the training cohort, as in the paper; of an
     external cohort every patient is kept, since nothing is trained on it.
     """
     layout = Layout.of(study)
-    folder = layout.slices(study.data_id(), cohort)
+    folder = layout.slices(study.data_id(), cohort, fold)
     curated = Cohort(layout.cohort(cohort))
-    table = increment_table(study, cohort)
+    table = increment_table(study, cohort, fold=fold)
     patients = list(table["patient"][table["accepted"] | (cohort != study.training_cohort)])
-    joints = layout.segmentation(cohort, study.increment.rounds)
+    joints = layout.segmentation(cohort, study.increment.rounds, fold)
     consensus = curated.consensus()
-    config = {"preprocessing": study.detector.preprocessing.model_dump(), "data_id": study.data_id(), "cohort": cohort}
+    config = {
+        "preprocessing": study.detector.preprocessing.model_dump(),
+        "data_id": study.data_id(),
+        "cohort": cohort,
+        "fold": fold,
+    }
     with recording(folder, config) as record:
         work = partial(
             _prepare,

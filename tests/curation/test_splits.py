@@ -114,6 +114,51 @@ def test_folds_keep_subjects_and_labels_together() -> None:
         subject_folds(patients.head(4), 5, seed=1)
 
 
+@given(
+    n=st.integers(6, 60),
+    k=st.integers(2, 6),
+    per_subject=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    read=st.floats(0, 1),
+    bones=st.floats(0, 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_folds_hold_as_many_subjects_of_each_kind_and_no_subject_twice(n, k, per_subject, seed, read, bones) -> None:
+    patients = cohort(n * per_subject, seed, per_subject, bones=bones)
+    patients["positive"] = patients["positive"].astype("boolean")
+    unread = np.random.default_rng(seed).random(len(patients)) >= read
+    patients.loc[unread, "positive"] = pd.NA
+    splits = make_splits(patients, (6, 2, 2), (6, 2, 2), seed, folds=k)
+    assert (splits.groupby("subject")["fold"].nunique() == 1).all()
+    assert set(splits["fold"]) == set(range(k)), "every examination has a fold, and no fold is empty"
+    annotated = (
+        patients.assign(fold=splits["fold"], read=~unread)
+        .groupby("subject")
+        .agg({"fold": "first", "read": "any", "has_bones": "any"})
+    )
+    counted = annotated[annotated["read"]]["fold"].value_counts().reindex(range(k), fill_value=0)
+    assert counted.max() - counted.min() <= 1
+    with_bones = (
+        annotated[annotated["has_bones"] & annotated["read"]]["fold"].value_counts().reindex(range(k), fill_value=0)
+    )
+    assert with_bones.max() - with_bones.min() <= 1
+
+
+def test_a_split_without_folds_has_no_such_column() -> None:
+    assert list(make_splits(cohort(20), (5, 2, 2), (6, 2, 2), seed=0)) == ["patient", "subject", "bones", "detection"]
+
+
+def test_a_subject_in_two_folds_and_an_examination_in_none_are_refused() -> None:
+    patients = cohort(20, per_subject=2)
+    splits = make_splits(patients, (5, 2, 2), (6, 2, 2), seed=0, folds=3)
+    check_splits(splits, patients)
+    torn = splits.assign(fold=splits["fold"].where(splits.index != 1, (splits["fold"] + 1) % 3))
+    with pytest.raises(DataError, match="'s0000' lies in several folds"):
+        check_splits(torn, patients)
+    with pytest.raises(DataError, match="'p0001' no fold"):
+        check_splits(splits.assign(fold=splits["fold"].where(splits.index != 1)), patients)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
