@@ -99,7 +99,8 @@ def curate(
     early = {finding.patient for finding in findings if finding.excludes}
     todo = [patient for patient in patients if patient not in early]
     highest = readings.groupby("patient")["slice"].max()
-    options = Options(refine, {str(patient): int(number) for patient, number in highest.items()})
+    last_slices = {str(patient): int(number) for patient, number in highest.items()}
+    options = Options(refine, last_slices, t1_alone=bool(getattr(source, "t1_alone", False)))
     work = _records(source, todo, None if dry_run else out, options, workers, progress)
     records = {record["patient"]: record for record in work}
     findings += [Finding(**finding) for record in records.values() for finding in record["findings"]]

@@ -36,10 +36,12 @@ class Options:
     Attributes:
         refine: move STIR onto T1 by a rigid registration.
         last_slices: highest slice that the readings name, by patient.
+        t1_alone: keep examinations without STIR (bones and joints can be found on them, inflammation cannot).
     """
 
     refine: bool = False
     last_slices: dict[str, int] = field(default_factory=dict)
+    t1_alone: bool = False
 
 
 def curate_patient(source: Source, patient: str, out: Path | None, options: Options) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _paired(examination: Examination, options: Options) -> tuple[Volume | None, 
     if examination.t1 is None:
         raise DataError("there is no T1; export the T1 series")
     if examination.stir is None:
-        if examination.reference_bones is None:
+        if examination.reference_bones is None and not options.t1_alone:
             raise _PairingError("there is no STIR; export the STIR series")
         return None, None  # of use for the bone networks, not for detection
     try:
@@ -237,6 +239,7 @@ def _key(source: Source, patient: str, options: Options) -> str:
         {
             "format": FORMAT,
             "refine": options.refine,
+            "t1_alone": options.t1_alone,
             "last": None if last is None else int(last),
             "who": [person.patient, person.subject, person.session, person.centre],
             "files": fingerprint(patient) if fingerprint else "",

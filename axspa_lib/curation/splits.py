@@ -125,7 +125,7 @@ def check_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
     for column in ("patient", "subject", "bones", "detection"):
         if column not in splits:
             raise DataError(f"splits have no column {column!r}: {remedy}")
-    given = splits.fillna(NONE).astype({"patient": str, "subject": str})
+    given = splits[["patient", "subject", "bones", "detection"]].fillna(NONE).astype({"patient": str, "subject": str})
     twice = given.loc[given["patient"].duplicated(), "patient"]
     if len(twice):
         raise DataError(f"splits list patient {twice.iloc[0]!r} more than once: {remedy}")

@@ -50,6 +50,7 @@ class VhiSource:
     """The folder of the collection, whole or in part."""
 
     name = "vhi"
+    t1_alone = True  # most of its examinations are T1 only: bones and joints, pre and post treatment
 
     def __init__(self, path: Path, min_area_mm2: float = MIN_AREA_MM2, near_mm: float = NEAR_MM) -> None:
         """Open the collection.
