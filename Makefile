@@ -39,7 +39,7 @@ book: $(READY)
 	@$(PY) -m axspa_lib.cli study --profile "$(PROFILE)" --cores "$(CORES)" --render
 
 render: $(READY)
-	@$(PY) -m axspa_lib.cli render $(if $(filter command line,$(origin PROFILE)),--profile "$(PROFILE)")
+	@$(PY) -m axspa_lib.cli render $(if $(filter command line,$(origin PROFILE)),--profile "$(PROFILE)") $(if $(RECOMPUTE),--recompute)
 
 test: $(READY)
 	@echo "== tests (two workers; slow ones: make test-slow)"

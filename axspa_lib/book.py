@@ -1,48 +1,56 @@
-"""Render the book from executed notebooks, and refuse to publish one that is incomplete or fetches from elsewhere."""
+"""Render the book from executed chapters, and refuse what is incomplete or does not belong together.
+
+Chapters come from a run of this machine (`runs/<profile>/notebooks/`) or from those stored with the repository
+(`book/stored/<profile>/notebooks/`). Either way a chapter says which results it was computed from, and these must be
+the ones that lie there now. `recompute` executes the chapters that read no image anew from the small results, without a
+GPU and without leaving a trace in them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from html.parser import HTMLParser
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from pathlib import Path, PurePosixPath
 
 import yaml
 
+from axspa_lib.config import profiles
 from axspa_lib.errors import AxspaError, MissingResultError
-from axspa_lib.execution import check_executed
-from axspa_lib.runs import REPOSITORY, runs_root
+from axspa_lib.execution import check_executed, execute, inputs
+from axspa_lib.pages import check_site
+from axspa_lib.runs import REPOSITORY, runs_root, stored_root, write_text
+from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, is_small, keep, mirror
 
 BOOK = REPOSITORY / "book"
 EXECUTED = BOOK / "executed"
-STORED = BOOK / "stored"
+NOTEBOOKS = REPOSITORY / "notebooks"
 HTML = BOOK / "_build" / "html"
 
-#: Elements and attributes through which a page fetches something.
-_FETCHES = {"img": "src", "script": "src", "iframe": "src", "link": "href", "source": "src", "video": "src"}
 
-
-def render(profile: str | None = None) -> Path:
-    """Assemble the executed notebooks and build the HTML book, warnings as errors.
+def render(profile: str | None = None, *, recompute: bool = False) -> Path:
+    """Assemble the executed chapters and build the HTML book, warnings as errors.
 
     Args:
-        profile: take this profile's executed notebooks; chapters that it does not execute, and all chapters
-            when it is None, come from the reference runs stored with the repository.
+        profile: take this profile's executed chapters; those that it does not execute, and all when it is None, come
+            from the repository.
+        recompute: execute the chapters that read no image anew, from the predictions and tables there now.
 
     Returns:
         The book's `index.html`.
 
     Raises:
         MissingResultError: a chapter was executed by no run.
-        AxspaError: a notebook is incomplete, Sphinx warned, or a page misses an image or fetches from another host.
+        StoredResultError: a chapter was computed from other results than those beside it.
+        AxspaError: a chapter is incomplete, Sphinx warned, or a page misses an image or fetches from another host.
     """
     clock = time.monotonic()
-    chapters = assemble(profile)
+    chapters = assemble(profile, recompute=recompute)
     print(f"== book: rendering {len(chapters)} executed chapters", flush=True)
     command = [
         sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(BOOK),
@@ -59,19 +67,25 @@ def render(profile: str | None = None) -> Path:
     return index
 
 
-def store(profile: str) -> list[Path]:
-    """Keep a profile's executed chapters with the repository (`book/stored/`), so that readers need not execute.
+def store(profile: str) -> Path:
+    """Keep a profile's executed chapters, predictions and tables with the repository (`book/stored/<profile>/`).
+
+    Returns:
+        The folder.
 
     Raises:
         MissingResultError: the profile has no executed chapter.
+        StoredResultError: a chapter was computed from other results than those of the run.
     """
-    found = sorted((runs_root() / profile / "notebooks").glob("*.ipynb"))
+    source = runs_root() / profile
+    found = sorted((source / "notebooks").glob("*.ipynb"))
     if not found:
         raise MissingResultError(f"profile {profile} has no executed chapter: run `make book PROFILE={profile}` first")
-    STORED.mkdir(exist_ok=True)
     for path in found:
         check_executed(path)
-    return [Path(shutil.copy(path, STORED / path.name)) for path in found]
+        check_inputs(path, inputs(path), (runs_root(), stored_root()))
+    keep(source, stored_root() / profile)
+    return stored_root() / profile
 
 
 def chapters_of_toc() -> list[str]:
@@ -81,64 +95,74 @@ def chapters_of_toc() -> list[str]:
     return [Path(entry).name for entry in entries if entry.startswith("executed/")]
 
 
-def assemble(profile: str | None) -> list[Path]:
-    """Copy each chapter's executed notebook to `book/executed/`, checked for completeness."""
+def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
+    """Lay each chapter's executed notebook into `book/executed/`, complete and with the results it belongs to.
+
+    A chapter that the profile's run lacks is taken from the first stored profile that has it, in the order of
+    `data_manifest/profiles.yaml`.
+    """
     EXECUTED.mkdir(exist_ok=True)
     for old in EXECUTED.glob("*.ipynb"):
         old.unlink()
-    done = []
-    for name in chapters_of_toc():
-        candidates = [STORED / f"{name}.ipynb"]
-        if profile is not None:
-            candidates.insert(0, runs_root() / profile / "notebooks" / f"{name}.ipynb")
-        found = next((path for path in candidates if path.exists()), None)
-        if found is None:
-            raise MissingResultError(f"chapter {name} was never executed: run `make book PROFILE={profile or 'quick'}`")
-        check_executed(found)
-        done.append(Path(shutil.copy(found, EXECUTED / found.name)))
-    return done
+    roots = (runs_root(), stored_root()) if profile is not None else (stored_root(),)
+    chosen = [_chapter(name, profile) for name in chapters_of_toc()]
+    for path in chosen:
+        check_executed(path)
+    if not recompute:
+        for name in sorted({path.parents[1].name for path in chosen if path.is_relative_to(stored_root())}):
+            check_manifest(stored_root() / name)
+        for path in chosen:
+            check_inputs(path, inputs(path), (stored_root(),) if path.is_relative_to(stored_root()) else roots)
+    for path in chosen:
+        shutil.copy(path, EXECUTED / path.name)
+    if recompute:
+        _recompute(chosen, roots)
+    return [EXECUTED / path.name for path in chosen]
 
 
-def check_site(html: Path) -> None:
-    """Check every page: what it shows exists on disk, and it fetches nothing from another host.
-
-    Raises:
-        AxspaError: lists the offending pages and addresses.
-    """
-    if not (html / "index.html").exists():
-        raise AxspaError(f"no book in {html}: the build wrote no index.html")
-    problems = []
-    pages = [page for page in html.rglob("*.html") if page.relative_to(html).parts[0] != "_static"]
-    for page in sorted(pages):
-        parser = _References()
-        text = page.read_text(encoding="utf-8")
-        parser.feed(text)
-        if "{glue:" in text or "{numref}" in text:
-            problems.append(f"{page.relative_to(html)} shows a role that was not rendered")
-        for address in parser.addresses:
-            parts = urlsplit(address)
-            if parts.scheme == "data" or not (parts.path or parts.netloc):
-                continue
-            if parts.netloc:
-                problems.append(f"{page.relative_to(html)} fetches {address}")
-            elif not (page.parent / unquote(parts.path)).exists():
-                problems.append(f"{page.relative_to(html)} misses {address}")
-    if problems:
-        raise AxspaError("the book is not complete:\n" + "\n".join(problems[:20]))
+def _chapter(name: str, profile: str | None) -> Path:
+    folders = [stored_root() / known for known in profiles()]
+    if profile is not None:
+        folders.insert(0, runs_root() / profile)
+    for folder in folders:
+        path = folder / "notebooks" / f"{name}.ipynb"
+        if path.exists():
+            return path
+    raise MissingResultError(f"chapter {name} was never executed: run `make book PROFILE={profile or 'quick'}`")
 
 
-class _References(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
+def _recompute(chosen: list[Path], roots: tuple[Path, ...]) -> None:
+    """Execute anew, on a copy of the small results, what needs no image; say so on pages that others need."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for root in reversed(roots):
+            for known in profiles():
+                mirror(root / known, Path(scratch) / known)
+        before = os.environ.get("AXSPA_RUNS")
+        os.environ["AXSPA_RUNS"] = scratch
+        try:
+            for path in chosen:
+                known = inputs(path)
+                if all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in known):
+                    print(f"== {path.stem}: computing anew from the stored results", flush=True)
+                    execute(NOTEBOOKS / path.name, EXECUTED / path.name, check_executed(path))
+                    continue
+                try:
+                    check_inputs(path, known, (Path(scratch),))
+                except StoredResultError as error:
+                    _warn(EXECUTED / path.name, str(error))
+        finally:
+            if before is None:
+                del os.environ["AXSPA_RUNS"]
+            else:
+                os.environ["AXSPA_RUNS"] = before
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "link" and values.get("rel") not in ("stylesheet", "preload", "icon", "shortcut icon"):
-            return
-        address = values.get(_FETCHES.get(tag, ""))
-        if address:
-            self.addresses.append(address)
+
+def _warn(path: Path, told: str) -> None:
+    """Say at the top of an executed chapter that it does not belong to the results beside it."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{told}\n```"
+    notebook["cells"].insert(1, {"cell_type": "markdown", "id": "warning", "metadata": {}, "source": text})
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def glued(notebook: Path) -> dict[str, object]:

@@ -42,9 +42,12 @@ def _parser() -> argparse.ArgumentParser:
 
     render = commands.add_parser("render", help="render the book from executed notebooks, executing nothing")
     render.add_argument("--profile", default=None, help="take this profile's notebooks (otherwise those stored)")
+    render.add_argument(
+        "--recompute", action="store_true", help="first compute anew, from stored predictions, what needs no image"
+    )
     render.set_defaults(run=_render)
 
-    store = commands.add_parser("store", help="keep a profile's executed chapters with the repository")
+    store = commands.add_parser("store", help="keep a profile's executed chapters, predictions and tables with the repository")
     store.add_argument("--profile", default="quick")
     store.set_defaults(run=_store)
 
@@ -92,14 +95,15 @@ def _render(options: argparse.Namespace) -> None:
 
     if options.profile is not None:
         load_study(options.profile)
-    render(options.profile)
+    render(options.profile, recompute=options.recompute)
 
 
 def _store(options: argparse.Namespace) -> None:
     from axspa_lib.book import store
 
-    for path in store(options.profile):
-        print(path)
+    folder = store(options.profile)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"stored in {folder}: {size / 1e6:.1f} MB")
 
 
 def _phantom(options: argparse.Namespace) -> None:

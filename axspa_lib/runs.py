@@ -33,6 +33,11 @@ def runs_root() -> Path:
     return Path(os.environ.get("AXSPA_RUNS", REPOSITORY / "runs"))
 
 
+def stored_root() -> Path:
+    """Folder of the results that come with the repository: `$AXSPA_STORED`, or `book/stored/`."""
+    return Path(os.environ.get("AXSPA_STORED", REPOSITORY / "book" / "stored"))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +69,7 @@ def noted(path: Path) -> Path:
         The path, to be read.
     """
     notes = os.environ.get("AXSPA_NOTES")
-    root = next((root for root in (runs_root(), REPOSITORY / "book" / "stored") if path.is_relative_to(root)), None)
+    root = next((root for root in (runs_root(), stored_root()) if path.is_relative_to(root)), None)
     if notes and root is not None and path.is_file():
         with open(notes, "a", encoding="utf-8") as file:
             file.write(json.dumps([path.relative_to(root).as_posix(), sha256(path)]) + "\n")

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from axspa_lib.errors import AxspaError, MissingResultError
-from axspa_lib.runs import REPOSITORY, noted, runs_root, sha256, write_json, write_text
+from axspa_lib.runs import noted, runs_root, sha256, stored_root, write_json, write_text
 
-STORED = REPOSITORY / "book" / "stored"
 MANIFEST = "manifest.json"
 
 #: Kinds of files that are kept, and what is not though it is of these kinds: raw data, masks as run lengths, logs.
@@ -41,7 +40,7 @@ def result_file(profile: str, name: str) -> Path:
     Raises:
         MissingResultError: neither has it; says what to run.
     """
-    for root in (runs_root(), STORED):
+    for root in (runs_root(), stored_root()):
         path = root / profile / name
         if path.is_file():
             return path
@@ -83,16 +82,10 @@ def small_files(root: Path) -> Iterator[PurePosixPath]:
 
 
 def mirror(source: Path, target: Path) -> list[PurePosixPath]:
-    """Copy the small part of a profile's results; where raw data lie on this machine is left out.
-
-    Raises:
-        StoredResultError: a file is too large to come with a repository.
-    """
+    """Copy the small part of a profile's results; where raw data lie on this machine is left out."""
     names = list(small_files(source))
     for name in names:
         path, copy = source / name, target / name
-        if path.stat().st_size > _LARGEST:
-            raise StoredResultError(f"{source.name}/{name}: has {path.stat().st_size / 1e6:.1f} MB, at most 3 are kept")
         copy.parent.mkdir(parents=True, exist_ok=True)
         if name.parts[0] == "sources" and name.name == "run.json":
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -103,19 +96,19 @@ def mirror(source: Path, target: Path) -> list[PurePosixPath]:
     return names
 
 
-def keep(source: Path, target: Path, prepare: Callable[[Path], None] = lambda folder: None) -> list[PurePosixPath]:
+def keep(source: Path, target: Path) -> list[PurePosixPath]:
     """Store the small part of a profile's results with a manifest of checksums, whole or not at all.
 
-    Args:
-        source: results of a run.
-        target: where they are kept.
-        prepare: is given the folder of the copies before their checksums are taken.
+    Raises:
+        StoredResultError: a file is too large to come with a repository.
     """
+    for name in small_files(source):
+        if (size := (source / name).stat().st_size) > _LARGEST:
+            raise StoredResultError(f"{source.name}/{name}: has {size / 1e6:.1f} MB, at most 3 are kept")
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         names = mirror(source, part)
-        prepare(part)
         write_manifest(part)
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from axspa_lib import book
 from axspa_lib.errors import AxspaError
+from axspa_lib.execution import execute, inputs
+from axspa_lib.pages import check_site
+from axspa_lib.stored import StoredResultError, write_manifest
 
 
 def page(folder, body: str) -> None:
@@ -15,7 +23,7 @@ def page(folder, body: str) -> None:
 def test_a_complete_page_passes(tmp_path):
     (tmp_path / "a b.png").write_bytes(b"x")
     page(tmp_path, '<img src="a%20b.png"><a href="https://example.org">away</a><img src="data:image/png;base64,AA">')
-    book.check_site(tmp_path)
+    check_site(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -31,17 +39,100 @@ def test_a_complete_page_passes(tmp_path):
 def test_missing_and_foreign_files_fail(tmp_path, body, told):
     page(tmp_path, body)
     with pytest.raises(AxspaError, match=told):
-        book.check_site(tmp_path)
+        check_site(tmp_path)
 
 
 def test_an_empty_site_is_no_book(tmp_path):
     with pytest.raises(AxspaError, match="no book"):
-        book.check_site(tmp_path)
+        check_site(tmp_path)
 
 
 def test_a_chapter_that_nobody_executed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
-    monkeypatch.setattr(book, "STORED", tmp_path / "stored")
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
     with pytest.raises(AxspaError, match="01_data_curation was never executed"):
         book.assemble("quick")
+
+
+COUNT = """
+from myst_nb import glue
+from axspa_lib.runs import noted, runs_root
+glue("count", len(noted(runs_root() / "quick" / "detector" / "predictions.csv").read_text().splitlines()))
+"""
+PICTURE = """
+from axspa_lib.runs import noted, runs_root
+noted(runs_root() / "quick" / "slices" / "T1.nii.gz").read_bytes()
+"""
+
+
+class TestStoredChapters:
+    """Two chapters: one counts predictions, the other shows images as well."""
+
+    @pytest.fixture
+    def stored(self, tmp_path, monkeypatch) -> Path:
+        """A stored run of two executed chapters."""
+        monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
+        monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
+        for name in ("EXECUTED", "NOTEBOOKS"):
+            monkeypatch.setattr(book, name, tmp_path / name.lower())
+        monkeypatch.setattr(book, "chapters_of_toc", lambda: ["05_shows", "06_counts"])
+        self.chapter("05_shows", COUNT, PICTURE)
+        self.chapter("06_counts", COUNT)
+        for name, text in {"detector/predictions.csv": "a\nb\n", "slices/T1.nii.gz": "image"}.items():
+            path = tmp_path / "runs" / "quick" / name
+            path.parent.mkdir(parents=True)
+            path.write_text(text)
+        for name in ("05_shows", "06_counts"):
+            executed = tmp_path / "runs" / "quick" / "notebooks" / f"{name}.ipynb"
+            execute(book.NOTEBOOKS / f"{name}.ipynb", executed, {"profile": "quick"})
+        book.store("quick")
+        return tmp_path / "stored" / "quick"
+
+    @staticmethod
+    def chapter(name: str, *sources: str) -> None:
+        book.NOTEBOOKS.mkdir(exist_ok=True)
+        first = new_code_cell('profile: str = "quick"', metadata={"tags": ["parameters"]})
+        cells = [new_markdown_cell(f"# {name}"), first, *(new_code_cell(source) for source in sources)]
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": spec}), book.NOTEBOOKS / f"{name}.ipynb")
+
+    def test_stored_chapters_make_the_book_without_the_run(self, stored):
+        names = [path.name for path in book.assemble(None)]
+        assert names == ["05_shows.ipynb", "06_counts.ipynb"]
+        assert inputs(book.EXECUTED / "06_counts.ipynb").keys() == {"quick/detector/predictions.csv"}
+        assert not (stored / "slices").exists()
+
+    def test_a_changed_prediction_fails_the_book(self, stored):
+        (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
+        with pytest.raises(StoredResultError, match=r"quick/detector/predictions\.csv: is not the file"):
+            book.assemble(None)
+
+    def test_a_chapter_of_another_run_fails_the_book_by_name(self, stored):
+        path = stored / "notebooks" / "06_counts.ipynb"
+        notebook = json.loads(path.read_text())
+        notebook["metadata"]["axspa"]["inputs"]["quick/detector/predictions.csv"] = "0" * 64
+        path.write_text(json.dumps(notebook))
+        write_manifest(stored)
+        with pytest.raises(StoredResultError, match=r"06_counts\.ipynb: .* another quick/detector/predictions\.csv"):
+            book.assemble(None)
+
+    def test_a_changed_prediction_changes_the_number_when_computed_anew(self, stored):
+        (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
+        before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
+        book.assemble(None, recompute=True)
+        assert book.glued(book.EXECUTED / "06_counts.ipynb")["count"]["text/plain"] == "3"
+        shown = (book.EXECUTED / "05_shows.ipynb").read_text()
+        assert "Not computed from the results of this book" in shown and "predictions.csv" in shown
+        assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before
+
+    def test_a_run_whose_predictions_changed_is_not_stored(self, stored, tmp_path):
+        (tmp_path / "runs" / "quick" / "detector" / "predictions.csv").write_text("x")
+        with pytest.raises(StoredResultError, match=r"05_shows\.ipynb"):
+            book.store("quick")
+
+    def test_the_run_of_this_machine_goes_before_the_stored_one(self, stored, tmp_path):
+        (tmp_path / "runs" / "quick" / "detector" / "predictions.csv").write_text("x")
+        with pytest.raises(StoredResultError, match=r"05_shows\.ipynb"):
+            book.assemble("quick")
+        assert book.assemble(None)

@@ -27,6 +27,7 @@ LAYERS = [
     {"stages"},
     {"figures"},
     {"results", "chapters"},
+    {"pages"},
     {"workflow", "book"},
     {"cli"},
 ]  # fmt: skip

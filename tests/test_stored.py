@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from axspa_lib import runs, stored
+from axspa_lib import runs
 from axspa_lib.errors import MissingResultError
 from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, keep, result_file, stored_table
 
@@ -40,7 +40,7 @@ LEFT = (
 def places(tmp_path, monkeypatch):
     """A run of the profile `quick`, and an empty store."""
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(stored, "STORED", tmp_path / "stored")
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
     for name in (*KEPT, *LEFT):
         path = tmp_path / "runs" / "quick" / name
         path.parent.mkdir(parents=True, exist_ok=True)
