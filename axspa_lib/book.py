@@ -141,13 +141,13 @@ def _recompute(chosen: list[Path], roots: tuple[Path, ...]) -> None:
         os.environ["AXSPA_RUNS"] = scratch
         try:
             for path in chosen:
-                known = inputs(path)
-                if all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in known):
+                read = inputs(path)
+                if all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in read):
                     print(f"== {path.stem}: computing anew from the stored results", flush=True)
                     execute(NOTEBOOKS / path.name, EXECUTED / path.name, check_executed(path))
                     continue
                 try:
-                    check_inputs(path, known, (Path(scratch),))
+                    check_inputs(path, read, (Path(scratch),))
                 except StoredResultError as error:
                     _warn(EXECUTED / path.name, str(error))
         finally:

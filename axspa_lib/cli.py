@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.set_defaults(run=_render)
 
-    store = commands.add_parser("store", help="keep a profile's executed chapters, predictions and tables with the repository")
+    store = commands.add_parser(
+        "store", help="keep a profile's executed chapters, predictions and tables with the repository"
+    )
     store.add_argument("--profile", default="quick")
     store.set_defaults(run=_store)
 

@@ -1,4 +1,4 @@
-"""What a rendered page may hold: everything it shows exists, nothing comes from another host, every role was resolved."""
+"""What a rendered page may hold: everything it shows exists, nothing comes from elsewhere, roles are resolved."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -66,36 +67,44 @@ noted(runs_root() / "quick" / "slices" / "T1.nii.gz").read_bytes()
 """
 
 
+def chapter(path: Path, *sources: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    first = new_code_cell('profile: str = "quick"', metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell(f"# {path.stem}"), first, *(new_code_cell(source) for source in sources)]
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A run with both chapters executed; `runs/`, `notebooks/`."""
+    root = tmp_path_factory.mktemp("book")
+    chapter(root / "notebooks" / "05_shows.ipynb", COUNT, PICTURE)
+    chapter(root / "notebooks" / "06_counts.ipynb", COUNT)
+    for name, text in {"detector/predictions.csv": "a\nb\n", "slices/T1.nii.gz": "image"}.items():
+        path = root / "runs" / "quick" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AXSPA_RUNS", str(root / "runs"))
+        for name in ("05_shows.ipynb", "06_counts.ipynb"):
+            execute(root / "notebooks" / name, root / "runs" / "quick" / "notebooks" / name, {"profile": "quick"})
+    return root
+
+
 class TestStoredChapters:
     """Two chapters: one counts predictions, the other shows images as well."""
 
     @pytest.fixture
-    def stored(self, tmp_path, monkeypatch) -> Path:
-        """A stored run of two executed chapters."""
+    def stored(self, built, tmp_path, monkeypatch) -> Path:
+        """The same run stored, in a place of its own."""
+        shutil.copytree(built / "runs", tmp_path / "runs")
         monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
         monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
-        for name in ("EXECUTED", "NOTEBOOKS"):
-            monkeypatch.setattr(book, name, tmp_path / name.lower())
+        monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
+        monkeypatch.setattr(book, "NOTEBOOKS", built / "notebooks")
         monkeypatch.setattr(book, "chapters_of_toc", lambda: ["05_shows", "06_counts"])
-        self.chapter("05_shows", COUNT, PICTURE)
-        self.chapter("06_counts", COUNT)
-        for name, text in {"detector/predictions.csv": "a\nb\n", "slices/T1.nii.gz": "image"}.items():
-            path = tmp_path / "runs" / "quick" / name
-            path.parent.mkdir(parents=True)
-            path.write_text(text)
-        for name in ("05_shows", "06_counts"):
-            executed = tmp_path / "runs" / "quick" / "notebooks" / f"{name}.ipynb"
-            execute(book.NOTEBOOKS / f"{name}.ipynb", executed, {"profile": "quick"})
-        book.store("quick")
-        return tmp_path / "stored" / "quick"
-
-    @staticmethod
-    def chapter(name: str, *sources: str) -> None:
-        book.NOTEBOOKS.mkdir(exist_ok=True)
-        first = new_code_cell('profile: str = "quick"', metadata={"tags": ["parameters"]})
-        cells = [new_markdown_cell(f"# {name}"), first, *(new_code_cell(source) for source in sources)]
-        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": spec}), book.NOTEBOOKS / f"{name}.ipynb")
+        return book.store("quick")
 
     def test_stored_chapters_make_the_book_without_the_run(self, stored):
         names = [path.name for path in book.assemble(None)]
@@ -121,7 +130,7 @@ class TestStoredChapters:
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
         before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
         book.assemble(None, recompute=True)
-        assert book.glued(book.EXECUTED / "06_counts.ipynb")["count"]["text/plain"] == "3"
+        assert book.glued(book.EXECUTED / "06_counts.ipynb")["count"]["text/plain"] == ["3"]
         shown = (book.EXECUTED / "05_shows.ipynb").read_text()
         assert "Not computed from the results of this book" in shown and "predictions.csv" in shown
         assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before
