@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="execute the study and, with --render, the book")
     study.add_argument("--profile", default="quick")
     study.add_argument("--cores", type=_positive, default=os.cpu_count() or 1)
-    study.add_argument("--dry-run", action="store_true", help="only say what would run")
+    study.add_argument("--dry-run", action="store_true", help="only say what would run, and what it would cost")
     study.add_argument("--render", action="store_true", help="render the book afterwards")
     study.add_argument("--workflow-profile", metavar="FOLDER", help="Snakemake profile of a cluster")
     study.add_argument("snakemake", nargs="*", help="further Snakemake arguments, after --")

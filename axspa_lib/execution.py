@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from axspa_lib.errors import AxspaError
+from axspa_lib.runs import recording
 
 #: Papermill waits this long for a kernel: many starting at once on one machine are slow.
 START_TIMEOUT_S = 300
@@ -121,15 +123,21 @@ def strip(path: Path, read: dict[str, str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m axspa_lib.execution NOTEBOOK EXECUTED name=value ...`: values are YAML scalars."""
+    """`python -m axspa_lib.execution NOTEBOOK EXECUTED [--record=FOLDER] name=value ...`: values are YAML scalars.
+
+    With `--record` the execution itself is a job with a `run.json` in that folder: for chapters, which write none.
+    """
     notebook, executed, *pairs = arguments
+    record = next((Path(pair.removeprefix("--record=")) for pair in pairs if pair.startswith("--record=")), None)
+    pairs = [pair for pair in pairs if not pair.startswith("--record=")]
     parameters = {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}
     label = " ".join(str(value) for name, value in parameters.items() if name not in ("profile", "threads"))
     label = f"{Path(notebook).stem} {label}".strip()
     print(f"== {label}: started", flush=True)
     clock = time.monotonic()
     try:
-        execute(Path(notebook), Path(executed), parameters)
+        with recording(record, parameters) if record else nullcontext():
+            execute(Path(notebook), Path(executed), parameters)
     except AxspaError as error:
         print(f"== {label}: FAILED: {error}", flush=True)
         return 1

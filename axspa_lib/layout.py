@@ -60,6 +60,10 @@ class Layout:
         """Executed reader notebooks."""
         return self.root / "notebooks"
 
+    def chapter(self, name: str) -> Path:
+        """Record of a chapter's execution; the executed notebook itself lies in `notebooks`."""
+        return self.root / "chapters" / name
+
 
 def _part(fold: Number | None) -> str:
     return "" if fold is None else f"fold-{fold}"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -93,7 +94,8 @@ def provenance() -> dict[str, Any]:
 def recording(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ()) -> Iterator[dict[str, Any]]:
     """Run a stage into `folder`; on success write `run.json` last, with what the body put into the yielded record.
 
-    `run.json` holds the configuration, provenance, checksums of the inputs, start, duration, and the body's `metrics`.
+    `run.json` holds the configuration, provenance, checksums of the inputs, start, duration, `resources` used, and the
+    body's `metrics`.
     A failing body leaves no `run.json`, so the stage counts as not done.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +110,24 @@ def recording(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ())
         "provenance": provenance(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
+        "resources": used_resources(),
     }
     write_json(done, record)
+
+
+def used_resources() -> dict[str, float | int]:
+    """What this process and its ended children have used so far: processor time, peak memory, threads, GPU memory."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    used: dict[str, float | int] = {
+        "cpu_seconds": round(sum(part.ru_utime + part.ru_stime for part in (own, children)), 1),
+        "peak_memory_mb": round(max(own.ru_maxrss, children.ru_maxrss) / unit),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or (os.cpu_count() or 1),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        used["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1024**2)
+    return used
 
 
 def read_run(folder: Path, note: bool = True) -> dict[str, Any]:

@@ -8,17 +8,22 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axspa_lib import cost
 from axspa_lib.config import experiments, load_study
 from axspa_lib.errors import AxspaError
 from axspa_lib.layout import Layout
 from axspa_lib.runs import REPOSITORY, runs_root
 
 _PROGRESS = re.compile(r"^(\d+) of (\d+) steps")
+_OUTPUT = re.compile(r"^    output: (.*)$", re.MULTILINE)
+_FAILED = re.compile(r"^Error in (?:rule|group) (\w+)")
+_TRIGGERS = ["--rerun-triggers", "mtime", "input", "params"]
 
 
 def run_study(
@@ -34,7 +39,7 @@ def run_study(
     Args:
         profile: a key of the profiles.
         cores: local cores to share among jobs.
-        dry_run: only say what would run.
+        dry_run: only say what would run and what it would cost.
         executor_profile: a Snakemake profile folder (`workflow/profiles/slurm`), for a cluster.
         extra: further Snakemake arguments.
 
@@ -43,31 +48,87 @@ def run_study(
     """
     for experiment in experiments():
         study = load_study(profile, experiment)
+    if dry_run:
+        announce(profile, planned(profile, extra), cores)
+        return
     root = Layout.of(study).root
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "workflow" / "Snakefile"),
-        "--directory", str(_work_folder(root)), "--config", f"profile={profile}",
-        "--cores", str(cores), "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "input", "params",
-        *(["--workflow-profile", executor_profile] if executor_profile else ["--workflow-profile", "none"]),
-        *(["--dry-run"] if dry_run else []), *(extra or []),
+        *_snakemake(profile, root), "--cores", str(cores), "--rerun-incomplete", "--keep-going",
+        *_TRIGGERS, "--workflow-profile", executor_profile or "none", *(extra or []),
     ]  # fmt: skip
     with _alone(root) as lock:
-        if not dry_run:  # a killed run may have left Snakemake's own lock
-            unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
-            if unlock.returncode:
-                raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
+        unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
+        if unlock.returncode:
+            raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
         clock = time.monotonic()
-        failures, done = _follow(command, root / "snakemake.log", lock, dry_run)
+        failures, done = _follow(command, root / "snakemake.log", lock)
     if failures:
         raise AxspaError(f"{len(failures)} job(s) failed; first: {failures[0]} (all: {root / 'snakemake.log'})")
-    if not dry_run:
-        print(f"== study {profile}: {done} in {time.monotonic() - clock:.0f} s; results in {root}", flush=True)
+    print(f"== study {profile}: {done} in {time.monotonic() - clock:.0f} s; results in {root}", flush=True)
 
 
-def _follow(command: list[str], log: Path, lock: int, echo: bool) -> tuple[list[str], str]:
+def planned(profile: str, extra: list[str] | None = None) -> list[str]:
+    """Names of the jobs that a run of a profile would execute now, in the order of the study; nothing is executed.
+
+    Args:
+        profile: a key of the profiles.
+        extra: further Snakemake arguments, such as the results wanted.
+
+    Raises:
+        AxspaError: the workflow cannot be read.
+    """
+    root = Layout.of(load_study(profile)).root
+    command = [*_snakemake(profile, root), "--cores", "1", *_TRIGGERS, "--workflow-profile", "none", "--dry-run"]
+    result = subprocess.run([*command, *(extra or [])], capture_output=True, text=True)
+    if result.returncode:
+        raise AxspaError(f"the workflow cannot be read: {_last_line(result.stderr + result.stdout)}")
+    outputs = [Path(line.split(", ")[0]).relative_to(root) for line in _OUTPUT.findall(result.stdout)]
+    jobs = [f"chapters/{path.stem}" if path.suffix == ".ipynb" else path.parent.as_posix() for path in outputs]
+    return sorted(jobs, key=lambda job: ([*cost.KINDS, cost.kind_of(job)].index(cost.kind_of(job)), job))
+
+
+def planned_from_nothing(profile: str) -> list[str]:
+    """Names of all jobs of a profile, as `planned` would give them where nothing has been computed yet."""
+    before = os.environ.get("AXSPA_RUNS")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AXSPA_RUNS"] = folder
+        try:
+            return planned(profile)
+        finally:
+            os.environ.pop("AXSPA_RUNS")
+            if before is not None:
+                os.environ["AXSPA_RUNS"] = before
+
+
+def announce(profile: str, jobs: list[str], cores: int) -> None:
+    """Print what would run and what it would cost, with what that estimate rests on."""
+    if not jobs:
+        print(f"== study {profile}: nothing to do", flush=True)
+        return
+    for job in jobs:
+        print(f"== would run: {job}")
+    found = cost.estimate(profile, jobs)
+    for what, count, each, together, basis in cost.listed(found):
+        print(f"   {what:32s} {count:>3s} × {each:>8s} = {together:>8s}   from {basis}")
+    seconds, unknown = sum(row.seconds for row in found), sum(row.unknown for row in found)
+    rest = f", and {unknown} jobs of which nothing is recorded yet" if unknown else ""
+    print(f"== study {profile}: {len(jobs)} jobs, about {cost.duration(seconds)} of computing{rest}")
+    print(f"== study {profile}: with {cores} cores not less than {cost.duration(seconds / cores)}", flush=True)
+
+
+def _snakemake(profile: str, root: Path) -> list[str]:
+    snakefile = str(REPOSITORY / "workflow" / "Snakefile")
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", str(_work_folder(root)),
+        "--config", f"profile={profile}",
+    ]  # fmt: skip
+
+
+def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
     """Run Snakemake, keep its whole output in `log`, show the lines a person wants; return failures and a summary."""
     log.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
+    failed: list[str] = []  # rules, as Snakemake names them: on a cluster the jobs' own words stay in their logs
     done = "nothing to do"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with log.open("w", encoding="utf-8") as file, _ending(
@@ -80,15 +141,18 @@ def _follow(command: list[str], log: Path, lock: int, echo: bool) -> tuple[list[
         for line in process.stdout:
             file.write(line)
             file.flush()
-            if line.startswith("== ") or echo:
+            if line.startswith("== "):
                 print(line, end="", flush=True)
+            if (match := _FAILED.match(line)) and match[1] not in failed:
+                failed.append(match[1])
             if line.startswith("== ") and ": FAILED: " in line:
                 failures.append(line[3:].strip())
             if match := _PROGRESS.match(line):
                 done = f"{match[1]} of {match[2]} steps done"
                 print(f"== {done}", flush=True)
         if process.wait() and not failures:
-            failures.append(f"Snakemake stopped with exit code {process.returncode}")
+            failures += [f"a job of {rule}" for rule in failed]
+            failures = failures or [f"Snakemake stopped with exit code {process.returncode}"]
     return (failures if process.returncode else []), done
 
 

@@ -94,3 +94,14 @@ def test_incomplete_notebooks_are_refused(complete, damage, reason):
     complete.write_text(json.dumps(notebook))
     with pytest.raises(NotebookError, match=reason):
         check_executed(complete)
+
+
+def test_a_recorded_execution_is_a_job(tmp_path):
+    good = write(tmp_path / "good.ipynb", "print(size)")
+    record = f"--record={tmp_path / 'job'}"
+    assert main([str(good), str(tmp_path / "done.ipynb"), record, "size=4"]) == 0
+    job = json.loads((tmp_path / "job" / "run.json").read_text())
+    assert job["config"] == {"size": 4} and job["seconds"] > 0 and job["resources"]["peak_memory_mb"] > 10
+    bad = write(tmp_path / "bad.ipynb", "1 / 0")
+    assert main([str(bad), str(tmp_path / "done.ipynb"), record]) == 1
+    assert not (tmp_path / "job" / "run.json").exists(), "a failed chapter is no finished job"

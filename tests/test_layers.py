@@ -21,7 +21,7 @@ MODULES = {
 LAYERS = [
     {"errors", "labels", "identity"},
     {"config", "volume", "runs", "execution"},
-    {"layout", "cohort", "stored", "weights"},
+    {"layout", "cohort", "stored", "weights", "cost"},
     {"preprocess", "smoothing", "clahe", "morphology", "joint", "increment", "instances", "fitting", "unet", "dice",
      "bone_training", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit"},
     {"stages"},

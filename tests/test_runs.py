@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,19 @@ def test_the_record_holds_what_is_needed_to_repeat(tmp_path):
     assert stored["config"] == {"sigma": 0.05} and stored["metrics"] == {"dice": 0.9}
     assert stored["inputs"] == {"input.csv": sha256(source)}
     assert stored["provenance"]["versions"]["numpy"]
+
+
+def test_the_record_says_what_was_used(tmp_path):
+    """Against what a fresh process is known to use: 300 MB written and half a second of arithmetic."""
+    code = (
+        "import sys, time; from pathlib import Path; from axspa_lib.runs import recording\n"
+        "with recording(Path(sys.argv[1]), {}):\n"
+        "    block, end = bytearray(b'1') * 300_000_000, time.process_time() + 0.5\n"
+        "    while time.process_time() < end: pass\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=os.environ | {"OMP_NUM_THREADS": "3"})
+    used = read_run(tmp_path)["resources"]
+    assert 300 < used["peak_memory_mb"] < 500 and 0.5 <= used["cpu_seconds"] < 5 and used["threads"] == 3
 
 
 def test_provenance_names_no_person_and_no_place():

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from axspa_lib import workflow
+from axspa_lib.cli import main
+
+COHORTS = ("desir", "asas")
 STAMP = int(time.time()) + 60
-
-
-def planned(runs: Path) -> set[str]:
-    """Outputs of every job that a dry run of the smoke study would run, relative to its results."""
-    command = [sys.executable, "-m", "axspa_lib.cli", "study", "--profile", "smoke", "--cores", "1", "--dry-run"]
-    found = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"AXSPA_RUNS": str(runs)})
-    assert found.returncode == 0, found.stdout + found.stderr
-    outputs = re.findall(r"^    output: (.*)$", found.stdout, re.MULTILINE)
-    return {os.path.relpath(path, runs / "smoke") for line in outputs for path in line.split(", ")}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A smoke study whose every result is a placeholder of one age."""
     runs = tmp_path_factory.mktemp("runs")
-    for name in planned(runs):
-        path = runs / "smoke" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-        os.utime(path, (STAMP, STAMP))
-    assert planned(runs) == set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AXSPA_RUNS", str(runs))
+        jobs = workflow.planned("smoke")
+        for name in jobs:
+            kind, _, chapter = name.partition("/")
+            files = [f"notebooks/{chapter}.ipynb"] if kind == "chapters" else [f"{name}/run.json"]
+            files += [f"{name}/predictions_phantom-{cohort}.parquet" for cohort in COHORTS if kind == "detector"]
+            for file in files:
+                path = runs / "smoke" / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("{}")
+                os.utime(path, (STAMP, STAMP))
+        assert len(jobs) > 30 and workflow.planned("smoke") == []
     return runs
 
 
@@ -44,12 +43,36 @@ def finished(tmp_path_factory) -> Path:
         ("detector/no_clahe/seed-0/predictions_phantom-asas.parquet", {"08"}),
     ],
 )
-def test_a_changed_prediction_file_makes_exactly_its_chapters_stale(finished, changed, chapters):
+def test_a_changed_prediction_file_makes_exactly_its_chapters_stale(finished, monkeypatch, changed, chapters):
+    monkeypatch.setenv("AXSPA_RUNS", str(finished))
     path = finished / "smoke" / changed
     os.utime(path, (STAMP + 60, STAMP + 60))
     try:
-        stale = planned(finished)
+        stale = workflow.planned("smoke")
     finally:
         os.utime(path, (STAMP, STAMP))
-    assert {name.removeprefix("notebooks/")[:2] for name in stale} == chapters
-    assert all(name.startswith("notebooks/") for name in stale), "a training or a stage would run again"
+    assert all(name.startswith("chapters/") for name in stale), "a training or a stage would run again"
+    assert {name.removeprefix("chapters/")[:2] for name in stale} == chapters
+
+
+def test_a_dry_run_says_what_would_run_and_what_it_would_cost(finished, monkeypatch, capsys):
+    monkeypatch.setenv("AXSPA_RUNS", str(finished))
+    assert main(["study", "--profile", "smoke", "--dry-run"]) == 0
+    assert "== study smoke: nothing to do" in capsys.readouterr().out
+    member = finished / "smoke" / "detector" / "all_included"
+    record = member / "seed-1" / "run.json"
+    record.write_text('{"seconds": 90}')
+    os.utime(record, (STAMP, STAMP))
+    gone = [member / "seed-0" / "run.json", finished / "smoke" / "notebooks" / "06_ensemble.ipynb"]
+    for path in gone:
+        path.unlink()
+    try:
+        assert main(["study", "--profile", "smoke", "--dry-run", "--cores", "2"]) == 0
+    finally:
+        for path in gone:
+            path.write_text("{}")
+            os.utime(path, (STAMP, STAMP))
+    said = capsys.readouterr().out
+    assert "== would run: detector/all_included/seed-0" in said and "seed-1" not in said
+    assert "training of a detector             1 ×  1.5 min =  1.5 min   from its like in this profile" in said
+    assert "jobs of which nothing is recorded yet" in said, "no chapter has a recorded time here"
