@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import MANIFEST, Preprocessing
 from axspa_lib.detector.inference import decode_mask
 from axspa_lib.figures.bones import Case
-from axspa_lib.figures.detection import DetectionCase, Roi
+from axspa_lib.figures.detection import DetectionCase, Roi, TrainingView
 from axspa_lib.instances import decode_rle, read_instances
-from axspa_lib.labels import SEQUENCES, Bone
+from axspa_lib.labels import SEQUENCES, TRAIN, Bone
 from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
 from axspa_lib.volume import read_volume
@@ -143,6 +144,60 @@ def detection_cases(
         t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
         cases.append(DetectionCase(f"{patient}, slice {place}", t1, stir, truth[patient, place], rois))
     return cases
+
+
+def training_views(stored: Results, draws: int = 3) -> list[TrainingView]:
+    """What the network is fed: one slice of a training patient, as it is and under `draws` random moves.
+
+    The slice is the first one with an inflamed and a healthy joint, else the first with any. The moves are those of
+    the training with the study's seed; inputs and instances are made by the training's own `prepare`.
+    """
+    from axspa_lib.detector.augment import Move, draw
+    from axspa_lib.detector.data import DetectionData
+    from axspa_lib.detector.training import prepare
+
+    config, folder = stored.study.detector, stored.slices_folder()
+    known = {image["patient"] for image in read_instances(folder / "instances.json")["images"]}
+    patients = [name for name in stored.cohort().subset("detection", TRAIN) if name in known]
+    data = DetectionData.load(folder, folder / "instances.json", config.channels, patients)
+    chosen = max(data.slices, key=lambda item: len({instance.label for instance in item.instances}))
+    rng = np.random.default_rng(stored.study.seed)
+    views = []
+    for move in [Move(), *(draw(config.augmentation, rng) for _ in range(draws))]:
+        image, target = prepare(chosen, config.channels, config, move, "cpu")
+        rois = [
+            Roi(int(label), mask.numpy(), (box[0], box[1], box[2], box[3]))
+            for label, mask, box in zip(target.labels, target.masks, target.boxes.tolist(), strict=True)
+        ]
+        turned = f"{move.angle:+.0f}°".replace("-", "−") + (", flipped" if move.flip else "")
+        title = "as preprocessed" if move == Move() else turned
+        views.append(TrainingView(f"{chosen.patient}, slice {chosen.index}", title, image.numpy(), rois))
+    return views
+
+
+def judged_boxes(stored: Results, member: int, cohort: str | None = None) -> pd.DataFrame:
+    """Every stored box of the half-slices with a joint and a consensus, and whether it is right.
+
+    Returns:
+        `patient, slice, side, score, label, right`: a box is right when it overlaps the half-slice's ROI by at least
+        half (intersection over union of the boxes) and has the readers' class.
+    """
+    evaluated = stored.evaluated(cohort).query("joint").dropna(subset="inflammation")
+    dataset = read_instances(stored.slices_folder(cohort) / "instances.json")
+    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+    roi = pd.DataFrame(
+        [(*names[a["image_id"]], a["side"], *a["bbox"]) for a in dataset["annotations"]],
+        columns=["patient", "slice", "side", "left", "top", "wide", "high"],
+    )
+    boxes = stored.predictions(cohort)[member].merge(evaluated, on=["patient", "slice", "side"])
+    boxes = boxes.merge(roi, on=["patient", "slice", "side"])
+    right, bottom = boxes["left"] + boxes["wide"], boxes["top"] + boxes["high"]
+    across = np.maximum(0, np.minimum(boxes["x1"], right) - np.maximum(boxes["x0"], boxes["left"]))
+    along = np.maximum(0, np.minimum(boxes["y1"], bottom) - np.maximum(boxes["y0"], boxes["top"]))
+    area = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"]) + boxes["wide"] * boxes["high"]
+    overlap = across * along / (area - across * along)
+    boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
+    return boxes[["patient", "slice", "side", "score", "label", "right"]]
 
 
 def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:

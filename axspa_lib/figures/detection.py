@@ -1,4 +1,4 @@
-"""Figures of the detector: its losses, and its detections beside T1, STIR and the truth."""
+"""Figures of the detector: what it is fed, its losses, its detections beside the truth, its calibration."""
 
 from __future__ import annotations
 
@@ -45,6 +45,65 @@ class DetectionCase:
     stir: NDArray[Any]
     truth: Sequence[Roi] = field(default_factory=tuple)
     found: Sequence[Roi] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """What the network is fed once: `image` `(3, rows, columns)` 0 to 255, and the instances it is taught."""
+
+    slice_name: str
+    title: str
+    image: NDArray[Any]
+    rois: Sequence[Roi]
+
+
+def network_input(views: Sequence[TrainingView], channels: str, kind: str) -> Figure:
+    """The three channels of the first view, then every view with its instances; solid inflamed, dashed healthy.
+
+    Args:
+        views: `chapters.training_views`.
+        channels: names of the three channels, with commas.
+        kind: "phantom" or "real".
+    """
+    figure, axes = new_figure(2, max(len(views), 4), width=7.2, height=4.2)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for place, (axis, plane, name) in enumerate(zip(axes[0], views[0].image, channels.split(","), strict=False)):
+        show_slice(axis, plane, title=f"channel {place + 1}: {name}")
+    axes[0, 3].imshow(np.moveaxis(views[0].image, 0, -1).clip(0, 255).astype(np.uint8))
+    axes[0, 3].set_title("all three, as colours")
+    for axis, view in zip(axes[1], views, strict=False):
+        show_slice(axis, view.image[channels.split(",").index("STIR")], title=view.title)
+        for roi in view.rois:
+            _draw(axis, roi)
+    axes[0, 0].text(0.02, 0.02, views[0].slice_name, transform=axes[0, 0].transAxes, color="white", fontsize=7)
+    mark(figure, kind)
+    return figure
+
+
+def calibration(panels: Mapping[str, NDArray[np.float64]], kind: str) -> Figure:
+    """Reliability diagrams: share of right answers in each interval of the score, with its 95 % interval.
+
+    Args:
+        panels: title, and the rows of `agreement.curves.calibration`: mean score, share, low, high, cases.
+        kind: "phantom" or "real".
+    """
+    figure, axes = new_figure(1, len(panels), width=3.6 * len(panels), height=3.5)
+    for axis, (title, rows) in zip(axes[0], panels.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color=COLOURS["neutral"], linewidth=0.8, linestyle="--", label="perfect")
+        errors = np.abs(rows[:, 2:4] - rows[:, 1:2]).T
+        axis.errorbar(rows[:, 0], rows[:, 1], errors, fmt="o", color=COLOURS["model"], markersize=4, lw=1.2)
+        for mean, share, *_, cases in rows:
+            axis.annotate(f"{cases:.0f}", (mean, share), (4, 4), textcoords="offset points", fontsize=6)
+        axis.set_title(title)
+        axis.set_xlabel("mean score of the interval")
+        axis.set_ylabel("share that is right (95 % interval)")
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_aspect("equal")
+        axis.legend(fontsize=7, loc="upper left", frameon=False)
+    mark(figure, kind)
+    return figure
 
 
 def learning(histories: Mapping[str, pd.DataFrame], kind: str, window: int = 25) -> Figure:
