@@ -84,11 +84,13 @@ def test_fast_is_close_to_the_reference_chain(variant: str) -> None:
 def test_filters_equal_the_libraries(rows: int, columns: int, seed: int, sigma: float, clip: float) -> None:
     image = np.random.default_rng(seed).random((rows, columns)) ** 3
     sigmas = (sigma * rows, sigma * columns)
-    np.testing.assert_allclose(gaussian(image, sigmas), ndimage.gaussian_filter(image, sigmas), rtol=1e-10)
+    # The rounding of a transform is a share of the image's range, also where the image is nearly black.
+    np.testing.assert_allclose(gaussian(image, sigmas), ndimage.gaussian_filter(image, sigmas), rtol=1e-10, atol=1e-14)
     assert np.array_equal(cross_median(image), median(image, disk(1)))
     levels = equalise(image, clip).astype(float)
     reference = equalize_adapthist(image, clip_limit=clip)
     np.testing.assert_allclose((levels - levels.min()) / (levels.max() - levels.min()), reference, atol=1e-12)
+    assert not apart(image, (1.0, 1.0), constant_pixel=False, bias_sigma=sigma, clahe_clip_limit=clip).any()
 
 
 def test_wide_gaussian_beyond_the_image() -> None:
