@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from axspa_lib.config import Augmentation, BoneNets, digest
+from axspa_lib.config import BoneAugmentation, BoneNets, digest
 from axspa_lib.dice import check_bones, dice
 from axspa_lib.errors import DataError
 from axspa_lib.fitting import Fit, constant, fit, seed_everything, warmup_cosine
@@ -98,33 +98,57 @@ def bone_slices(volumes: Iterable[tuple[str, Volume, Volume]], size: int) -> Bon
 
 @dataclass(frozen=True)
 class Pose:
-    """Drawn augmentation of a batch: `flips` `(n,)` of 1 or -1, `angles` `(n,)` in radians, counter-clockwise."""
+    """Drawn augmentation of a batch of `n` slices.
+
+    Attributes:
+        flips: `(n,)` of 1 or -1.
+        angles: `(n,)` in radians, counter-clockwise.
+        zooms: `(n,)`, larger than 1 magnifies; none when not given.
+        shifts: `(n, 2)` along columns and rows in half sizes of the slice; none when not given.
+        gammas: `(n,)` exponents of the intensities; none when not given.
+    """
 
     flips: Tensor
     angles: Tensor
+    zooms: Tensor | None = None
+    shifts: Tensor | None = None
+    gammas: Tensor | None = None
 
 
-def draw_pose(n: int, augmentation: Augmentation, generator: torch.Generator | None = None) -> Pose:
-    """Draw flips (probability one half) and rotations (uniform) for `n` slices."""
+def draw_pose(n: int, augmentation: BoneAugmentation, generator: torch.Generator | None = None) -> Pose:
+    """Draw flips (probability one half), rotations and what else is switched on (uniform) for `n` slices."""
+
+    def spread(*shape: int) -> Tensor:
+        return 2 * torch.rand(*shape, generator=generator) - 1
+
     coins = torch.rand(n, generator=generator) < 0.5
-    turns = 2 * torch.rand(n, generator=generator) - 1
     flips = torch.where(coins & augmentation.flip, -1.0, 1.0)
-    return Pose(flips, turns * math.radians(augmentation.rotation_deg))
+    return Pose(
+        flips,
+        spread(n) * math.radians(augmentation.rotation_deg),
+        1 + spread(n) * augmentation.zoom if augmentation.zoom else None,
+        2 * spread(n, 2) * augmentation.shift if augmentation.shift else None,
+        torch.exp(spread(n) * augmentation.contrast) if augmentation.contrast else None,
+    )
 
 
 def apply_pose(images: Tensor, masks: Tensor, pose: Pose) -> tuple[Tensor, Tensor]:
-    """Rotate, then flip, each slice about its centre with one resampling; outside is zero.
+    """Rotate, flip, zoom and shift each slice about its centre with one resampling; outside is zero.
 
     Args:
         images: float `(n, 1, size, size)`, resampled linearly.
         masks: integer `(n, size, size)`, resampled by nearest neighbour.
         pose: see `draw_pose`.
     """
-    cos, sin = torch.cos(pose.angles), torch.sin(pose.angles)
-    rows = torch.stack([cos * pose.flips, -sin, torch.zeros_like(cos)], 1)
-    columns = torch.stack([sin * pose.flips, cos, torch.zeros_like(cos)], 1)
+    zooms = torch.ones_like(pose.angles) if pose.zooms is None else pose.zooms
+    shifts = torch.zeros(len(zooms), 2) if pose.shifts is None else pose.shifts
+    cos, sin = torch.cos(pose.angles) / zooms, torch.sin(pose.angles) / zooms
+    rows = torch.stack([cos * pose.flips, -sin, shifts[:, 0]], 1)
+    columns = torch.stack([sin * pose.flips, cos, shifts[:, 1]], 1)
     grid = F.affine_grid(torch.stack([rows, columns], 1).to(images.device), list(images.shape), align_corners=False)
     turned = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    if pose.gammas is not None:
+        turned = turned.clamp(min=0) ** pose.gammas.to(turned)[:, None, None, None]
     labels = F.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last), labels[:, 0].to(masks.dtype)
 

@@ -54,6 +54,14 @@ class Augmentation(_Strict):
     rotation_deg: float = Field(15.0, ge=0, le=180, description="random rotation within plus or minus this angle")
 
 
+class BoneAugmentation(Augmentation):
+    """The same, and what the paper has not: all off unless a profile with few annotated scans asks for it."""
+
+    zoom: Fraction = Field(0.0, lt=1, description="random zoom within 1 plus or minus this share; not in the paper")
+    shift: Fraction = Field(0.0, description="random shift within this share of the slice; not in the paper")
+    contrast: float = Field(0.0, ge=0, le=1, description="random gamma between exp(-this) and exp(this); not in the paper")
+
+
 class BoneNets(_Strict):
     """Bone U-Nets (sections 3.1.2 and 4.1)."""
 
@@ -70,7 +78,7 @@ class BoneNets(_Strict):
     networks: Literal["pair", "single"] = Field("pair", description="one network per bone, or one for both (5.1)")
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
     size: int = Field(256, ge=32, multiple_of=32, description="slices are fed as size x size pixels (demo)")
-    augmentation: Augmentation = Augmentation()
+    augmentation: BoneAugmentation = BoneAugmentation()
     learning_rate: Positive = Field(1e-4, description="RMSprop (3.1.2)")
     momentum: Fraction = Field(0.0, description="of RMSprop; not given in the paper, 0 is the library's default")
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
@@ -83,6 +91,7 @@ class BoneNets(_Strict):
     epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")
     split: tuple[Count, Count, Count] = Field((31, 6, 14), description="patients train, validation, test (4.1)")
     batch_statistics: bool = Field(False, description="predict with the statistics of each slice, as the demo does")
+    mirrored: bool = Field(False, description="average the prediction with that of the mirrored slice; not in the paper")
     precision: Literal["float32", "bfloat16"] = "float32"
 
 

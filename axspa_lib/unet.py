@@ -260,10 +260,18 @@ def predict_bones(
     step = 1 if config.batch_statistics else batch
     for start in range(0, len(slices), step):
         images = network_input(slices[start : start + step].to(device))
-        logits = {name: forward(net, images, config.precision) for name, net in ready.items()}
+        logits = {name: _forward(net, images, config) for name, net in ready.items()}
         scores = frame.restore(_scores(logits, config.threshold))
         mask[start : start + step] = scores.argmax(1).to(torch.uint8).cpu().numpy()
     return t1.like(mask)
+
+
+def _forward(net: nn.Module, images: Tensor, config: BoneNets) -> Tensor:
+    """Logits; with `config.mirrored` the mean over the slice and its mirror image, mirrored back."""
+    logits = forward(net, images, config.precision)
+    if config.mirrored:
+        logits = (logits + forward(net, images.flip(-1), config.precision).flip(-1)) / 2
+    return logits
 
 
 def decision(logits: Tensor, threshold: float) -> Tensor:

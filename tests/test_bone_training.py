@@ -27,7 +27,7 @@ from axspa_lib.bone_training import (
     validate,
     weighted_cross_entropy,
 )
-from axspa_lib.config import Augmentation, BoneNets
+from axspa_lib.config import BoneAugmentation, BoneNets
 from axspa_lib.dice import dice_by_patient, dice_by_slice
 from axspa_lib.errors import DataError
 from axspa_lib.unet import build_unet, load_weights, predict_bones
@@ -107,8 +107,8 @@ def test_unusable_volumes_name_the_patient() -> None:
 
 
 def test_drawn_poses_are_uniform_within_the_limits_and_reproducible() -> None:
-    pose = draw_pose(4000, Augmentation(), torch.Generator().manual_seed(1))
-    again = draw_pose(4000, Augmentation(), torch.Generator().manual_seed(1))
+    pose = draw_pose(4000, BoneAugmentation(), torch.Generator().manual_seed(1))
+    again = draw_pose(4000, BoneAugmentation(), torch.Generator().manual_seed(1))
     assert torch.equal(pose.flips, again.flips) and torch.equal(pose.angles, again.angles)
     degrees = torch.rad2deg(pose.angles)
     assert degrees.min() == pytest.approx(-15, abs=0.1) and degrees.max() == pytest.approx(15, abs=0.1)
@@ -117,7 +117,7 @@ def test_drawn_poses_are_uniform_within_the_limits_and_reproducible() -> None:
 
 
 def test_augmentation_switched_off_changes_nothing(training: BoneSlices) -> None:
-    pose = draw_pose(32, Augmentation(flip=False, rotation_deg=0))
+    pose = draw_pose(32, BoneAugmentation(flip=False, rotation_deg=0))
     images = torch.from_numpy(training.images)[:, None].float()
     masks = torch.from_numpy(training.masks).long()
     turned, labels = apply_pose(images, masks, pose)
@@ -133,6 +133,28 @@ def test_flip_and_quarter_turn_equal_torchs(training: BoneSlices) -> None:
     assert torch.equal(labels, masks.flip(-1))
     turned, _ = apply_pose(images, masks, Pose(torch.ones(2), torch.full((2,), np.pi / 2)))
     torch.testing.assert_close(turned, images.rot90(1, (-2, -1)), atol=0.1, rtol=0)
+
+
+def test_zoom_shift_and_contrast_are_drawn_within_their_limits_only_where_asked_for() -> None:
+    plain = draw_pose(9, BoneAugmentation())
+    assert plain.zooms is None and plain.shifts is None and plain.gammas is None
+    pose = draw_pose(4000, BoneAugmentation(zoom=0.2, shift=0.05, contrast=0.3), torch.Generator().manual_seed(1))
+    assert pose.zooms.aminmax() == (pytest.approx(0.8, abs=0.01), pytest.approx(1.2, abs=0.01))
+    assert pose.shifts.shape == (4000, 2) and pose.shifts.abs().max() == pytest.approx(0.1, abs=0.01)
+    assert pose.gammas.log().aminmax() == (pytest.approx(-0.3, abs=0.01), pytest.approx(0.3, abs=0.01))
+
+
+def test_zoom_magnifies_shift_moves_and_contrast_bends() -> None:
+    disc = (np.hypot(*(np.mgrid[:64, :64] - 31.5)) < 12).astype(np.uint8)
+    images, masks = torch.from_numpy(disc * 0.5)[None, None].float(), torch.from_numpy(disc)[None].long()
+    still = {"flips": torch.ones(1), "angles": torch.zeros(1)}
+    _, larger = apply_pose(images, masks, Pose(**still, zooms=torch.tensor([1.5])))
+    assert int(larger.sum()) == pytest.approx(1.5**2 * disc.sum(), rel=0.03)
+    moved, labels = apply_pose(images, masks, Pose(**still, shifts=torch.tensor([[8 / 32, -4 / 32]])))
+    assert np.array_equal(labels[0].numpy(), np.roll(disc, (4, -8), (0, 1)))
+    assert torch.equal(moved[0, 0] > 0.25, labels[0] > 0)
+    bent, same = apply_pose(images, masks, Pose(**still, gammas=torch.tensor([2.0])))
+    assert bent[0, 0, 32, 32] == pytest.approx(0.25) and torch.equal(same, masks)
 
 
 @pytest.mark.parametrize("degrees", [-15.0, 7.0])

@@ -281,6 +281,17 @@ def test_threshold_moves_the_probability_from_which_a_pixel_is_bone(classes: int
     assert 0 < sure.float().mean() < 0.5
 
 
+def test_mirrored_prediction_of_a_mirrored_volume_is_the_mirrored_prediction() -> None:
+    config = TINY.model_copy(update={"mirrored": True})
+    torch.manual_seed(3)
+    nets = {"both": build_unet(config, 3)}
+    array = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    found, mirrored = (predict_bones(nets, volume(a), config).array for a in (array, array[..., ::-1].copy()))
+    assert set(np.unique(found)) != {0} and (found == mirrored[..., ::-1]).mean() > 0.999
+    plain = predict_bones(nets, volume(array), TINY).array
+    assert (plain != predict_bones(nets, volume(array[..., ::-1].copy()), TINY).array[..., ::-1]).mean() > 0.01
+
+
 def test_raised_threshold_shrinks_the_prediction() -> None:
     net = Brighter(0.5, gain=4.0)
     claimed = [
