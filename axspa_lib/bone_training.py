@@ -25,7 +25,8 @@ from axspa_lib.dice import check_bones, dice
 from axspa_lib.errors import DataError
 from axspa_lib.fitting import Fit, constant, fit, seed_everything, warmup_cosine
 from axspa_lib.labels import Bone
-from axspa_lib.unet import Frame, Network, build_unet, decision, forward, network_input
+from axspa_lib.runs import sha256
+from axspa_lib.unet import Frame, Network, build_unet, decision, forward, load_weights, network_input
 from axspa_lib.volume import Volume
 
 #: Classes of each network beside the background, in the order of its logits.
@@ -175,6 +176,7 @@ def train_bones(
     folder: Path,
     device: str = "cpu",
     progress: bool = True,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train one network and keep the epoch with the best Dice on the validation slices.
 
@@ -190,18 +192,22 @@ def train_bones(
         folder: where to write.
         device: torch device.
         progress: show a bar with the loss and the time left.
+        start: weights to go on from, a plain state dict of the same network; drawn anew when None.
 
     Returns:
         Counts of patients, slices and parameters, the best epoch, its losses and Dice, and the seconds of this call.
 
     Raises:
         DataError: a patient in both sets, a set without the bone, another size than configured, or a loss that is
-            not finite (names the slices).
+            not finite (names the slices), or `start` cannot be loaded.
     """
     started = time.monotonic()
     _check(bone, training, validation, config)
     seed_everything(seed)
-    model = build_unet(config, classes=1 + len(CLASSES[bone])).to(memory_format=torch.channels_last).to(device)
+    model = build_unet(config, classes=1 + len(CLASSES[bone]))
+    if start is not None:
+        load_weights(model, start)
+    model = model.to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.RMSprop(
         model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
@@ -231,7 +237,8 @@ def train_bones(
         if config.schedule == "cosine"
         else constant,
     )
-    identity = digest([bone, seed, config.model_dump(mode="json"), training.digest(), validation.digest()])
+    data = [training.digest(), validation.digest(), sha256(start) if start is not None else ""]
+    identity = digest([bone, seed, config.model_dump(mode="json"), *data])
     history = fit(
         model, optimizer, plan, folder=folder, seed=seed, identity=identity, progress=progress, label=f"U-Net {bone}"
     )

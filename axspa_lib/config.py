@@ -59,7 +59,9 @@ class BoneAugmentation(Augmentation):
 
     zoom: Fraction = Field(0.0, lt=1, description="random zoom within 1 plus or minus this share; not in the paper")
     shift: Fraction = Field(0.0, description="random shift within this share of the slice; not in the paper")
-    contrast: float = Field(0.0, ge=0, le=1, description="random gamma between exp(-this) and exp(this); not in the paper")
+    contrast: float = Field(
+        0.0, ge=0, le=1, description="random gamma between exp(-this) and exp(this); not in the paper"
+    )
 
 
 class BoneNets(_Strict):
@@ -79,6 +81,7 @@ class BoneNets(_Strict):
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
     size: int = Field(256, ge=32, multiple_of=32, description="slices are fed as size x size pixels (demo)")
     augmentation: BoneAugmentation = BoneAugmentation()
+    start: str = Field("", description="row of bone_variants.yaml whose weights are continued; the paper: drawn anew")
     learning_rate: Positive = Field(1e-4, description="RMSprop (3.1.2)")
     momentum: Fraction = Field(0.0, description="of RMSprop; not given in the paper, 0 is the library's default")
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
@@ -91,7 +94,9 @@ class BoneNets(_Strict):
     epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")
     split: tuple[Count, Count, Count] = Field((31, 6, 14), description="patients train, validation, test (4.1)")
     batch_statistics: bool = Field(False, description="predict with the statistics of each slice, as the demo does")
-    mirrored: bool = Field(False, description="average the prediction with that of the mirrored slice; not in the paper")
+    mirrored: bool = Field(
+        False, description="average the prediction with that of the mirrored slice; not in the paper"
+    )
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -212,6 +217,9 @@ class Study(_Strict):
     folders: dict[CohortName, str] = Field({}, description="where the user's own copy of a cohort lies")
     phantoms: dict[PhantomName, PhantomCohort] = Field(default_factory=_phantoms)
     bones: BoneNets = BoneNets()
+    bone_variants: tuple[str, ...] = Field(
+        ("single", "patients_4", "patients_8", "patients_16"), description="rows of bone_variants.yaml to train (5.1)"
+    )
     joint: Joint = Joint()
     increment: Increment = Increment()
     detector: Detector = Detector()

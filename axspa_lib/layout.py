@@ -38,6 +38,10 @@ class Layout:
         """One trained bone network."""
         return self.root / "bones" / f"round-{round_}" / _part(fold) / bone
 
+    def bone_variant(self, variant: str, fold: Number | None = None) -> Path:
+        """One variant of the bone networks: its networks and the Dice of the patients held out."""
+        return self.root / "bone_variants" / variant / _part(fold)
+
     def segmentation(self, cohort: str, round_: Number = 1, fold: Number | None = None) -> Path:
         """Bone masks, joints and the increment of a cohort."""
         return self.root / "segmentations" / f"round-{round_}" / _part(fold) / cohort

@@ -184,9 +184,9 @@ def test_weighted_cross_entropy_equals_the_definition() -> None:
 
 
 def train(folder: Path, training: BoneSlices, validation: BoneSlices, seed: int = 3, **changes: object) -> dict:
-    bone = changes.pop("bone", "iliac")
+    bone, start = changes.pop("bone", "iliac"), changes.pop("start", None)
     config = TINY.model_copy(update=changes)
-    return train_bones(bone, training, validation, config, seed, folder, progress=False)  # type: ignore[arg-type]
+    return train_bones(bone, training, validation, config, seed, folder, progress=False, start=start)  # type: ignore[arg-type]
 
 
 def test_pair_learns_the_bones_and_its_prediction_is_as_good_as_its_validation(

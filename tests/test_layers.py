@@ -23,7 +23,7 @@ LAYERS = [
     {"config", "volume", "runs", "execution"},
     {"layout", "cohort", "stored", "weights", "cost"},
     {"preprocess", "smoothing", "clahe", "morphology", "joint", "increment", "instances", "fitting", "unet", "dice",
-     "bone_training", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit"},
+     "bone_training", "bone_variants", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit"},
     {"stages"},
     {"figures"},
     {"results", "chapters"},

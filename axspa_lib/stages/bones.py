@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from axspa_lib.config import Study
 from axspa_lib.labels import TRAIN, VALIDATION
 from axspa_lib.layout import Layout
 from axspa_lib.preprocess import preprocess_volume
-from axspa_lib.runs import recording
+from axspa_lib.runs import read_run, recording
 from axspa_lib.stages.segmentation import accepted_bones
 from axspa_lib.volume import Volume
 
@@ -50,12 +51,26 @@ def train_bone_network(
     with recording(folder, config) as record:
         training = bone_slices(_annotated(study, cohort, TRAIN, round_, fold), study.bones.size)
         validation = bone_slices(_annotated(study, cohort, VALIDATION, 1, fold), study.bones.size)
+        start = start_weights(layout, study.bones.start, bone)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         record["metrics"] = train_bones(
-            bone, training, validation, study.bones, study.seed, folder, device=device, progress=progress
+            bone, training, validation, study.bones, study.seed, folder, device, progress, start
         )
         record["patients"] = {"train": len(set(training.patients)), "validation": len(set(validation.patients))}
     return record
+
+
+def start_weights(layout: Layout, row: str, bone: BoneName) -> Path | None:
+    """Weights of a finished row of `bone_variants.yaml` to go on from; None for no row.
+
+    Raises:
+        MissingResultError: the row has not been computed.
+    """
+    if not row:
+        return None
+    folder = layout.bone_variant(row)
+    read_run(folder)
+    return folder / bone / "model.pt"
 
 
 def _annotated(
