@@ -33,6 +33,11 @@ def detectron2_config(config: Detector) -> Any:
         raise ConfigError(INSTALL) from None
     if config.width != 64:
         raise ConfigError("parameter detector.width: Detectron2 builds its ResNets with 64 only; use 'torchvision'")
+    if config.norm == "group_norm" and config.fpn_channels < 64:
+        raise ConfigError(
+            "parameter detector.fpn_channels: Detectron2's group norm has 32 groups, which is another network below 64 "
+            "channels; use 64 or more, or 'torchvision'"
+        )
     node = get_cfg()
     node.MODEL.WEIGHTS, node.MODEL.DEVICE, node.MODEL.MASK_ON = "", "cpu", True
     node.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
