@@ -61,6 +61,7 @@ def test_channels_come_in_the_configured_order() -> None:
         (lambda a: a.pop("side"), "slice with an instance without class or side", 17, 34),
         (lambda a: a.update(iscrowd=1), "instance marked as crowd", 18, 35),
         (lambda a: a.update(segmentation=_one_pixel()), "instance of fewer than 4 pixels", 18, 35),
+        (lambda a: a.update(segmentation=_no_pixel()), "instance of fewer than 4 pixels", 18, 35),
         (lambda a: a["segmentation"].update(size=[5, 5]), "instance whose mask does not fit the slice", 18, 35),
         (lambda a: a.update(segmentation=[[1, 2, 3, 4]]), "instance whose mask does not fit the slice", 18, 35),
     ],
@@ -74,6 +75,12 @@ def test_bad_instances_are_left_out_with_a_reason(
     data = DetectionData.load(folder, path, CHANNELS)
     assert data.skipped == {reason: 1}
     assert (len(data), sum(len(s.instances) for s in data.slices)) == (slices, instances)
+
+
+def _no_pixel() -> dict[str, Any]:
+    """What is left of an instance that lies outside the slice."""
+    rle = coco_mask.encode(np.zeros((96, 96), np.uint8, order="F"))
+    return {"size": [96, 96], "counts": rle["counts"].decode()}
 
 
 def _one_pixel() -> dict[str, Any]:

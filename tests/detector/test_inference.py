@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_the_same_weights_and_slices_give_the_same_file_whatever_the_batch(tmp_p
     assert len(one) > 0
     pd.testing.assert_frame_equal(one.drop(columns="mask_rle"), many.drop(columns="mask_rle"), atol=1e-3)
     assert one["score"].min() >= config.store_threshold
+
+
+def test_values_that_are_not_finite_are_refused_by_patient_and_slice() -> None:
+    class Broken(Fixed):
+        def detect(self, images: list[torch.Tensor], floor: float | None = None) -> list[Detections]:
+            return [dataclasses.replace(d, scores=d.scores * torch.nan) for d in super().detect(images, floor)]
+
+    with pytest.raises(DataError, match="patient p, slice 0: the detector gave values that are not finite"):
+        predict(Broken(), slices(1), Detector(min_size=0))
 
 
 def test_a_table_survives_the_file_and_a_wrong_file_is_refused(tmp_path: Path) -> None:

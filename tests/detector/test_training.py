@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,44 @@ def test_killed_and_resumed_gives_the_same_bytes(
     first, second = (pd.read_parquet(tmp_path / f / "history.parquet") for f in "ab")
     pd.testing.assert_frame_equal(first[["total", *LOSSES]], second[["total", *LOSSES]], check_exact=True)
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["history.parquet", "model.pt"]
+
+
+_TRAIN = """
+import json, sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from axspa_lib.config import Detector
+from axspa_lib.detector.data import DetectionData
+from axspa_lib.detector.training import train_detector
+slices, instances, folder, config = sys.argv[1:]
+config = Detector.model_validate_json(config)
+train, held_out = (DetectionData.load(Path(slices), Path(instances), config.channels, p)
+                   for p in (["p000", "p001", "p002", "p003"], ["p004", "p005"]))
+train_detector(config, train, held_out, seed=3, folder=Path(folder), progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_signal_at_a_random_moment_changes_no_byte(synthetic_cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    """Three processes are killed where chance wants, also while they write; the fourth ends as an undisturbed one."""
+    config = small(iterations=60, validate_every=2).model_dump_json()
+    command = [sys.executable, "-c", _TRAIN, *map(str, synthetic_cohort)]
+    subprocess.run([*command, str(tmp_path / "a"), config], check=True)
+    checkpoint = tmp_path / "b" / "checkpoint.pt"
+    rng, killed = np.random.default_rng(), []
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        with subprocess.Popen([*command, str(tmp_path / "b"), config]) as process:
+            while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.5))
+            process.kill()
+        killed.append(process.returncode)
+    assert -signal.SIGKILL in killed
+    subprocess.run([*command, str(tmp_path / "b"), config], check=True)
+    assert (tmp_path / "a" / "model.pt").read_bytes() == (tmp_path / "b" / "model.pt").read_bytes()
+    first, second = (pd.read_parquet(tmp_path / f / "history.parquet") for f in "ab")
+    pd.testing.assert_frame_equal(first[["total", *LOSSES]], second[["total", *LOSSES]], check_exact=True)
 
 
 def test_another_seed_is_another_training_and_starts_anew(
