@@ -8,6 +8,7 @@ GPU and without leaving a trace in them.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -102,7 +103,7 @@ def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
     `data_manifest/profiles.yaml`.
     """
     EXECUTED.mkdir(exist_ok=True)
-    for old in EXECUTED.glob("*.ipynb"):
+    for old in [*EXECUTED.glob("*.ipynb"), *EXECUTED.glob("figures/*.png")]:
         old.unlink()
     roots = (runs_root(), stored_root()) if profile is not None else (stored_root(),)
     chosen = [_chapter(name, profile) for name in chapters_of_toc()]
@@ -117,6 +118,8 @@ def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
         shutil.copy(path, EXECUTED / path.name)
     if recompute:
         _recompute(chosen, roots)
+    for path in chosen:
+        extract_figures(EXECUTED / path.name, EXECUTED / "figures")
     return [EXECUTED / path.name for path in chosen]
 
 
@@ -163,6 +166,18 @@ def _warn(path: Path, told: str) -> None:
     text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{told}\n```"
     notebook["cells"].insert(1, {"cell_type": "markdown", "id": "warning", "metadata": {}, "source": text})
     write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def extract_figures(notebook: Path, folder: Path) -> None:
+    """Write the named figures of an executed chapter as `<name>.png`, for the pages that show them once more."""
+    folder.mkdir(exist_ok=True)
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
+        pictures = [
+            output["data"]["image/png"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+        ]
+        if name and pictures:
+            (folder / f"{name}.png").write_bytes(base64.b64decode("".join(pictures[-1])))
 
 
 def glued(notebook: Path) -> dict[str, object]:

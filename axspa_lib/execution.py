@@ -43,7 +43,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}: it has {', '.join(known)}")
     executed.parent.mkdir(parents=True, exist_ok=True)
     part = executed.with_name(f".{executed.name}")
-    notes = executed.with_name(f".{executed.name}.reads")
+    notes = executed.absolute().with_name(f".{executed.name}.reads")
     notes.unlink(missing_ok=True)
     os.environ["AXSPA_NOTES"] = str(notes)
     try:

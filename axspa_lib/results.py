@@ -191,6 +191,14 @@ class Results:
         }
         return pd.DataFrame({"value": [str(value) for value in rows.values()]}, index=pd.Index(rows, name="this page"))
 
+    def provenance_text(self) -> str:
+        """The same in one sentence, for pages that quote numbers of others."""
+        rows = self.provenance()["value"]
+        return (
+            f"Profile {rows['profile']}, seed {rows['seed']}, commit {rows['commit']}; {rows['jobs']} jobs, "
+            f"{rows['computed for']}, on {rows['device']}; last job {rows['last job']}."
+        )
+
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Store a table of a page as CSV below `tables/`."""
         path = self.layout.tables / f"{name}.csv"
@@ -220,6 +228,19 @@ def with_interval(value: float, low: float, high: float, digits: int = 2) -> str
     '0.85 [0.80, 0.90]'
     """
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def against_chance(low: float, high: float) -> str:
+    """What the 95 % interval of an MCC says about chance.
+
+    >>> against_chance(-0.1, 0.5)
+    'its interval contains 0, so this run cannot tell the judgement from chance'
+    """
+    if low > 0:
+        return "its interval lies above 0, so the judgement is better than chance"
+    if high < 0:
+        return "its interval lies below 0, so the judgement is worse than chance"
+    return "its interval contains 0, so this run cannot tell the judgement from chance"
 
 
 def share(part: int, whole: int) -> str:

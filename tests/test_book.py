@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from axspa_lib import book
 from axspa_lib.errors import AxspaError
@@ -111,6 +112,16 @@ class TestStoredChapters:
         assert names == ["05_shows.ipynb", "06_counts.ipynb"]
         assert inputs(book.EXECUTED / "06_counts.ipynb").keys() == {"quick/detector/predictions.csv"}
         assert not (stored / "slices").exists()
+
+    def test_named_figures_are_laid_out_for_other_pages(self, tmp_path):
+        picture = base64.b64encode(b"a picture").decode()
+        shown = new_code_cell("1", metadata={"mystnb": {"figure": {"name": "fig-a"}}})
+        shown.outputs = [new_output("stream", text="x"), new_output("display_data", {"image/png": picture})]
+        nbformat.write(new_notebook(cells=[shown, new_code_cell("2")]), tmp_path / "a.ipynb")
+        book.extract_figures(tmp_path / "a.ipynb", tmp_path / "figures")
+        assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == {
+            "fig-a.png": b"a picture"
+        }
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
