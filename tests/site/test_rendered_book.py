@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -13,8 +14,19 @@ from urllib.parse import urlsplit
 import pytest
 
 HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
+AXE = Path(__file__).parent / "axe-core" / "axe.min.js"
 #: Console errors of the theme that change nothing on the page: jupyter-book's thebe switch is declared twice.
 HARMLESS = ("THEBE_JS_URL", "invalid theme mode")
+
+#: What sticks out of the page to the right, other than within a box that scrolls.
+WIDER_THAN_THE_PAGE = """
+const width = document.documentElement.clientWidth;
+const boxed = e => { for (let p = e; p && p !== document.body; p = p.parentElement)
+    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return true; return false; };
+if (document.documentElement.scrollWidth > width + 1) return ['the page itself scrolls sideways'];
+return [...document.querySelectorAll('article *')]
+    .filter(e => e.getBoundingClientRect().right > width + 1 && !boxed(e)).map(e => e.outerHTML.slice(0, 120));
+"""
 
 pytestmark = [
     pytest.mark.site,
@@ -51,8 +63,21 @@ def browser():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
     driver.set_page_load_timeout(60)
+    driver.set_script_timeout(120)
+    driver.set_window_size(1300, 900)
     yield driver
     driver.quit()
+
+
+@contextlib.contextmanager
+def phone(driver):
+    """A phone of 390 x 844 pixels."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def pages() -> list[str]:
@@ -92,13 +117,26 @@ class TestPage:
             assert path.is_file() or (path / "index.html").is_file(), f"{page} links to {link}"
 
     def test_fits_a_phone(self, browser, address, page):
-        browser.set_window_size(500, 900)
+        with phone(browser):
+            browser.get(f"{address}/{page}")
+            wide = browser.execute_script(WIDER_THAN_THE_PAGE)
+        assert wide == []
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_is_accessible(self, browser, address, page, theme):
+        """Contrast, names, alternative texts, landmarks: the rules of WCAG 2.1 A and AA, checked by axe-core."""
         browser.get(f"{address}/{page}")
-        overflow = browser.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        browser.execute_script(AXE.read_text(encoding="utf-8"))
+        found = browser.execute_async_script(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(arguments[0])"
         )
-        browser.set_window_size(1300, 900)
-        assert overflow <= 1
+        assert found["passes"], "axe-core checked nothing"
+        assert [
+            f"{rule['id']}: {node['target']} {node['failureSummary']}"
+            for rule in found["violations"]
+            for node in rule["nodes"]
+        ] == []
 
     def test_every_picture_has_an_alternative_text(self, browser, address, page):
         browser.get(f"{address}/{page}")
