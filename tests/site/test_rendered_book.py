@@ -126,7 +126,9 @@ class TestPage:
     def test_is_accessible(self, browser, address, page, theme):
         """Contrast, names, alternative texts, landmarks: the rules of WCAG 2.1 A and AA, checked by axe-core."""
         browser.get(f"{address}/{page}")
-        browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        browser.execute_script("for (const key of ['mode', 'theme']) localStorage.setItem(key, arguments[0])", theme)
+        browser.get(f"{address}/{page}")
+        assert browser.execute_script("return document.documentElement.dataset.theme") == theme
         browser.execute_script(AXE.read_text(encoding="utf-8"))
         found = browser.execute_async_script(
             "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(arguments[0])"
