@@ -121,13 +121,22 @@ def used_resources() -> dict[str, float | int]:
     unit = 1024**2 if sys.platform == "darwin" else 1024
     used: dict[str, float | int] = {
         "cpu_seconds": round(sum(part.ru_utime + part.ru_stime for part in (own, children)), 1),
-        "peak_memory_mb": round(max(own.ru_maxrss, children.ru_maxrss) / unit),
+        "peak_memory_mb": round(max(_own_peak_kb() or own.ru_maxrss, children.ru_maxrss) / unit),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or (os.cpu_count() or 1),
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         used["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1024**2)
     return used
+
+
+def _own_peak_kb() -> int | None:
+    """Peak memory of this program in KiB, where Linux tells; `ru_maxrss` also counts the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
 def read_run(folder: Path, note: bool = True) -> dict[str, Any]:
