@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from axspa_lib import cost
-from axspa_lib.config import load_studies
+from axspa_lib.config import load_studies, load_study
 from axspa_lib.errors import AxspaError
 from axspa_lib.layout import Layout
 from axspa_lib.runs import REPOSITORY, runs_root
