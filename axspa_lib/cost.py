@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from axspa_lib.config import MANIFEST, Study, experiments, load_study, profiles
-from axspa_lib.runs import REPOSITORY, runs_root
+from axspa_lib.runs import runs_root, stored_root
 
 #: Kinds of jobs in the order of the study, and what they are called.
 KINDS = {
@@ -75,7 +75,7 @@ def recorded(profile: str) -> list[Job]:
 
     A record that cannot be read, as of a job that is being written, is left out.
     """
-    for root in (runs_root() / profile, REPOSITORY / "book" / "stored" / profile):
+    for root in (runs_root() / profile, stored_root() / profile):
         found = []
         for path in sorted(root.rglob("run.json")):
             try:

@@ -172,9 +172,9 @@ def by_patient(table: ArrayLike, patients: ArrayLike) -> tuple[Floats, int]:
 
 def weights(patients: int, n: int, seed: int) -> Floats:
     """How often each of `patients` is drawn in each of `n` resamples: `(n, patients)`, rows sum to `patients`."""
-    rng = np.random.default_rng(seed)
     if not patients:
         return np.zeros((n, 0))
+    rng = np.random.default_rng(seed)
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=n).astype(float)
 
 

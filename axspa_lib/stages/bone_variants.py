@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -16,11 +15,9 @@ from axspa_lib.dice import dice_by_patient, dice_by_slice
 from axspa_lib.errors import DataError
 from axspa_lib.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.layout import Layout
-from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import recording, write_text
-from axspa_lib.stages.bones import networks, start_weights
+from axspa_lib.stages.bones import annotated_volumes, networks, start_weights
 from axspa_lib.unet import build_unet, load_weights, predict_bones
-from axspa_lib.volume import Volume
 
 #: One in so many phantom patients chooses the weights of a variant that learns from the phantom.
 PHANTOM_VALIDATION = 6
@@ -51,8 +48,8 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
     config = {"variant": variant.model_dump(), "bones": study.bones.model_dump(mode="json"), "fold": fold}
     with recording(folder, config | {"seed": study.seed}) as record:
         cohort, train, validate, test = _patients(study, layout, own, variant, fold)
-        training = bone_slices(_volumes(study, cohort, train), study.bones.size)
-        validation = bone_slices(_volumes(study, cohort, validate), study.bones.size)
+        training = bone_slices(annotated_volumes(study, cohort, train), study.bones.size)
+        validation = bone_slices(annotated_volumes(study, cohort, validate), study.bones.size)
         settings = variant.settings(study.bones, len(training), _usual(own, fold))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         nets: dict[str, torch.nn.Module] = {}
@@ -66,7 +63,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
             load_weights(nets[bone], folder / bone / "model.pt")
         tables = [
             dice_by_slice(patient, predict_bones(nets, t1, settings, device=device).array, bones.array)
-            for patient, t1, bones in _volumes(study, own, test)
+            for patient, t1, bones in annotated_volumes(study, own, test)
         ]
         table = pd.concat(tables, ignore_index=True)
         write_text(folder / "dice.csv", table.to_csv(index=False))
@@ -96,10 +93,3 @@ def _usual(own: Cohort, fold: int | None) -> int:
     """Slices that the study's own networks learn from."""
     masks = (own.reference_bones(patient) for patient in own.subset("bones", TRAIN, fold))
     return sum(int(mask.array.any(axis=(1, 2)).sum()) for mask in masks if mask is not None)
-
-
-def _volumes(study: Study, cohort: Cohort, patients: Iterable[str]) -> Iterator[tuple[str, Volume, Volume]]:
-    for patient in patients:
-        bones = cohort.reference_bones(patient)
-        if bones is not None:
-            yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,13 +73,18 @@ def start_weights(layout: Layout, row: str, bone: BoneName) -> Path | None:
     return folder / bone / "model.pt"
 
 
-def _annotated(
-    study: Study, cohort: Cohort, subset: str, round_: int, fold: int | None
-) -> Iterator[tuple[str, Volume, Volume]]:
-    for patient in cohort.subset("bones", subset, fold):
+def annotated_volumes(study: Study, cohort: Cohort, patients: Iterable[str]) -> Iterator[tuple[str, Volume, Volume]]:
+    """Patient, preprocessed T1 and reference bones, of those patients that have reference bones."""
+    for patient in patients:
         bones = cohort.reference_bones(patient)
         if bones is not None:
             yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones
+
+
+def _annotated(
+    study: Study, cohort: Cohort, subset: str, round_: int, fold: int | None
+) -> Iterator[tuple[str, Volume, Volume]]:
+    yield from annotated_volumes(study, cohort, cohort.subset("bones", subset, fold))
     if round_ > 1:
         for patient, bones in accepted_bones(study, round_ - 1, fold):
             yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones
