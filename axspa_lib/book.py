@@ -21,10 +21,10 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from axspa_lib.config import profiles
+from axspa_lib.config import load_study, profiles
 from axspa_lib.errors import AxspaError, MissingResultError
 from axspa_lib.execution import check_executed, execute, inputs
-from axspa_lib.pages import check_site
+from axspa_lib.pages import MARKS, check_site
 from axspa_lib.runs import REPOSITORY, runs_root, stored_root, write_text
 from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, is_small, keep, mirror
 
@@ -120,6 +120,7 @@ def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
         _recompute(chosen, roots)
     for path in chosen:
         extract_figures(EXECUTED / path.name, EXECUTED / "figures")
+        mark_tables(EXECUTED / path.name)
     return [EXECUTED / path.name for path in chosen]
 
 
@@ -165,6 +166,24 @@ def _warn(path: Path, told: str) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{told}\n```"
     notebook["cells"].insert(1, {"cell_type": "markdown", "id": "warning", "metadata": {}, "source": text})
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def mark_tables(path: Path) -> None:
+    """Write below every table of an executed chapter whether it holds phantom or real data, as figures do themselves.
+
+    Cells tagged `unmarked` (parameters, published figures) and the provenance (`remove-input`) are left as they are.
+    """
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    study = load_study(check_executed(path).get("profile", "quick"))
+    text = MARKS["phantom" if study.training_cohort in study.phantoms else "real"]
+    for cell in notebook["cells"]:
+        if {"unmarked", "remove-input"} & set(cell["metadata"].get("tags", [])):
+            continue
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            html = "".join(data.get("text/html", ""))
+            if "<table" in html:
+                data["text/html"] = f'{html}<p class="mark-of-data">{text}</p>'
     write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -171,8 +171,19 @@ class Results:
             )
         return pd.DataFrame(rows)
 
-    def provenance(self) -> pd.DataFrame:
+    def provenance(self) -> Styler:
         """Where the numbers of a page come from: profile, seed, jobs, compute time, commit, versions, machine, date."""
+        return listing(self._provenance().items(), ("this page", "value"))
+
+    def provenance_text(self) -> str:
+        """The same in one sentence, for pages that quote numbers of others."""
+        rows = self._provenance()
+        return (
+            f"Profile {rows['profile']}, seed {rows['seed']}, commit {rows['commit']}; {rows['jobs']} jobs, "
+            f"{rows['computed for']}, on {rows['device']}; last job {rows['last job']}."
+        )
+
+    def _provenance(self) -> dict[str, str]:
         jobs = self.jobs()
         record = read_run(self.layout.cohort(self.study.training_cohort), note=False)["provenance"]
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -189,15 +200,7 @@ class Results:
             "started": jobs["started"].min(),
             "last job": jobs["started"].max(),
         }
-        return pd.DataFrame({"value": [str(value) for value in rows.values()]}, index=pd.Index(rows, name="this page"))
-
-    def provenance_text(self) -> str:
-        """The same in one sentence, for pages that quote numbers of others."""
-        rows = self.provenance()["value"]
-        return (
-            f"Profile {rows['profile']}, seed {rows['seed']}, commit {rows['commit']}; {rows['jobs']} jobs, "
-            f"{rows['computed for']}, on {rows['device']}; last job {rows['last job']}."
-        )
+        return {name: str(value) for name, value in rows.items()}
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Store a table of a page as CSV below `tables/`."""

@@ -11,9 +11,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from axspa_lib import book
+from axspa_lib import book, pages
 from axspa_lib.errors import AxspaError
 from axspa_lib.execution import execute, inputs
+from axspa_lib.figures import style
 from axspa_lib.pages import check_site
 from axspa_lib.stored import StoredResultError, write_manifest
 
@@ -122,6 +123,24 @@ class TestStoredChapters:
         assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == {
             "fig-a.png": b"a picture"
         }
+
+    @pytest.mark.parametrize(("profile", "told"), [("quick", "PHANTOM"), ("public", "REAL MRI")])
+    def test_every_table_says_what_it_holds(self, tmp_path, profile, told):
+        cells = [
+            new_code_cell("1", metadata={"tags": tags}) for tags in (["hide-input"], ["unmarked"], ["remove-input"])
+        ]
+        for count, cell in enumerate(cells, start=1):
+            cell.execution_count = count
+            cell.outputs = [new_output("display_data", {"text/html": "<table></table>"})]
+        metadata = {"papermill": {"parameters": {"profile": profile}}}
+        nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "a.ipynb")
+        book.mark_tables(tmp_path / "a.ipynb")
+        shown = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
+        marked = [told in "".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
+        assert marked == [True, False, False]
+
+    def test_tables_and_figures_are_marked_alike(self):
+        assert pages.MARKS == style.MARKS
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")

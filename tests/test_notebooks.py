@@ -77,3 +77,25 @@ def test_readers_never_train(path):
     code = "\n".join(source(cell) for cell in cells(path, "code"))
     assert not re.search(r"\btrain_\w+\(", code)
     assert "axspa_lib.stages" not in code or "import" in code
+
+
+@pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
+def test_readers_are_told_what_they_read(path):
+    """Question first; what to try, what to take along and where it comes from last."""
+    text = "\n\n".join(source(cell) for cell in cells(path, "markdown"))
+    assert text.count("\n# ") + text.startswith("# ") == 1
+    assert "*Question.*" in source(cells(path, "markdown")[0])
+    places = [text.find(part) for part in ("{admonition} What to try", "**What to take along.**", "## Provenance")]
+    assert -1 not in places and places == sorted(places), "what to try, what to take along, provenance: in this order"
+
+
+@pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
+def test_figures_are_captioned_described_and_marked(path):
+    for cell in cells(path, "code"):
+        shown = cell["metadata"].get("mystnb", {})
+        if "figure" in shown:
+            assert shown["figure"]["caption"] and shown["figure"]["name"].startswith("fig-"), source(cell)
+            assert len(shown["image"]["alt"]) > 20, source(cell)
+            assert re.search(r"phantom|simulated|real|published patient", shown["figure"]["caption"], re.I), source(
+                cell
+            )

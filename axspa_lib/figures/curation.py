@@ -156,7 +156,7 @@ def draw_scanners(cohort: Cohort) -> Figure:
     """Pixel size against slice distance, and contrast against shading of T1, one marker per manufacturer."""
     table = cohort.participants.copy()
     names = table["manufacturer"].replace("", "unknown")
-    figure, axes = new_figure(1, 2, width=7.2, height=3.0)
+    figure, axes = new_figure(1, 2, width=7.2, height=3.4)
     markers = dict(zip(sorted(names.unique()), "osD^vP*X<>", strict=False))
     palette = [COLOURS[name] for name in ("healthy", "inflamed", "joint", "reader", "sacrum", "iliac", "neutral")]
     for place, (name, shape) in enumerate(markers.items()):
@@ -166,8 +166,8 @@ def draw_scanners(cohort: Cohort) -> Figure:
         axes[0, 1].scatter(part["shading_t1"], part["contrast_t1"], **style)
     axes[0, 0].set_xlabel("pixel size (mm)")
     axes[0, 0].set_ylabel("distance of slices (mm)")
-    axes[0, 1].set_xlabel("shading of T1 (95th / 5th percentile, 25 mm)")
-    axes[0, 1].set_ylabel("contrast of T1 (95th / 25th percentile)")
+    axes[0, 1].set_xlabel("shading of T1 (95th / 5th centile, 25 mm)")
+    axes[0, 1].set_ylabel("contrast of T1 (95th / 25th centile)")
     if markers:
         axes[0, 0].legend(fontsize=7)
     return _marked(figure, cohort)

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from axspa_lib.figures.style import COLOURS, new_figure, outline, show_slice
+from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_slice
 from axspa_lib.joint import PATIENT_LEFT, PATIENT_RIGHT, JointTrace
 from axspa_lib.labels import Bone
 from axspa_lib.volume import Volume
@@ -19,13 +19,16 @@ from axspa_lib.volume import Volume
 _Step = tuple[str, Sequence[tuple[NDArray[np.bool_], str]]]
 
 
-def algorithm_steps(image: NDArray[np.generic], trace: JointTrace, spacing: tuple[float, float] = (1.0, 1.0)) -> Figure:
+def algorithm_steps(
+    image: NDArray[np.generic], trace: JointTrace, spacing: tuple[float, float] = (1.0, 1.0), kind: str | None = None
+) -> Figure:
     """Figure 3: each line of Algorithm 1 over a slice.
 
     Args:
         image: the slice `(row, column)` on the grid of the masks.
         trace: as from `trace_joint`.
         spacing: pixel size `(row, column)` in mm.
+        kind: `phantom` or `real`, written below.
     """
     t = trace
     bones = [(t.sacrum, "sacrum"), (t.iliac, "iliac")]
@@ -48,6 +51,8 @@ def algorithm_steps(image: NDArray[np.generic], trace: JointTrace, spacing: tupl
         for mask, colour in masks:
             _fill(axis, mask[rows, columns], colour)
     axes[0, 0].text(0.01, 0.99, "R", transform=axes[0, 0].transAxes, color="white", va="top", fontweight="bold")
+    if kind is not None:
+        mark(figure, kind)
     return figure
 
 
@@ -58,6 +63,7 @@ def joints_over_volume(
     slices: Sequence[int] | None = None,
     columns: int = 6,
     title: str = "",
+    kind: str | None = None,
 ) -> Figure:
     """Contact sheet: the joints (and bones) outlined over the slices of a volume.
 
@@ -68,6 +74,7 @@ def joints_over_volume(
         slices: which slices, all when not given.
         columns: slices in a row of the sheet.
         title: of the whole sheet.
+        kind: `phantom` or `real`, written below.
     """
     shown = list(range(len(volume.array)) if slices is None else slices)
     count = -(-len(shown) // columns)
@@ -91,6 +98,8 @@ def joints_over_volume(
                       transform=axis.transAxes)  # fmt: skip
     if title:
         figure.suptitle(title, fontsize=10)
+    if kind is not None:
+        mark(figure, kind)
     return figure
 
 

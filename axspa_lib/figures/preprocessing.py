@@ -9,13 +9,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from axspa_lib.figures.style import COLOURS, new_figure, show_slice
+from axspa_lib.figures.style import COLOURS, mark, new_figure, show_slice
 
 Images = Mapping[str, NDArray[np.generic]]
 
 
 def preprocessing_steps(
-    traces: Mapping[str, Images], spacings: Mapping[str, tuple[float, float]], steps: Sequence[str] | None = None
+    traces: Mapping[str, Images],
+    spacings: Mapping[str, tuple[float, float]],
+    steps: Sequence[str] | None = None,
+    kind: str | None = None,
 ) -> Figure:
     """Figure 2: every step of the preprocessing (columns) on several slices (rows), with each image's histogram.
 
@@ -23,6 +26,7 @@ def preprocessing_steps(
         traces: by name of the slice, the images after each step, as `preprocess_slice` leaves them in its `trace`.
         spacings: by name of the slice, its original pixel size `(row, column)` in mm.
         steps: the steps to draw, all of the first trace when not given.
+        kind: `phantom` or `real`, written below.
     """
     names = list(steps or next(iter(traces.values())))
     figure, axes = new_figure(2 * len(traces), len(names), width=1.75 * len(names), height=2.3 * len(traces),
@@ -54,16 +58,21 @@ def preprocessing_steps(
     figure.supxlabel(
         "intensity (arbitrary units up to the last step, then grey levels 0–255; zeros left out)", fontsize=8
     )
+    if kind is not None:
+        mark(figure, kind)
     return figure
 
 
-def preprocessing_difference(first: NDArray[np.uint8], second: NDArray[np.uint8], names: tuple[str, str]) -> Figure:
+def preprocessing_difference(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], names: tuple[str, str], kind: str | None = None
+) -> Figure:
     """Two preprocessed versions of one slice and where they differ, in grey levels.
 
     Args:
         first: `(row, column)` uint8.
         second: the same slice preprocessed otherwise.
         names: what each is.
+        kind: `phantom` or `real`, written below.
     """
     difference = second.astype(int) - first
     figure, axes = new_figure(1, 4, width=9.0, height=2.6, width_ratios=[1, 1, 1.15, 1])
@@ -79,15 +88,18 @@ def preprocessing_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]
     share = np.bincount(np.abs(difference).ravel(), minlength=len(sizes)) / difference.size
     histogram.bar(sizes, np.maximum(share, 1e-7) * 100, color=COLOURS["model"], width=0.9)
     histogram.set(yscale="log", xlabel="|difference|, grey levels", ylabel="pixels, %", title=f"equal: {share[0]:.2%}")
+    if kind is not None:
+        mark(figure, kind)
     return figure
 
 
-def scanner_distances(distances: pd.DataFrame, steps: Sequence[str] | None = None) -> Figure:
+def scanner_distances(distances: pd.DataFrame, steps: Sequence[str] | None = None, kind: str | None = None) -> Figure:
     """Distance between scanners in the intensity of one tissue, after each step of the preprocessing.
 
     Args:
         distances: `step, first, second, distance`, one row per pair of scanners, as from `tissue_distances`.
         steps: order of the steps, as they first appear when not given.
+        kind: `phantom` or `real`, written below.
     """
     order = list(steps or dict.fromkeys(distances["step"]))
     figure, axes = new_figure(1, 1, width=6.4, height=3.0)
@@ -102,4 +114,6 @@ def scanner_distances(distances: pd.DataFrame, steps: Sequence[str] | None = Non
     axis.set_xticks(range(len(order)), order)
     axis.set(ylabel="same tissue between scanners:\nWasserstein distance,\nshare of the slice's range", ylim=(0, None))
     axis.legend(frameon=False)
+    if kind is not None:
+        mark(figure, kind)
     return figure
