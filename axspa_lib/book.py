@@ -110,10 +110,10 @@ def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
     for path in chosen:
         check_executed(path)
     if not recompute:
-        for name in sorted({path.parents[1].name for path in chosen if path.is_relative_to(stored_root())}):
-            check_manifest(stored_root() / name)
         for path in chosen:
             check_inputs(path, inputs(path), (stored_root(),) if path.is_relative_to(stored_root()) else roots)
+        for name in sorted({path.parents[1].name for path in chosen if path.is_relative_to(stored_root())}):
+            check_manifest(stored_root() / name)
     for path in chosen:
         shutil.copy(path, EXECUTED / path.name)
     if recompute:

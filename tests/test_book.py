@@ -144,7 +144,9 @@ class TestStoredChapters:
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
-        with pytest.raises(StoredResultError, match=r"quick/detector/predictions\.csv: is not the file"):
+        with pytest.raises(
+            StoredResultError, match=r"05_shows\.ipynb: was computed from another quick/detector/predictions\.csv"
+        ):
             book.assemble(None)
 
     def test_a_chapter_of_another_run_fails_the_book_by_name(self, stored):
