@@ -23,6 +23,7 @@ from axspa_lib.runs import REPOSITORY, runs_root
 _PROGRESS = re.compile(r"^(\d+) of (\d+) steps")
 _OUTPUT = re.compile(r"^    output: (.*)$", re.MULTILINE)
 _FAILED = re.compile(r"^Error in (?:rule|group) (\w+)")
+_ON_GPU = [f"{rule}:gpu=1" for rule in ("train_bones", "segment", "train_detector")]
 _TRIGGERS = ["--rerun-triggers", "mtime", "input", "params"]
 
 
@@ -54,7 +55,8 @@ def run_study(
     root = Layout.of(study).root
     command = [
         *_snakemake(profile, root), "--cores", str(cores), "--rerun-incomplete", "--keep-going",
-        *_TRIGGERS, "--workflow-profile", executor_profile or "none", *(extra or []),
+        *_TRIGGERS, "--workflow-profile", executor_profile or "none", *([] if executor_profile else _machine()),
+        *(extra or []),
     ]  # fmt: skip
     with _alone(root) as lock:
         unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
@@ -114,6 +116,13 @@ def announce(profile: str, jobs: list[str], cores: int) -> None:
     rest = f", and {unknown} jobs of which nothing is recorded yet" if unknown else ""
     print(f"== study {profile}: {len(jobs)} jobs, about {cost.duration(seconds)} of computing{rest}")
     print(f"== study {profile}: with {cores} cores not less than {cost.duration(seconds / cores)}", flush=True)
+
+
+def _machine() -> list[str]:
+    """What this machine has beside cores: its memory, and one training at a time where it has a GPU."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    gpu = ["gpu=1"] if Path("/dev/nvidia0").exists() else []
+    return ["--resources", f"mem_mb={memory}", *gpu, *(["--set-resources", *_ON_GPU] if gpu else [])]
 
 
 def _snakemake(profile: str, root: Path) -> list[str]:

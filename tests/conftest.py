@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -23,3 +25,13 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real MRI at the default place: set AXSPA_REAL_DATA to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_study(tmp_path_factory) -> Path:
+    """Folder of all results, with a smoke study that ran on this machine without interruption."""
+    runs = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "axspa_lib.cli", "study", "--profile", "smoke", "--cores", "2"]
+    environment = os.environ | {"AXSPA_RUNS": str(runs), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=1500)
+    return runs

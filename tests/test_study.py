@@ -37,25 +37,18 @@ def fingerprint(runs: Path) -> dict[str, str]:
     return {str(path.relative_to(runs)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> Path:
-    runs = tmp_path_factory.mktemp("runs")
-    finish(runs)
-    return runs
+def test_every_row_of_table_4_has_its_predictions(smoke_study):
+    assert len(fingerprint(smoke_study)) == (2 + 6) * 2
 
 
-def test_every_row_of_table_4_has_its_predictions(uninterrupted):
-    assert len(fingerprint(uninterrupted)) == (2 + 6) * 2
-
-
-def test_a_second_run_does_nothing(uninterrupted):
+def test_a_second_run_does_nothing(smoke_study):
     clock = time.monotonic()
-    assert "nothing to do" in finish(uninterrupted)
+    assert "nothing to do" in finish(smoke_study)
     assert time.monotonic() - clock < 60
 
 
 @pytest.mark.parametrize("after", ["01_curation_worker phantom-desir: started", "all_included 0: started"])
-def test_a_killed_study_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, after):
+def test_a_killed_study_ends_as_an_uninterrupted_one(smoke_study, tmp_path, after):
     process = start(tmp_path)
     assert process.stdout is not None
     for line in process.stdout:
@@ -66,13 +59,13 @@ def test_a_killed_study_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, af
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("smoke/bones/*/*/run.json")}
     finish(tmp_path)
-    assert fingerprint(tmp_path) == fingerprint(uninterrupted)
+    assert fingerprint(tmp_path) == fingerprint(smoke_study)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items()), "a finished training was repeated"
 
 
-def test_a_new_seed_file_makes_only_the_chapters_stale(uninterrupted, tmp_path):
+def test_a_new_seed_file_makes_only_the_chapters_stale(smoke_study, tmp_path):
     runs = tmp_path / "runs"
-    shutil.copytree(uninterrupted, runs)
+    shutil.copytree(smoke_study, runs)
     run = runs / DETECTOR / "run.json"
     run.write_text(run.read_text() + "\n")
     output = finish(runs)

@@ -1,7 +1,8 @@
 """A real SLURM on this machine, all of it in one folder, for the time of a test: munge, controller, one node.
 
-Nothing outside the folder is read or written, so a SLURM that the machine already has is left alone. Needs root (slurmd
-starts jobs as their user) and the Debian packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge.
+The one thing outside the folder is a link to its configuration at the place where `srun` looks for it inside a job; a
+machine that has a SLURM of its own is left alone. Needs root (slurmd starts jobs as their user) and the Debian packages
+slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+SYSTEM = Path("/etc/slurm/slurm.conf")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "mungekey", "sbatch", "squeue", "scancel", "sinfo")
 
 CONFIGURATION = """\
@@ -54,6 +56,8 @@ def missing() -> str:
     absent = [name for name in PROGRAMS if _program(name) is None]
     if absent:
         return f"{absent[0]} is not installed (Debian: slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge)"
+    if SYSTEM.exists():
+        return f"the machine has a SLURM of its own ({SYSTEM})"
     return "" if os.geteuid() == 0 else "slurmd needs root"
 
 
@@ -86,6 +90,9 @@ def one_machine_slurm(folder: Path, gpus: int = 2, partition: str = "main") -> I
         [_program("slurmd"), "-D", "-N", host],
     ]
     started = []
+    SYSTEM.parent.mkdir(exist_ok=True)
+    SYSTEM.unlink(missing_ok=True)
+    SYSTEM.symlink_to(folder / "slurm.conf")
     try:
         for number, command in enumerate(daemons):
             with (folder / f"daemon-{number}.log").open("w") as log:
@@ -94,6 +101,7 @@ def one_machine_slurm(folder: Path, gpus: int = 2, partition: str = "main") -> I
         _until_idle(environment, folder)
         yield environment
     finally:
+        SYSTEM.unlink(missing_ok=True)
         for process in reversed(started):
             process.terminate()
         for process in started:
