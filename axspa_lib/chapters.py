@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.cohort import Cohort
-from axspa_lib.config import MANIFEST, Preprocessing
+from axspa_lib.config import Preprocessing
 from axspa_lib.detector.inference import decode_mask
 from axspa_lib.figures.bones import Case
 from axspa_lib.figures.detection import DetectionCase, Roi, TrainingView
@@ -17,12 +17,6 @@ from axspa_lib.labels import SEQUENCES, TRAIN, Bone
 from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
 from axspa_lib.volume import read_volume
-
-
-def published_dice() -> dict[str, float]:
-    """The paper's Dice by bone (section 4.1)."""
-    table = pd.read_csv(MANIFEST / "published" / "dice.csv")
-    return dict(zip(table["bone"], table["dice"], strict=True))
 
 
 def segmentation_cases(stored: Results, slices: pd.DataFrame, rank: str = "worst", count: int = 4) -> list[Case]:

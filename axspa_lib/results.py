@@ -17,7 +17,7 @@ from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
-from axspa_lib.runs import noted, read_run
+from axspa_lib.runs import noted, read_run, stored_root
 from axspa_lib.volume import Volume, read_volume
 
 
@@ -29,11 +29,13 @@ class Results:
         profile: a key of the profiles.
         score_threshold: detections scoring less do not count; 0 takes the study's (0.7 in the demo).
         rule: positive half-slices that make a patient positive; 0 takes the study's (2 in the paper).
+        or_stored: read what comes with the repository (`book/stored/`) where this machine has no run of the profile.
     """
 
     profile: str = "quick"
     score_threshold: float = 0.0
     rule: int = 0
+    or_stored: bool = False
 
     @cached_property
     def study(self) -> Study:
@@ -43,7 +45,8 @@ class Results:
     @cached_property
     def layout(self) -> Layout:
         """Where its results lie."""
-        return Layout.of(self.study)
+        own, stored = Layout.of(self.study), Layout(stored_root() / self.profile)
+        return stored if self.or_stored and not any(own.root.glob("cohorts/*/run.json")) else own
 
     def variant(self, experiment: str) -> Study:
         """The study of one row of the experiment table."""
@@ -204,7 +207,7 @@ class Results:
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Store a table of a page as CSV below `tables/`."""
-        path = self.layout.tables / f"{name}.csv"
+        path = Layout.of(self.study).tables / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False)
         return path

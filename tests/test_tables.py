@@ -490,7 +490,16 @@ def test_mean_differences():
     assert (
         found.value == pytest.approx(15) and found.patients == 2 and (found.low, found.high) == pytest.approx((10, 20))
     )
-    assert evidence.share(pd.Series({"a": 1, "b": 0, "c": 1, "d": 1}), n=100).value == pytest.approx(75)
+
+
+def test_a_share_has_an_interval_at_its_ends_too():
+    """Jeffreys' interval of 10 of 10 and 3 of 4, by the tables of Brown, Cai and DasGupta (2001), level 95 %."""
+    everyone = evidence.share(pd.Series(1, index=range(10)))
+    assert (everyone.value, everyone.high) == (100, 100) and everyone.low == pytest.approx(78.3, abs=0.1)
+    assert evidence.share(pd.Series({"a": 1, "b": 0, "c": 1, "d": 1})).value == pytest.approx(75)
+    nobody = evidence.share(pd.Series(0, index=range(10)))
+    assert (nobody.low, nobody.high) == pytest.approx((0, 21.7), abs=0.1)
+    assert evidence.share(pd.Series(dtype=float)).patients == 0
 
 
 def test_ensemble_of_the_tables_is_the_vote():

@@ -35,6 +35,29 @@ def published(table: int) -> pd.DataFrame:
         raise DataError(f"data_manifest/published/{path.name} is missing: restore it from the repository") from None
 
 
+@cache
+def published_number(name: str) -> float:
+    """A number that the paper states in its text, `data_manifest/published/numbers.csv`.
+
+    Raises:
+        DataError: there is no such number.
+
+    >>> published_number("patients_accepted")
+    205.0
+    """
+    known = pd.read_csv(MANIFEST / "published" / "numbers.csv").set_index("name")["value"]
+    if name not in known:
+        raise DataError(f"data_manifest/published/numbers.csv has no {name!r}: it has {', '.join(known.index)}")
+    return float(known[name])
+
+
+@cache
+def published_dice() -> dict[str, float]:
+    """The paper's Dice by bone (section 4.1)."""
+    table = pd.read_csv(MANIFEST / "published" / "dice.csv")
+    return dict(zip(table["bone"], table["dice"], strict=True))
+
+
 def cell(
     table: int,
     row: str,

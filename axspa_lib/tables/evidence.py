@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from axspa_lib.agreement import COUNTS, Floats, Interval, by_patient, confusion, interval_of, mcc_counts, resampled
 from axspa_lib.diagnosis import Members, checked_members, consensus_opinion, ensemble_vote
@@ -25,8 +26,8 @@ MANUAL = "only_manually"
 
 
 def collect(
-    half_slices: pd.DataFrame,
-    members: Members,
+    half_slices: pd.DataFrame | None,
+    members: Members | None,
     *,
     opinions: pd.DataFrame | None = None,
     results: Mapping[str, Members] | None = None,
@@ -58,7 +59,9 @@ def collect(
         seed: of the bootstrap.
     """
     own, other = results or {}, other_results or {}
-    found = {"half_slices": model_against_readers(half_slices, members, patients=patients, only=only, n=n, seed=seed)}
+    found: dict[str, Interval] = {}
+    if half_slices is not None and members is not None and half_slices["reader"].nunique() > 1:
+        found["half_slices"] = model_against_readers(half_slices, members, patients=patients, only=only, n=n, seed=seed)
     if dice is not None:
         bones = dice.pivot(index="patient", columns="bone", values="dice")
         found["iliac_easier"] = mean_difference(bones["iliac"], bones["sacrum"], n, seed)
@@ -68,7 +71,7 @@ def collect(
                 bones[["iliac", "sacrum"]].mean(axis=1), single.mean(axis=1), n, seed
             )
     if accepted is not None:
-        found["increment"] = share(accepted, n, seed)
+        found["increment"] = share(accepted)
     if opinions is not None and BASE in own:
         found["patients"] = ensemble_against_readers(opinions, own[BASE], n, seed)
         found["ensemble"] = ensemble_gain(opinions, own[BASE], n, seed)
@@ -96,9 +99,18 @@ def mean_difference(first: pd.Series, second: pd.Series, n: int = 2000, seed: in
     return interval_of(value, samples, cases, len(sums))
 
 
-def share(successes: pd.Series, n: int = 2000, seed: int = 0) -> Interval:
-    """Share × 100 of patients for whom `successes` (0/1, indexed by patient) is 1."""
-    return mean_difference(successes.astype(float), pd.Series(0.0, index=successes.index), n, seed)
+def share(successes: pd.Series, level: float = 0.95) -> Interval:
+    """Share × 100 of patients for whom `successes` (0/1, indexed by patient) is 1, with Jeffreys' interval.
+
+    A bootstrap would give no width where all or none succeed (Brown 2001, https://doi.org/10.1214/ss/1009213286).
+    """
+    n, hits = len(successes), int(successes.sum())
+    if not n:
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, hits + 0.5, n - hits + 0.5) if hits else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 0.5, n - hits + 0.5) if hits < n else 1.0
+    return Interval(100 * hits / n, 100 * float(low), 100 * float(high), n, n)
 
 
 def model_against_readers(

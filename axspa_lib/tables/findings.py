@@ -18,7 +18,7 @@ import pandas as pd
 
 from axspa_lib.agreement import Interval
 from axspa_lib.errors import DataError
-from axspa_lib.tables.cells import CONSENSUS, ENSEMBLE, MODEL, published
+from axspa_lib.tables.cells import CONSENSUS, ENSEMBLE, MODEL, published, published_dice, published_number
 
 HOLDS, FAILS, OPEN = "holds", "does not", "cannot be told"
 
@@ -139,8 +139,8 @@ def published_evidence() -> dict[str, float]:
         for cohort, values in losses.items()
     }
     return {
-        "iliac_easier": 84.0 - 67.0,
-        "increment": 100 * 205 / 237,
+        "iliac_easier": 100 * (published_dice()["iliac"] - published_dice()["sacrum"]),
+        "increment": 100 * published_number("patients_accepted") / published_number("patients_remaining"),
         "half_slices": half[CONSENSUS, MODEL] - _least(half),
         "patients": patients["mcc", ENSEMBLE] - min(patients["mcc", f"{pair}"] for pair in _pairs(patients)),
         "ensemble": patients["mcc", ENSEMBLE] - patients["mcc", MODEL],
