@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from axspa_lib import cost
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import Preprocessing
 from axspa_lib.detector.inference import decode_mask
@@ -192,6 +193,29 @@ def judged_boxes(stored: Results, member: int, cohort: str | None = None) -> pd.
     overlap = across * along / (area - across * along)
     boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
     return boxes[["patient", "slice", "side", "score", "label", "right"]]
+
+
+def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
+    """What the jobs of a run took, by kind, as text: `job, number, one takes, together, peak memory, device`.
+
+    Args:
+        jobs: from `Results.jobs`.
+    """
+    rows = []
+    for kind in [name for name in cost.KINDS.values() if name in set(jobs["kind"])]:
+        part = jobs[jobs["kind"] == kind]
+        peak = part["peak_memory_mb"].max()
+        rows.append(
+            {
+                "job": kind,
+                "number": len(part),
+                "one takes (median)": cost.duration(part["seconds"].median()),
+                "together": cost.duration(part["seconds"].sum()),
+                "peak memory": f"{peak / 1024:.1f} GB" if pd.notna(peak) else "not recorded",
+                "device": ", ".join(sorted(set(part["device"]))),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:

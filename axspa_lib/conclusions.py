@@ -10,8 +10,8 @@ import pandas as pd
 
 from axspa_lib.agreement import Interval
 from axspa_lib.config import experiments
-from axspa_lib.dice import dice_by_patient
 from axspa_lib.diagnosis import Members
+from axspa_lib.dice import dice_by_patient
 from axspa_lib.errors import MissingResultError
 from axspa_lib.results import Results
 from axspa_lib.runs import noted
@@ -39,11 +39,10 @@ def evidence_of(stored: Results) -> dict[str, Interval]:
     """
     n, cohorts = stored.study.diagnosis.bootstrap, stored.study.cohorts
     second = cohorts[1] if len(cohorts) > 1 else None
-    cohort = _at_hand(stored.cohort)
     evaluated = _at_hand(stored.evaluated)
     own = _results(stored, cohorts[0])
     other = _results(stored, second) if second else {}
-    found = collect(
+    return collect(
         _at_hand(lambda: stored.cohort().half_slices),
         _at_hand(stored.half_slices) or None,
         opinions=_opinions(stored, cohorts[0]),
@@ -58,7 +57,6 @@ def evidence_of(stored: Results) -> dict[str, Interval]:
         n=n,
         seed=stored.study.seed,
     )
-    return {} if cohort is None else found
 
 
 def answers(table: pd.DataFrame) -> pd.DataFrame:

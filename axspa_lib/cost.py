@@ -42,8 +42,13 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time."""
+        """Wall-clock time; of a training that was interrupted, of its last part."""
         return float(self.record["seconds"])
+
+    @property
+    def kind(self) -> str:
+        """The kind, in words."""
+        return KINDS.get(kind_of(self.name), kind_of(self.name))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from axspa_lib import cost
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study, experiments, load_study
 from axspa_lib.detector.inference import read_predictions
@@ -159,20 +160,20 @@ class Results:
     # the run ----------------------------------------------------------------------------------------------------------
 
     def jobs(self) -> pd.DataFrame:
-        """Every finished job of the profile: `job, seconds, device, commit, started`."""
+        """Every finished job of the profile, in the order in which they started.
+
+        Returns:
+            `job, kind, seconds, cpu_seconds, peak_memory_mb, threads, device, seed, commit, started`; what a record of
+            an earlier version lacks is not a number.
+        """
         rows = []
-        for path in sorted(self.layout.root.rglob("run.json")):
-            record = read_run(path.parent, note=False)
-            rows.append(
-                {
-                    "job": path.parent.relative_to(self.layout.root).as_posix(),
-                    "seconds": record["seconds"],
-                    "device": record["provenance"]["device"],
-                    "commit": record["provenance"]["commit"],
-                    "started": record["started"],
-                }
-            )
-        return pd.DataFrame(rows)
+        for job in cost.recorded(self.profile):
+            used, origin = job.record.get("resources", {}), job.record["provenance"]
+            row = {"job": job.name, "kind": job.kind, "seconds": job.seconds}
+            row |= {name: used.get(name, float("nan")) for name in ("cpu_seconds", "peak_memory_mb", "threads")}
+            row |= {"device": origin["device"], "seed": self.study.seed, "commit": origin["commit"]}
+            rows.append(row | {"started": job.record["started"]})
+        return pd.DataFrame(rows).sort_values(["started", "job"], ignore_index=True)
 
     def provenance(self) -> Styler:
         """Where the numbers of a page come from: profile, seed, jobs, compute time, commit, versions, machine, date."""

@@ -220,7 +220,7 @@ def findings(table: pd.DataFrame) -> Figure:
     axis.plot([], [], ":", color=COLOURS["neutral"], label="limit of the rule")
     figure.legend(loc="outside upper center", ncols=4, fontsize=7, frameon=False)
     axis.set_xlabel("points × 100, or % (95 % interval)")
-    return figure
+    return _finished(figure, "", "both")
 
 
 def _bars(axis: Axes, x: NDArray[Any], table: pd.DataFrame, colour: str, marker: str, label: str) -> None:

@@ -25,7 +25,7 @@ COLOURS = {
     "neutral": "#777777",
 }
 
-MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI"}
+MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI", "both": "PHANTOM and REAL MRI, as marked"}
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,

@@ -156,17 +156,21 @@ def published_evidence() -> dict[str, float]:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Findings as text fit for a page: claim, published, phantom, public real data, verdicts."""
     columns = {"claim": table["claim"], "section": table["section"], "measure": table["measure"]}
-    columns["published"] = table["published"].map(lambda value: f"{value:+.1f}" if np.isfinite(value) else "no figure")
+    signs = ["" if "%" in measure else "+" for measure in table["measure"]]  # a share has no sign, a difference has
+    columns["published"] = pd.Series(
+        [f"{value:{sign}.1f}" if np.isfinite(value) else "no figure"
+         for value, sign in zip(table["published"], signs, strict=True)], index=table.index,
+    )  # fmt: skip
     for source, title in (("phantom", "phantom"), ("public", "public real MRI")):
-        figures = zip(table[source], table[f"{source}_low"], table[f"{source}_high"], strict=True)
+        figures = zip(table[source], table[f"{source}_low"], table[f"{source}_high"], signs, strict=True)
         columns[title] = pd.Series([_text(*figure) for figure in figures], index=table.index)
         columns[f"{title}: verdict"] = table[f"{source}_verdict"]
     columns["rule"] = table["rule"]
     return pd.DataFrame(columns)
 
 
-def _text(value: float, low: float, high: float) -> str:
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" if np.isfinite(value) else "not measured"
+def _text(value: float, low: float, high: float, sign: str = "+") -> str:
+    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]" if np.isfinite(value) else "not measured"
 
 
 def _figures(table: int) -> dict[tuple[str, str], float]:

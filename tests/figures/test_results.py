@@ -11,6 +11,7 @@ import pytest
 from axspa_lib import agreement, tables
 from axspa_lib.diagnosis import ensemble_vote, every_half_slice
 from axspa_lib.figures import results as figures
+from axspa_lib.figures.run import durations
 from axspa_lib.figures.style import MARKS
 from axspa_lib.tables import beyond
 
@@ -94,3 +95,12 @@ def test_findings_show_every_claim():
     table = tables.findings({"iliac_easier": agreement.Interval(5, 2, 8, 9, 9)})
     text = drawn(figures.findings(table))
     assert all(claim.text in text for claim in tables.CLAIMS)
+
+
+def test_durations_show_every_job_and_the_share_of_each_kind():
+    jobs = pd.DataFrame({"kind": ["curation", "training", "training"], "seconds": [10.0, 60.0, 30.0]})
+    (axis,) = durations(jobs).axes
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels == ["training (90% of the time)", "curation (10% of the time)"]
+    points = np.concatenate([line.get_xdata() for line in axis.lines if line.get_marker() == "o"])
+    assert sorted(points) == [10, 30, 60]
