@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def _opinions(stored: Results, cohort: str) -> pd.DataFrame | None:
 
 
 def _results(stored: Results, cohort: str) -> dict[str, Members]:
-    found = {name: _at_hand(lambda name=name: stored.patients(cohort, name)) for name in experiments()}
+    found = {name: _at_hand(partial(stored.patients, cohort, name)) for name in experiments()}
     return {name: members for name, members in found.items() if members}
 
 
