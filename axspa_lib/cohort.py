@@ -90,6 +90,9 @@ _AS_TEXT = ("patient", "subject", "session", "centre", "reader", "side", "quadra
 #: Share of the subjects outside a fold that choose the weights.
 VALIDATION_SHARE = 0.2
 
+#: Columns of further tables in which nothing means unknown.
+_EMPTY_NUMBERS = {"joint_mm": [""], "seen": [""], "jump_mm": [""], "area_mm2": [""]}
+
 
 def consensus(halves: pd.DataFrame) -> pd.DataFrame:
     """Consensus of each half-slice: majority of the readers who read it, a tie is not inflamed, two readers at least.
@@ -274,6 +277,19 @@ class Cohort:
         self._row(patient)
         path = self.path / "derivatives" / "truth" / f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
         return read_volume(path) if path.is_file() else None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A further table that the source left beside the labels (`drawn_areas`, `bone_splits` of `vhi`).
+
+        Raises:
+            MissingResultError: the cohort has no such table.
+        """
+        if name in SCHEMAS:
+            return self._table(name)
+        path = self.path / f"{name}.csv"
+        if not path.is_file():
+            raise MissingResultError(f"{self.name} has no table {name!r}: its source gives none, or curate again")
+        return pd.read_csv(path, dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS)
 
     def _row(self, patient: str) -> dict[str, Any]:
         if patient not in self._rows:

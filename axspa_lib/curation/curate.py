@@ -108,6 +108,8 @@ def curate(
     if not len(opinions) and len(readings):
         positive = reader_tables.positive_by_count(consensus(reader_tables.half_slices(readings)))
     tables = _tables(rows, findings, positive, readings, opinions)
+    more_tables = getattr(source, "tables", None)
+    tables |= more_tables() if more_tables and not dry_run else {}
     participants = tables["participants"]
     included = participants[participants["status"] == "included"].copy()
     included["eligible"] = included["has_stir"]

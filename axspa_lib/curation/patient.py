@@ -23,7 +23,7 @@ from axspa_lib.labels import BIDS_SUFFIX, STIR, T1
 from axspa_lib.volume import Volume, write_volume
 
 #: Changes when what a record or an image holds changes; finished patients are then curated again.
-FORMAT = 2
+FORMAT = 3
 
 #: Folder of the records in a curated cohort.
 RECORDS = ".records"

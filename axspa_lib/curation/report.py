@@ -23,7 +23,7 @@ STAGES = {
     "opinions": "readers disagree, or no usable opinion",
     "readings": "readings not usable",
     "images": "T1 or STIR not usable",
-    "pairing": "T1 and STIR not registered",
+    "pairing": "no registered pair of T1 and STIR",
 }
 
 #: Scale of coil shading, mm (PHANTOM.md, section 2).
@@ -34,8 +34,9 @@ def flow(cohort: Cohort) -> pd.DataFrame:
     """Patients in, out and why, in the manner of STARD.
 
     Returns:
-        `step` (`assessed`, `excluded`, `included`, `subset`), `what`, `patients`, in the order of a flow diagram; the
-        exclusions sum to assessed minus included, each patient counted at the first stage that stopped it.
+        `step` (`assessed`, `excluded`, `included`, `alone`, `subset`), `what`, `patients`, in the order of a flow
+        diagram; the exclusions sum to assessed minus included, each patient counted at the first stage that stopped
+        it. `alone` are included examinations of a T1 without STIR, which no detection can use.
     """
     everyone = cohort.everyone
     rows: list[tuple[str, str, int]] = [("assessed", "examinations in the source", len(everyone))]
@@ -45,6 +46,9 @@ def flow(cohort: Cohort) -> pd.DataFrame:
         if number:
             rows.append(("excluded", what, number))
     rows.append(("included", "included", len(cohort.participants)))
+    alone = int((~cohort.participants["has_stir"]).sum())
+    if alone:
+        rows.append(("alone", "of these T1 without STIR (bones only)", alone))
     for column, what in (("bones", "bone networks"), ("detection", "detection")):
         counts = cohort.splits[column].value_counts()
         rows += [("subset", f"{what}: {subset}", int(counts[subset])) for subset in SUBSETS if subset in counts]
@@ -57,6 +61,22 @@ def first_exclusions(cohort: Cohort) -> pd.DataFrame:
     table = table[table["excludes"].astype(bool) & table["patient"].isin(cohort.everyone["patient"])]
     order = table["stage"].map({stage: place for place, stage in enumerate(STAGES)})
     return table.assign(order=order).sort_values(["patient", "order"], kind="stable").drop_duplicates("patient")
+
+
+def flow_reasons(cohort: Cohort, stage: str, most: int = 3) -> list[str]:
+    """The commonest reasons of a stage in a few words, with numbers of patients, for a flow diagram."""
+    first = first_exclusions(cohort)
+    counts = first.loc[first["stage"] == stage, "reason"].map(_in_short).value_counts().sort_index()
+    counts = counts.sort_values(ascending=False, kind="stable")
+    named = counts if len(counts) <= most else counts.iloc[: most - 1]
+    other = int(counts.sum() - named.sum())
+    return [f"{number} {reason}" for reason, number in named.items()] + ([f"{other} other"] if other else [])
+
+
+def _in_short(reason: str) -> str:
+    """A reason without its figures and particulars."""
+    reason = re.sub(r"^(T1|STIR): (.*: )?", r"\1: ", re.sub(r" \([^)]*\)", "", reason))
+    return re.sub(r"\b\d+(\.\d+)?%? ", "", reason.split(", so ")[0])
 
 
 def reasons(cohort: Cohort) -> pd.DataFrame:

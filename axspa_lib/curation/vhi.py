@@ -8,7 +8,7 @@ bones, and only above a minimum area. https://github.com/c-hepburn/Bone_MRI
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from axspa_lib.agreement import bootstrap_by_patient, cohen_kappa, confusion, mcc_counts
 from axspa_lib.config import MANIFEST, digest
 from axspa_lib.curation.bone_split import JOINT_CODE, BoneSplit, split_bones
 from axspa_lib.curation.download import manifest
@@ -38,6 +37,8 @@ NEAR_MM = 20.0
 #: Drawn area of a quadrant up to this, mm^2, is not inflammation.
 MIN_AREA_MM2 = 10.0
 _NO_AREAS = pd.DataFrame(columns=["patient", "reader", "slice", "side", "quadrant", "area_mm2"])
+#: Columns of the table of splits (`bone_split.BoneSplit.trusted`).
+SPLIT_COLUMNS = ("patient", "slice", "side", "trusted", "reason", "joint_mm", "seen", "jump_mm")
 _FETCH = "fetch the collection with `fetch_collection('vhi', folder)` of axspa_lib.curation.download"
 #: Echo times of the protocol, s, which the files state in free text that is not read.
 _SIDECAR: dict[str, dict[str, Any]] = {
@@ -110,7 +111,7 @@ class VhiSource:
         split = self.split(patient) if "region" in files else None
         truth = {f"inflammation_{reader}": read_mask(files[reader], t1) for reader in READERS if reader in files}
         if split is not None:
-            truth["joint"] = split.joint
+            truth |= {"joint": split.joint, "split": split.bones}
             notes.append("bones split from one region mask along the joint; L5 left out")
             doubtful = split.trusted[~split.trusted["trusted"]]
             if len(doubtful):
@@ -152,10 +153,32 @@ class VhiSource:
         areas["inflammation"] = (areas["area_mm2"] > self.min_area_mm2).astype(int)
         return areas.drop(columns="area_mm2")
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What the book shows beside the labels: `drawn_areas` (before the minimum), `bone_splits` (trusted or not)."""
+        judged = [
+            self.split(patient).trusted.assign(patient=patient)
+            for patient in self.patients()
+            if "region" in self._files[patient] and self._splittable(patient)
+        ]
+        trust = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame(columns=SPLIT_COLUMNS)
+        return {"drawn_areas": self.areas(), "bone_splits": trust[list(SPLIT_COLUMNS)]}
+
     def areas(self) -> pd.DataFrame:
         """Drawn area near the joint by quadrant, as `drawn_areas`; of every examination with drawings and a mask."""
+        return self._areas.copy()
+
+    @cached_property
+    def _areas(self) -> pd.DataFrame:
         parts = [drawn_areas(patient, joint, drawings, self.near_mm) for patient, joint, drawings in self._drawings()]
         return pd.concat([_NO_AREAS, *parts], ignore_index=True)
+
+    def _splittable(self, patient: str) -> bool:
+        try:
+            self.split(patient)
+        except DataError as error:  # its examination is refused by `load` with the same reason
+            log.warning("no bones of patient %s: %s", patient, error)
+            return False
+        return True
 
     def _drawings(self) -> Iterator[tuple[str, Volume, dict[str, Volume]]]:
         for patient in self.patients():
@@ -210,39 +233,6 @@ def drawn_areas(patient: str, joint: Volume, drawings: Mapping[str, Volume], nea
                     area = np.count_nonzero((drawing.array[z] > 0) & near & where) * row_mm * column_mm
                     rows.append((patient, reader, z, side, quadrant, area))
     return pd.DataFrame(rows, columns=list(_NO_AREAS))
-
-
-def agreement_by_area(
-    areas: pd.DataFrame, minima: Sequence[float] = (0, 5, 10, 20, 50, 100, 200), samples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Agreement on half-slices between readers and between trials, by the minimum area that counts.
-
-    Args:
-        areas: of `drawn_areas`; a half-slice is inflamed when its drawn area is larger than the minimum.
-        minima: mm^2.
-        samples: bootstrap samples, by patient.
-        seed: of the bootstrap.
-
-    Returns:
-        `min_area_mm2, pair, kind ("readers" or "trials"), mcc, low, high, kappa, half_slices, patients`, with 95 %
-        intervals; the pair `R1-R2` is the mean over the four pairs of trials.
-    """
-    wide = areas.pivot_table(index=["patient", "slice", "side"], columns="reader", values="area_mm2", aggfunc="sum")
-    wide = wide.dropna()
-    patients = wide.index.get_level_values("patient")
-    crossed = [(first, second) for first in READERS[:2] for second in READERS[2:]]
-    pairs = {"R1-R2": crossed} | {f"{a}-{b}": [(a, b)] for a, b in [*crossed, READERS[:2], READERS[2:]]}
-    rows = []
-    for minimum in minima:
-        marked = (wide > minimum).astype(int)
-        for name, members in pairs.items():
-            counts = np.concatenate([confusion(marked[a], marked[b]) for a, b in members], axis=1)
-            found = bootstrap_by_patient(mcc_counts, counts, patients, samples, seed)
-            kappa = cohen_kappa(counts.sum(axis=0).reshape(len(members), -1)).mean()
-            kind = "trials" if len({reader[:2] for pair in members for reader in pair}) == 1 else "readers"
-            rows.append((minimum, name, kind, found.value, found.low, found.high, kappa, found.n, found.patients))
-    columns = ["min_area_mm2", "pair", "kind", "mcc", "low", "high", "kappa", "half_slices", "patients"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _quadrants(line: NDArray[np.bool_], side: str) -> dict[str, NDArray[np.bool_]]:

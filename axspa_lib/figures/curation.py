@@ -23,34 +23,42 @@ _LABELS = {"mcc": "Matthews correlation", "kappa": "Cohen's kappa"}
 def draw_flow(cohort: Cohort) -> Figure:
     """Flow of patients in the manner of STARD: assessed, left out and why, included, subsets of the splits."""
     table = report.flow(cohort)
-    excluded = table[table["step"] == "excluded"]
+    number = {step: int(part["patients"].iloc[0]) for step, part in table.groupby("step")}
+    stages = {stage: what for stage, what in report.STAGES.items() if what in set(table["what"])}
+    left = table[table["step"] == "excluded"].set_index("what")["patients"]
+    texts = [
+        f"{left[what]} left out: {what}\n" + "\n".join(report.flow_reasons(cohort, stage))
+        for stage, what in stages.items()
+    ]
+    heights = [0.3 + 0.2 * (text.count("\n") + 1) for text in texts]
     subsets = table[table["step"] == "subset"]
     blocks = [(name, part) for name, part in subsets.groupby(subsets["what"].str.split(":").str[0], sort=False)]
-    figure, axes = new_figure(1, 1, width=7.2, height=2.6 + 0.75 * max(len(excluded), 1) + (1.2 if len(blocks) else 0))
+    down = 0.8 + sum(heights) + 0.15 * len(heights) + 0.1  # inches from the top to the box of those included
+    height = down + 0.7 + (0.95 if blocks else 0)
+    figure, axes = new_figure(1, 1, width=7.2, height=height)
     axis = axes[0, 0]
     axis.set_axis_off()
-    height = 1.2 + 1.0 * len(excluded) + (2.6 if blocks else 1.2)
-    axis.set_xlim(0, 10)
-    axis.set_ylim(-height, 1.0)
-    assessed = int(table.loc[table["step"] == "assessed", "patients"].iloc[0])
-    included = int(table.loc[table["step"] == "included", "patients"].iloc[0])
-    _box(axis, 2.9, 0.3, f"{assessed} examinations\nin the source")
-    bottom = -1.0 - 1.0 * len(excluded) - 0.2
-    _arrow(axis, (2.9, -0.15), (2.9, bottom + 0.45))
-    for place, (_, row) in enumerate(excluded.iterrows()):
-        y = -0.9 - 1.0 * place
-        _box(axis, 7.4, y, f"{row['patients']} left out:\n{row['what']}", COLOURS["inflamed"])
-        _arrow(axis, (2.9, y), (5.35, y))
-    _box(axis, 2.9, bottom, f"{included} included", COLOURS["joint"])
+    axis.set(xlim=(0, 7.2), ylim=(-height, 0))
+    subjects = cohort.everyone["subject"].nunique()
+    people = "" if subjects == number["assessed"] else f"\nof {subjects} people"
+    _box(axis, 1.75, -0.35, f"{number['assessed']} examinations in the source{people}")
+    _arrow(axis, (1.75, -0.65), (1.75, -down))
+    y = -0.8
+    for text, tall in zip(texts, heights, strict=True):
+        _box(axis, 5.2, y - tall / 2, text, COLOURS["inflamed"], width=3.9, height=tall)
+        _arrow(axis, (1.75, y - tall / 2), (3.25, y - tall / 2))
+        y -= tall + 0.15
+    alone = f"\n({number['alone']} T1 without STIR: bones only)" if "alone" in number else ""
+    _box(axis, 1.75, -down - 0.3, f"{number['included']} included{alone}", COLOURS["joint"])
     for place, (name, part) in enumerate(blocks):
-        x = 2.9 + 4.5 * place if len(blocks) > 1 else 2.9
+        x = (1.75, 5.2)[place] if len(blocks) > 1 else 1.75
         lines = [f"{row['what'].split(': ')[1]} {row['patients']}" for _, row in part.iterrows()]
-        _box(axis, x, bottom - 1.7, f"{name}\n" + ", ".join(lines), COLOURS["healthy"])
+        _box(axis, x, -down - 1.25, f"{name}\n" + ", ".join(lines), COLOURS["healthy"])
         if place == 0:
-            _arrow(axis, (x, bottom - 0.45), (x, bottom - 1.25))
+            _arrow(axis, (x, -down - 0.6), (x, -down - 0.95))
         else:
-            axis.plot([4.98, x], [bottom, bottom], color="#444444", lw=1)
-            _arrow(axis, (x, bottom), (x, bottom - 1.25))
+            axis.plot([3.3, x], [-down - 0.3] * 2, color="#444444", lw=1)
+            _arrow(axis, (x, -down - 0.3), (x, -down - 0.95))
     return _marked(figure, cohort)
 
 
@@ -88,7 +96,8 @@ def contact_sheet(
                 outline(axis, mask.array[number] == Bone.SACRUM, "sacrum", 0.7)
                 outline(axis, mask.array[number] == Bone.ILIAC, "iliac", 0.7)
             caption = f"{patient} {sequence}  {number}" if place == 0 else str(number)
-            axis.text(0.02, 0.97, caption, transform=axis.transAxes, color="white", fontsize=6, va="top")
+            box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "linewidth": 0}
+            axis.text(0.02, 0.97, caption, transform=axis.transAxes, color="white", fontsize=6, va="top", bbox=box)
     return _marked(figure, cohort)
 
 
@@ -196,12 +205,13 @@ def _wilson(positive: np.ndarray, n: np.ndarray) -> tuple[pd.Series, pd.Series]:
     return pd.Series(centre - half), pd.Series(centre + half)
 
 
-def _box(axis: Axes, x: float, y: float, text: str, colour: str = "#444444") -> None:
-    width = 4.1
+def _box(
+    axis: Axes, x: float, y: float, text: str, colour: str = "#444444", width: float = 3.1, height: float = 0.6
+) -> None:
+    """A box around a text; centre and size in inches of the figure."""
+    shape = "round,pad=0,rounding_size=0.06"
     axis.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - 0.42), width, 0.84, boxstyle="round,pad=0.02,rounding_size=0.08", fc="white", ec=colour
-        )
+        FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle=shape, fc="white", ec=colour)
     )
     axis.text(x, y, text, ha="center", va="center", fontsize=8)
 

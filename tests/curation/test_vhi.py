@@ -11,8 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from axspa_lib.cohort import Cohort
+from axspa_lib.curation import report
+from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import open_source
-from axspa_lib.curation.vhi import READERS, VhiSource, agreement_by_area, drawn_areas, trusted_bones
+from axspa_lib.curation.vhi import READERS, VhiSource, drawn_areas, trusted_bones
+from axspa_lib.curation.vhi_report import agreement_by_area, agreement_in_words, marked_by_area, split_of
 from axspa_lib.errors import DataError
 from axspa_lib.labels import QUADRANTS, SIDES, Bone
 from axspa_lib.volume import Volume
@@ -93,7 +97,7 @@ def test_examinations_carry_subject_session_and_bones(folder: Path) -> None:
     assert first.reference_bones is None and "no STIR" in first.notes[0]
     study = source.load("1007pre")
     assert study.stir is not None and study.reference_bones is not None and study.t1 is not None
-    assert set(study.truth) == {"joint", *(f"inflammation_{reader}" for reader in READERS)}
+    assert set(study.truth) == {"joint", "split", *(f"inflammation_{reader}" for reader in READERS)}
     assert study.sidecar == {"T1": {"EchoTime": 0.008}, "STIR": {"EchoTime": 0.06}}
     assert "121419" not in repr(study)
 
@@ -194,6 +198,26 @@ def test_agreement_by_area_is_that_of_scikit_learn() -> None:
     assert both["mcc"] == pytest.approx(crossed) and both["low"] < crossed < both["high"]
     assert (row["half_slices"], row["patients"], both["kind"]) == (240, 6, "readers")
     assert table.loc[(15, "R21-R22"), "kind"] == "trials"
+
+
+def test_the_curated_cohort_keeps_splits_and_areas(folder: Path, tmp_path: Path) -> None:
+    """What the book shows is read from the cohort, not computed again; T1 alone stays, for bones."""
+    source = VhiSource(folder)
+    cohort = Cohort(curate(source, tmp_path / "vhi", seed=0, bones_split=(2, 1, 1), detection_split=None))
+    assert cohort.patients == source.patients()
+    kept, made = split_of(cohort, "1007pre"), source.split("1007pre")
+    np.testing.assert_array_equal(kept.bones.array, made.bones.array)
+    np.testing.assert_array_equal(kept.joint.array, made.joint.array)
+    pd.testing.assert_frame_equal(kept.trusted.reset_index(drop=True), made.trusted, check_dtype=False)
+    pd.testing.assert_frame_equal(cohort.table("drawn_areas"), source.areas(), check_dtype=False)
+    with pytest.raises(DataError, match="no split of a region mask"):
+        split_of(cohort, "6785pre")
+    assert report.flow(cohort).set_index("step").loc["alone", "patients"] == 2
+    counted = marked_by_area(cohort.table("drawn_areas"), (0, 10)).set_index("reading")
+    assert counted.loc["R11"].to_list() == [2, 1] and counted.loc["R22"].to_list() == [3, 2]
+    words = agreement_in_words(agreement_by_area(cohort.table("drawn_areas"), minima=(0, 10), samples=20))
+    assert list(words) == ["pair", "> 0 mm²", "> 10 mm²"] and len(words) == 7
+    assert words["pair"][1] == "reader 1 trial 1, reader 2 trial 1" and " [" in words["> 0 mm²"][1]
 
 
 @pytest.mark.real

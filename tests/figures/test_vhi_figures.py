@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from axspa_lib.curation.bone_split import BoneSplit
-from axspa_lib.curation.vhi import READERS, agreement_by_area
+from axspa_lib.curation.vhi import READERS
+from axspa_lib.curation.vhi_report import agreement_by_area
 from axspa_lib.figures.vhi import draw_agreement_by_area, draw_split
 from axspa_lib.labels import SIDES
 from axspa_lib.volume import Volume
@@ -49,4 +50,7 @@ def test_agreement_is_drawn_with_its_intervals() -> None:
     bars = left.containers[0].lines[2][0].get_segments()
     expected = table[table["pair"] == "R1-R2"][["low", "high"]].to_numpy()
     assert np.allclose([[bar[0][1], bar[1][1]] for bar in bars], expected, atol=1e-9)
-    assert len(right.lines) == 4
+    assert len(right.containers) == 4  # each trial of reader 1 with each of reader 2, intervals too
+    pair = table[table["pair"] == right.containers[0].get_label()]
+    bars = right.containers[0].lines[2][0].get_segments()
+    assert np.allclose([[bar[0][1], bar[1][1]] for bar in bars], pair[["low", "high"]].to_numpy(), atol=1e-9)
