@@ -289,7 +289,9 @@ class Cohort:
         path = self.path / f"{name}.csv"
         if not path.is_file():
             raise MissingResultError(f"{self.name} has no table {name!r}: its source gives none, or curate again")
-        return pd.read_csv(path, dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS)
+        return pd.read_csv(
+            noted(path), dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS
+        )
 
     def _row(self, patient: str) -> dict[str, Any]:
         if patient not in self._rows:

@@ -71,6 +71,18 @@ def marked_by_area(areas: pd.DataFrame, minima: Sequence[float] = MINIMA_MM2) ->
     return pd.DataFrame(columns).rename_axis("reading").reset_index()
 
 
+def trust_by_examination(splits: pd.DataFrame) -> pd.DataFrame:
+    """Per examination: sides of slices with a joint line, how many of them are trusted, and why the others are not."""
+    joints = splits[splits["joint_mm"] > 0].assign(trusted=lambda table: table["trusted"].astype(bool))
+    dark = joints["reason"].str.contains("darker")
+    counts = joints.assign(not_dark=dark, jumps=~joints["trusted"] & ~dark).groupby("patient")
+    table = counts.agg(
+        sides=("trusted", "size"), trusted=("trusted", "sum"), not_dark=("not_dark", "sum"), jumps=("jumps", "sum")
+    )
+    names = {"sides": "sides with a joint", "not_dark": "line not dark", "jumps": "far from neighbours"}
+    return table.reset_index().rename(columns=names)
+
+
 def split_of(cohort: Cohort, patient: str) -> BoneSplit:
     """The split of an examination as its curated cohort keeps it, untrusted slices included.
 
