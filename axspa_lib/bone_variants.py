@@ -22,7 +22,9 @@ class BoneVariant(BaseModel):
     name: str
     label: str
     networks: Literal["pair", "single"] = "pair"
-    learns: Literal["own", "phantom"] = Field("own", description="whose masks: of the training cohort, or the phantom")
+    learns: Literal["own", "phantom", "grown"] = Field(
+        "own", description="masks of the training cohort, of the phantom, or of the set grown by round 1 (4.1)"
+    )
     patients: int = Field(0, ge=0, description="annotated patients learnt from; 0: all")
     start: str | None = Field(None, description="row whose weights are continued; '': drawn anew; none: as the study")
     length: float = Field(1.0, gt=0, description="slices seen, as a share of what the study's own networks see")
@@ -34,7 +36,7 @@ class BoneVariant(BaseModel):
     @property
     def folded(self) -> bool:
         """Whether it learns something else in every fold."""
-        return self.learns == "own"
+        return self.learns != "phantom"
 
     def settings(self, bones: BoneNets, slices: int, usual: int) -> BoneNets:
         """The study's settings, with as many epochs as see the usual number of slices.

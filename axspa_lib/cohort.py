@@ -19,7 +19,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from axspa_lib.errors import DataError, MissingResultError
-from axspa_lib.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, VALIDATION
+from axspa_lib.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, TRAIN, VALIDATION
 from axspa_lib.runs import noted
 from axspa_lib.volume import Volume, read_volume
 
@@ -243,6 +243,23 @@ class Cohort:
         if fold is None:
             return sorted(self.splits.loc[self.splits[column] == name, "patient"])
         return sorted(_subset_of_fold(self.splits, column, name, fold, self.name))
+
+    def growing(self, fold: int | None = None) -> set[str]:
+        """Patients who may join the annotated set of the bone networks without leaking into a test or validation set.
+
+        Those of the detection training set, and those outside the detection split (no STIR, nothing to detect) of
+        subjects of whom no examination is held out for any task; with a fold, nor lies in the fold.
+        """
+        table = self.splits
+        held = {
+            patient for task in ("bones", "detection") for name in (VALIDATION, TEST)
+            for patient in self.subset(task, name, fold)
+        }  # fmt: skip
+        if fold is not None:
+            held |= set(table.loc[table["fold"] == fold, "patient"])
+        people = set(table.loc[table["patient"].isin(held), "subject"])
+        free = table[(table["detection"] == "") & ~table["subject"].isin(people)]
+        return set(self.subset("detection", TRAIN, fold)) | set(free["patient"])
 
     def volume(self, patient: str, sequence: str) -> Volume:
         """T1 or STIR of a patient on their common grid, float32.

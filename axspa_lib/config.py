@@ -218,7 +218,8 @@ class Study(_Strict):
     phantoms: dict[PhantomName, PhantomCohort] = Field(default_factory=_phantoms)
     bones: BoneNets = BoneNets()
     bone_variants: tuple[str, ...] = Field(
-        ("single", "patients_4", "patients_8", "patients_16"), description="rows of bone_variants.yaml to train (5.1)"
+        ("single", "patients_4", "patients_8", "patients_16", "grown"),
+        description="rows of bone_variants.yaml to train (5.1)",
     )
     joint: Joint = Joint()
     increment: Increment = Increment()

@@ -6,6 +6,7 @@ in a mean. Rows are `patient, slice, bone, tp, fp, fn, dice`; `bone` is `sacrum`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -99,26 +100,43 @@ def dice_by_patient(slices: pd.DataFrame) -> pd.DataFrame:
     return table[["patient", "bone", "slices", "tp", "fp", "fn", "dice"]]
 
 
-def dice_summary(slices: pd.DataFrame, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+def lacking(slices: pd.DataFrame, bone: str) -> pd.DataFrame:
+    """The rows, of every bone, of slices whose reference lacks `bone` (section 5.1: slices without sacrum).
+
+    Args:
+        slices: rows of `dice_by_slice`.
+        bone: `sacrum` or `iliac`.
+    """
+    keys = ["patient", "slice"]
+    without = slices.loc[(slices["bone"] == bone) & (slices["tp"] + slices["fn"] == 0), keys]
+    return slices.merge(without, on=keys)
+
+
+def dice_summary(
+    slices: pd.DataFrame, n: int = 2000, seed: int = 0, subjects: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Mean Dice of the patients with its 95 % bootstrap interval, by bone.
 
     Args:
         slices: rows of `dice_by_slice`, of any number of patients.
         n: bootstrap samples, by patient.
         seed: of the samples.
+        subjects: person of each patient, where some have several examinations; whole persons are then resampled.
 
     Returns:
         `bone, patients, slices, dice, low, high`; patients without the bone do not count.
     """
     rows = []
     for bone, table in _defined(slices).groupby("bone"):
-        found = bootstrap_by_patient(_mean, _with_ones(table), table["patient"], n, seed)
+        found = bootstrap_by_patient(_mean, _with_ones(table), _people(table, subjects), n, seed)
         counted = int(table["slices"].sum())
-        rows.append((bone, found.patients, counted, found.value, found.low, found.high))
+        rows.append((bone, found.n, counted, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["bone", "patients", "slices", "dice", "low", "high"])
 
 
-def dice_difference(first: pd.DataFrame, second: pd.DataFrame, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+def dice_difference(
+    first: pd.DataFrame, second: pd.DataFrame, n: int = 2000, seed: int = 0, subjects: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Paired difference of the patients' mean Dice, first minus second, by bone, e.g. two networks against one (5.1).
 
     Args:
@@ -126,6 +144,7 @@ def dice_difference(first: pd.DataFrame, second: pd.DataFrame, n: int = 2000, se
         second: rows of another prediction; patients and bones that only one of them has do not count.
         n: bootstrap samples, and as many permutations.
         seed: of both.
+        subjects: as in `dice_summary`.
 
     Returns:
         `bone, patients, difference, low, high, p_value` (95 % bootstrap interval; permutation test by patient).
@@ -134,9 +153,15 @@ def dice_difference(first: pd.DataFrame, second: pd.DataFrame, n: int = 2000, se
     rows = []
     for bone, table in both.groupby("bone"):
         other = table[["patient", "dice_second"]].rename(columns={"dice_second": "dice"})
-        found = paired_difference(_mean, _with_ones(table), _with_ones(other), table["patient"], n, seed)
-        rows.append((bone, found.patients, found.value, found.low, found.high, found.p_value))
+        found = paired_difference(_mean, _with_ones(table), _with_ones(other), _people(table, subjects), n, seed)
+        rows.append((bone, len(table), found.value, found.low, found.high, found.p_value))
     return pd.DataFrame(rows, columns=["bone", "patients", "difference", "low", "high", "p_value"])
+
+
+def _people(table: pd.DataFrame, subjects: Mapping[str, str] | None) -> pd.Series:
+    return (
+        table["patient"] if subjects is None else table["patient"].map(lambda patient: subjects.get(patient, patient))
+    )
 
 
 def _defined(slices: pd.DataFrame) -> pd.DataFrame:

@@ -10,15 +10,17 @@ import torch
 
 from axspa_lib import bone_variants
 from axspa_lib.bone_variants import BoneVariant, bone_variant
+from axspa_lib.cohort import Cohort
 from axspa_lib.config import BoneNets, Study, load_study, profiles
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import Examination
 from axspa_lib.errors import ConfigError, DataError, MissingResultError
 from axspa_lib.layout import Layout
-from axspa_lib.runs import read_run
+from axspa_lib.runs import read_run, write_json
 from axspa_lib.stages.bone_variants import run_bone_variant
 from axspa_lib.stages.bones import train_bone_network
 from axspa_lib.unet import build_unet
+from axspa_lib.volume import write_volume
 from tests.test_bone_training import TINY, patient, train, training, validation  # noqa: F401
 
 
@@ -139,6 +141,27 @@ def test_the_study_goes_on_from_a_finished_row_only(study: Study) -> None:
     assert weights and all(torch.allclose(first[name], second[name], atol=1e-6) for name in weights)
     few = run_bone_variant(goes_on, "patients_2", 0, progress=False)
     assert len(few["patients"]["train"]) == 2
+
+
+def test_the_grown_set_adds_whom_the_criterion_accepted_and_nobody_held_out(study: Study) -> None:
+    layout, bones = Layout.of(study), patient(70)[2]
+    splits = pd.read_csv(layout.cohort("vhi") / "splits.csv")
+    left_out = splits.index[splits["fold"] != 0][:2]  # as if nobody had annotated two outside the fold, and one inside
+    inside = splits.index[splits["fold"] == 0][0]
+    splits.loc[[*left_out, inside], "bones"] = ""
+    splits.to_csv(layout.cohort("vhi") / "splits.csv", index=False)
+    joining, refused = splits.loc[left_out, "patient"]
+    folder = layout.segmentation("vhi", 1, 0)
+    for name in splits["patient"]:
+        write_volume(folder / f"{name}_desc-bones_dseg.nii.gz", bones)
+    grown = splits[["patient"]].assign(
+        source="predicted", half_slices=2, missed=0, accepted=splits["patient"] != refused
+    )
+    grown.to_csv(folder / "increment.csv", index=False)
+    write_json(folder / "run.json", {})
+    record = run_bone_variant(study, "grown", 0, progress=False)
+    added = set(record["patients"]["train"]) - set(Cohort(layout.cohort("vhi")).subset("bones", "train", 0))
+    assert added == {joining}
 
 
 def test_weights_of_another_network_cannot_be_continued(tmp_path: Path, training, validation) -> None:  # noqa: F811

@@ -26,7 +26,7 @@ LAYERS = [
      "bone_training", "bone_variants", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit"},
     {"stages"},
     {"figures"},
-    {"results", "chapters", "conclusions"},
+     {"results", "bone_results", "chapters", "conclusions"},
     {"pages"},
     {"workflow", "book"},
     {"cli"},

@@ -15,8 +15,10 @@ from axspa_lib.dice import dice_by_patient, dice_by_slice
 from axspa_lib.errors import DataError
 from axspa_lib.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.layout import Layout
+from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import recording, write_text
 from axspa_lib.stages.bones import annotated_volumes, networks, start_weights
+from axspa_lib.stages.segmentation import accepted_bones
 from axspa_lib.unet import build_unet, load_weights, predict_bones
 
 #: One in so many phantom patients chooses the weights of a variant that learns from the phantom.
@@ -48,7 +50,13 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
     config = {"variant": variant.model_dump(), "bones": study.bones.model_dump(mode="json"), "fold": fold}
     with recording(folder, config | {"seed": study.seed}) as record:
         cohort, train, validate, test = _patients(study, layout, own, variant, fold)
-        training = bone_slices(annotated_volumes(study, cohort, train), study.bones.size)
+        learnt = list(annotated_volumes(study, cohort, train))
+        if variant.learns == "grown":
+            learnt += [
+                (patient, preprocess_volume(own.volume(patient, "T1"), study.bones.preprocessing), bones)
+                for patient, bones in accepted_bones(study, 1, fold)
+            ]
+        training = bone_slices(learnt, study.bones.size)
         validation = bone_slices(annotated_volumes(study, cohort, validate), study.bones.size)
         settings = variant.settings(study.bones, len(training), _usual(own, fold))
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -69,7 +77,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
         write_text(folder / "dice.csv", table.to_csv(index=False))
         means = dice_by_patient(table).groupby("bone")["dice"].mean().to_dict()
         record["metrics"] = {"dice": means, "networks": metrics}
-        record["patients"] = {TRAIN: train, VALIDATION: validate, TEST: test}
+        record["patients"] = {TRAIN: [patient for patient, *_ in learnt], VALIDATION: validate, TEST: test}
     return record
 
 
@@ -77,7 +85,7 @@ def _patients(
     study: Study, layout: Layout, own: Cohort, variant: BoneVariant, fold: int | None
 ) -> tuple[Cohort, list[str], list[str], list[str]]:
     """The cohort learnt from, its training and validation patients, and the training cohort's patients held out."""
-    if variant.learns == "own":
+    if variant.folded:
         train, validate, test = (own.subset("bones", name, fold) for name in (TRAIN, VALIDATION, TEST))
         return own, variant.chosen(train, study.seed), validate, test
     phantom = Cohort(layout.cohort(PHANTOM))

@@ -16,7 +16,7 @@ from axspa_lib.dice import dice_by_slice
 from axspa_lib.errors import AxspaError
 from axspa_lib.increment import accept, widest_window
 from axspa_lib.joint import extract_joints
-from axspa_lib.labels import SIDES, TRAIN
+from axspa_lib.labels import SIDES
 from axspa_lib.layout import Layout
 from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import read_run, recording
@@ -84,11 +84,15 @@ def increment_table(study: Study, cohort: str, round_: int | None = None, fold: 
 
 
 def accepted_bones(study: Study, round_: int, fold: int | None = None) -> Iterator[tuple[str, Volume]]:
-    """Predicted masks of the patients that a round accepted without a manual mask, detection training set only."""
+    """Predicted masks of the patients that a round accepted without a manual mask.
+
+    Only those of the detection training set, and those outside the detection split (scans without STIR) of subjects
+    whom no test or validation set of the fold holds.
+    """
     layout = Layout.of(study)
     cohort = study.training_cohort
     table = increment_table(study, cohort, round_, fold)
-    training = set(Cohort(layout.cohort(cohort)).subset("detection", TRAIN, fold))
+    training = Cohort(layout.cohort(cohort)).growing(fold)
     for patient in table.query("accepted and source == 'predicted'")["patient"]:
         if patient in training:
             yield patient, read_volume(layout.segmentation(cohort, round_, fold) / f"{patient}_desc-bones_dseg.nii.gz")
