@@ -13,8 +13,10 @@ from axspa_lib.config import Preprocessing
 from axspa_lib.detector.inference import decode_mask
 from axspa_lib.figures.bones import Case
 from axspa_lib.figures.detection import DetectionCase, Roi, TrainingView
+from axspa_lib.figures.real import AreaCase
 from axspa_lib.instances import decode_rle, read_instances
 from axspa_lib.labels import SEQUENCES, TRAIN, Bone
+from axspa_lib.lesions import majority
 from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
 from axspa_lib.volume import read_volume
@@ -126,18 +128,39 @@ def detection_cases(
         "class": slices[slices["wrong"] & ~slices["count"]],
     }[rank].reset_index()
     chosen = pd.concat([chosen.drop_duplicates("patient"), chosen]).drop_duplicates(["patient", "slice"]).head(count)
+    return [
+        _detection_case(stored, patient, int(place), member, cohort)
+        for patient, place in zip(chosen["patient"], chosen["slice"], strict=True)
+    ]
+
+
+def unscored_cases(stored: Results, member: int, patient: str, cohort: str, count: int = 5) -> list[DetectionCase]:
+    """Slices of a patient whom nobody read, with what one member found: those with most boxes, in anatomical order.
+
+    Args:
+        stored: the results.
+        member: which trained network.
+        patient: whose slices.
+        cohort: the cohort of the patient.
+        count: how many slices at most.
+    """
     found = stored.predictions(cohort)[member]
-    folder = stored.slices_folder(cohort)
-    truth = _truth(folder, set(zip(chosen["patient"], chosen["slice"], strict=True)))
-    cases = []
-    for patient, place in zip(chosen["patient"], chosen["slice"], strict=True):
-        rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > stored.threshold)]
-        rois = [
-            Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
-            for row in rows.to_dict("records")
-        ]
-        t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
-        cases.append(DetectionCase(f"{patient}, slice {place}", t1, stir, truth[patient, place], rois))
+    mine = found[(found["patient"] == patient) & (found["score"] > stored.threshold)]
+    most = mine.groupby("slice")["score"].sum().nlargest(count).index
+    return [_detection_case(stored, patient, int(place), member, cohort) for place in sorted(most)]
+
+
+def area_cases(stored: Results, count: int = 5) -> list[AreaCase]:
+    """For each examination with drawings, the STIR slice with most inflamed voxels, found or drawn by most readings."""
+    cohort, cases = stored.cohort(), []
+    readers = sorted(set(cohort.half_slices["reader"]))
+    for patient in stored.measured("lesions")["patient"].drop_duplicates().head(count):
+        masks = {reader: cohort.truth(patient, f"inflammation_{reader}") for reader in readers}
+        drawn = majority({reader: mask.array > 0 for reader, mask in masks.items() if mask is not None})
+        stir, found = cohort.volume(patient, "STIR"), stored.found_area(patient).array > 0
+        place = int((found | drawn).sum(axis=(1, 2)).argmax())
+        title = f"{patient}, slice {place}"
+        cases.append(AreaCase(title, stir.array[place], found[place], drawn[place], stir.spacing[1:]))
     return cases
 
 
@@ -216,6 +239,17 @@ def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+def _detection_case(stored: Results, patient: str, place: int, member: int, cohort: str | None) -> DetectionCase:
+    found = stored.predictions(cohort)[member]
+    rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > stored.threshold)]
+    rois = [
+        Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
+        for row in rows.to_dict("records")
+    ]
+    folder = stored.slices_folder(cohort, fold=stored.fold_of(patient, cohort))
+    truth = _truth(folder, {(patient, place)})[patient, place]
+    t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
+    return DetectionCase(f"{patient}, slice {place}", t1, stir, truth, rois)
 
 
 def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:

@@ -118,6 +118,7 @@ class Increment(_Strict):
     max_missed: int = Field(1, ge=0, description="failure when the joint is missed on two or more half-slices (4.1)")
     rounds: Count = Field(1, description="rounds of training on the grown set; the paper does one")
     manual_only: bool = Field(False, description="Table 4 'Only manually': train on the manually segmented patients")
+    fill_gaps: bool = Field(False, description="predicted bones on slices that a manual mask leaves out (real masks)")
 
 
 class Detector(_Strict):
@@ -125,7 +126,10 @@ class Detector(_Strict):
 
     implementation: Literal["torchvision", "detectron2"] = "torchvision"
     backbone: Literal["resnet50", "resnet18"] = Field("resnet50", description="ResNet-50 FPN (3.2.1)")
-    start: str = Field("imagenet", description="'imagenet', 'imagenet-torchvision', 'scratch', 'authors' or a file")
+    start: str = Field(
+        "imagenet",
+        description="'imagenet', 'imagenet-torchvision', 'scratch', 'authors', 'pretrained' (`pretraining`) or a file",
+    )
     norm: Literal["frozen_bn", "group_norm"] = Field("frozen_bn", description="group_norm trains from scratch")
     channels: Literal["T1,STIR,STIR", "STIR,STIR,T1"] = Field(
         "T1,STIR,STIR", description="3.2.1; the demo has the other"
@@ -194,12 +198,25 @@ class PhantomCohort(_Strict):
         return self
 
 
+class Pretraining(_Strict):
+    """Training on simulated patients before the training on a real cohort."""
+
+    cohort: PhantomName = Field("phantom-desir", description="with its true bones and the consensus of its readers")
+    iterations: Count = Field(8000, description="of the pre-training")
+    validate_every: Count = 400
+    start: str = Field("imagenet", description="as detector.start, of the pre-training itself")
+
+
 def _phantoms() -> dict[PhantomName, PhantomCohort]:
     """The paper's sizes: 689 patients with three readers, 47 with six (sections 2 and 5.2)."""
     return {
         "phantom-desir": PhantomCohort(patients=689),
         "phantom-asas": PhantomCohort(patients=47, prevalence=0.25, misregistered=0, lacking_slices=0),
     }
+
+
+TABLE_4 = ("all_included", "no_constant_pixel", "no_remove_gaussian_bias", "no_local_median", "no_clahe",
+           "no_data_augmentation", "only_manually")  # fmt: skip
 
 
 class Study(_Strict):
@@ -213,6 +230,10 @@ class Study(_Strict):
         min_length=1,
         description="the first trains and tests (DESIR, section 2); the others are only tested on (ASAS, section 5.2)",
     )
+    experiments: tuple[str, ...] = Field(TABLE_4, min_length=1, description="rows of the experiment table that are run")
+    pretraining: Pretraining | None = Field(None, description="where detector.start is 'pretrained'")
+    training_subjects: int = Field(0, ge=0, description="subjects to learn detection from; 0: all (learning curve)")
+    fine_tune: bool = Field(True, description="false: the pre-trained detector as it is, as an experiment")
     folds: Count = Field(1, description="1: the paper's single split; more: cross-validation grouped by subject")
     folders: dict[CohortName, str] = Field({}, description="where the user's own copy of a cohort lies")
     phantoms: dict[PhantomName, PhantomCohort] = Field(default_factory=_phantoms)
@@ -231,6 +252,12 @@ class Study(_Strict):
     def _scratch_needs_trainable_norm(self) -> Study:
         if self.detector.start == "scratch" and self.detector.norm == "frozen_bn":
             raise ValueError("detector.norm must be 'group_norm' when detector.start is 'scratch'")
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_needs_pretraining(self) -> Study:
+        if self.pretraining is None and (self.detector.start == "pretrained" or not self.fine_tune):
+            raise ValueError("pretraining must be given when detector.start is 'pretrained' or fine_tune is false")
         return self
 
     @property
@@ -255,6 +282,12 @@ class Study(_Strict):
             raise ConfigError(f"parameter fold: profile {self.profile} has no fold {number}: choose {known}")
         return fold
 
+    @property
+    def member_count(self) -> int:
+        """Trained models of the study's experiment (in each fold)."""
+        full = self.experiment == "all_included" or experiments()[self.experiment].get("full_ensemble", False)
+        return self.diagnosis.members if full else self.ablation_members
+
     def data_id(self) -> str:
         """Identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
         return digest({"preprocessing": self.detector.preprocessing.model_dump(mode="json"), "seed": self.seed})
@@ -271,6 +304,19 @@ def digest(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def load_studies(profile: str) -> dict[str, Study]:
+    """The study of each experiment that a profile runs, in the order of the experiment table.
+
+    Raises:
+        ConfigError: as `load_study`.
+    """
+    wanted = load_study(profile).experiments
+    strangers = [name for name in wanted if name not in experiments()]
+    if strangers:
+        raise ConfigError(f"parameter experiments: {strangers[0]!r} is not a row of data_manifest/experiments.yaml")
+    return {name: load_study(profile, name) for name in experiments() if name in wanted}
 
 
 def load_study(profile: str = "quick", experiment: str = "all_included", **overrides: Any) -> Study:

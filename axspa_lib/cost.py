@@ -16,7 +16,7 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from axspa_lib.config import MANIFEST, Study, experiments, load_study, profiles
+from axspa_lib.config import MANIFEST, Study, load_studies, load_study, profiles
 from axspa_lib.runs import runs_root, stored_root
 
 #: Kinds of jobs in the order of the study, and what they are called.
@@ -27,9 +27,13 @@ KINDS = {
     "segmentations": "bones and joints of a cohort",
     "bone_variants": "variant of the bone networks",
     "slices": "slices for the detector",
+    "pretrained": "pre-training of a detector",
     "detector": "training of a detector",
+    "measures": "lesions and change",
     "chapters": "chapter",
 }
+#: Width of a field of view, mm, where slices are not brought to a fixed number of pixels.
+FIELD_MM = 250.0
 OWN, SIBLINGS, STATED, NOTHING = "its last run", "its like in this profile", "the paper", "nothing recorded yet"
 
 
@@ -105,7 +109,7 @@ def work(profile: str, job: str) -> tuple[str, float]:
     if kind in ("sources", "cohorts", "segmentations"):
         return kind, _patients(study, parts[-1])
     if kind == "slices":
-        known = {variant.data_id(): variant for variant in (_study(profile, name) for name in experiments())}
+        known = {variant.data_id(): variant for variant in load_studies(profile).values()}
         variant = known.get(parts[0], study)
         return kind, _patients(study, parts[-1]) / variant.detector.preprocessing.pixel_mm**2
     if kind in ("bones", "bone_variants"):
@@ -115,7 +119,8 @@ def work(profile: str, job: str) -> tuple[str, float]:
     if kind == "detector":
         net = study.detector
         network = (net.implementation, net.backbone, net.width, net.fpn_channels, net.box_head_dim, net.precision)
-        return f"{kind} {network}", net.iterations * net.batch_size * float(net.min_size) ** 2
+        size = net.min_size or FIELD_MM / net.preprocessing.pixel_mm  # 0: the slices keep their own size
+        return f"{kind} {network}", net.iterations * net.batch_size * size**2
     return kind, 1.0
 
 

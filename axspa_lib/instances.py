@@ -46,17 +46,7 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
     labelled = _checked(patient, joints, consensus)
     for index in sorted({int(number) for number in labelled["slice"]}):
         half_slices = labelled[labelled["slice"] == index]
-        images.append(
-            {
-                "id": len(images) + 1,
-                "patient": patient,
-                "slice": index,
-                "file_name": f"{patient}#{index}",
-                "height": height,
-                "width": width,
-                "spacing_mm": [round(mm, 6) for mm in joints.spacing[1:]],
-            }
-        )
+        images.append(_image(len(images) + 1, patient, index, joints))
         for row in half_slices.sort_values("side").to_dict("records"):
             mask = joints.array[index] == SIDE_VALUE[row["side"]]
             pixels = int(np.count_nonzero(mask))
@@ -79,6 +69,16 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
                 | ({"readers": int(row["readers"])} if "readers" in row else {})
             )
     return images, annotations, skipped
+
+
+def unread_slices(patient: str, joints: Volume) -> Entries:
+    """COCO images of every slice of a patient whom nobody read: something to predict, nothing to learn.
+
+    Args:
+        patient: name of the examination.
+        joints: any volume on the detector's grid.
+    """
+    return [_image(index + 1, patient, index, joints) for index in range(len(joints.array))]
 
 
 def coco(parts: Iterable[tuple[Entries, Entries]], info: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +123,19 @@ def read_instances(path: Path) -> dict[str, Any]:
     if problem:
         raise DataError(f"{path}: {problem}: prepare the slices again")
     return dataset
+
+
+def _image(number: int, patient: str, index: int, volume: Volume) -> dict[str, Any]:
+    _, height, width = volume.array.shape
+    return {
+        "id": number,
+        "patient": patient,
+        "slice": index,
+        "file_name": f"{patient}#{index}",
+        "height": height,
+        "width": width,
+        "spacing_mm": [round(mm, 6) for mm in volume.spacing[1:]],
+    }
 
 
 def _checked(patient: str, joints: Volume, consensus: pd.DataFrame) -> pd.DataFrame:

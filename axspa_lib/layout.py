@@ -50,6 +50,15 @@ class Layout:
         """The detector's preprocessed slices and their instances."""
         return self.root / "slices" / data_id / _part(fold) / cohort
 
+    def pretrained(self, data_id: str) -> Path:
+        """The detector trained on simulated patients that others start from, for slices preprocessed alike."""
+        return self.root / "pretrained" / data_id
+
+    @property
+    def measures(self) -> Path:
+        """Lesions and change on real scans (profile `public`)."""
+        return self.root / "measures"
+
     def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:
         """One trained detector with its predictions."""
         return self.root / "detector" / experiment / _part(fold) / f"seed-{seed}"

@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 
 from axspa_lib import cost
 from axspa_lib.cohort import Cohort
-from axspa_lib.config import Study, experiments, load_study
+from axspa_lib.config import Study, load_study
 from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
 from axspa_lib.labels import TEST
@@ -25,6 +25,10 @@ from axspa_lib.volume import Volume, read_volume
 @dataclass(frozen=True)
 class Results:
     """The results that a run of the study left under `runs/<profile>/`.
+
+    With folds, whatever is read of the training cohort is out of fold: of each patient, what came from the fold in
+    which the patient's subject was tested. Of another cohort, the first fold's segmentation is read, and the detectors
+    of all folds are members.
 
     Attributes:
         profile: a key of the profiles.
@@ -69,19 +73,23 @@ class Results:
         """Names of the bone networks trained."""
         return ("sacrum", "iliac") if self.study.bones.networks == "pair" else ("both",)
 
-    def bone_history(self, bone: str, round_: int = 1) -> pd.DataFrame:
-        """Training history of one bone network."""
-        return pd.read_parquet(noted(self._finished(self.layout.bones(bone, round_)) / "history.parquet"))
+    def bone_history(self, bone: str, round_: int = 1, fold: int | None = None) -> pd.DataFrame:
+        """Training history of one bone network, of the first fold unless said otherwise."""
+        folder = self.layout.bones(bone, round_, self._fold(fold))
+        return pd.read_parquet(noted(self._finished(folder) / "history.parquet"))
 
     def dice(self, cohort: str | None = None, subset: str | None = TEST, round_: int | None = None) -> pd.DataFrame:
         """Overlap per slice and bone of the predicted with the reference masks.
 
         Args:
             cohort: the training cohort when None.
-            subset: of the bone split of the training cohort; all patients with a reference mask when None.
+            subset: of the bone split of the training cohort; all patients with a reference mask when None. With folds
+                every patient is tested once, so it is not asked for.
             round_: the last when None.
         """
         table = self._segmentation_table("dice.csv", cohort, round_)
+        if self.study.folds > 1:
+            return table
         if subset is not None and (cohort or self.study.training_cohort) == self.study.training_cohort:
             table = table[table["patient"].isin(self.cohort(cohort).subset("bones", subset))]
         return table
@@ -105,37 +113,56 @@ class Results:
     # detector ---------------------------------------------------------------------------------------------------------
 
     def seeds(self, experiment: str = "all_included") -> list[int]:
-        """Members of an experiment that have finished."""
-        folder = self.layout.member(experiment, 0).parent
-        return sorted(int(path.parent.name.removeprefix("seed-")) for path in folder.glob("seed-*/run.json"))
+        """Members of an experiment that have finished (in every fold)."""
+        finished = []
+        for fold in self.study.fold_numbers:
+            folder = self.layout.member(experiment, 0, fold).parent
+            paths = folder.glob("seed-*/run.json")
+            finished.append({int(path.parent.name.removeprefix("seed-")) for path in paths})
+        return sorted(set.intersection(*finished))
 
-    def member_run(self, seed: int = 0, experiment: str = "all_included") -> dict[str, Any]:
-        """The record of one training."""
-        return read_run(self.layout.member(experiment, seed))
+    def member_run(self, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> dict[str, Any]:
+        """The record of one training, of the first fold unless said otherwise."""
+        return read_run(self.layout.member(experiment, seed, self._fold(fold)))
 
-    def history(self, seed: int = 0, experiment: str = "all_included") -> pd.DataFrame:
-        """Training history of one member."""
-        return pd.read_parquet(noted(self._finished(self.layout.member(experiment, seed)) / "history.parquet"))
+    def history(self, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> pd.DataFrame:
+        """Training history of one member, of the first fold unless said otherwise."""
+        folder = self.layout.member(experiment, seed, self._fold(fold))
+        return pd.read_parquet(noted(self._finished(folder) / "history.parquet"))
 
-    def slices_folder(self, cohort: str | None = None, experiment: str = "all_included") -> Path:
-        """Folder of the detector's preprocessed slices."""
-        data_id = self.variant(experiment).data_id()
-        return self._finished(self.layout.slices(data_id, cohort or self.study.training_cohort))
+    def slices_folder(
+        self, cohort: str | None = None, experiment: str = "all_included", fold: int | None = None
+    ) -> Path:
+        """Folder of the detector's preprocessed slices, of the first fold unless said otherwise."""
+        name = cohort or self.study.training_cohort
+        return self._finished(self.layout.slices(self.variant(experiment).data_id(), name, self._fold(fold)))
 
     def predictions(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
-        """Stored detections of the test patients, by member."""
-        name = f"predictions_{cohort or self.study.training_cohort}.parquet"
-        found = {}
+        """Stored detections of the test patients, by member.
+
+        With folds a member of the training cohort is one seed in every fold; of another cohort each training is a
+        member, numbered seed + 100 x fold.
+        """
+        name = cohort or self.study.training_cohort
+        found: dict[int, list[pd.DataFrame]] = {}
         for seed in self.seeds(experiment):
-            found[seed] = read_predictions(noted(self.layout.member(experiment, seed) / name))
-        return found
+            for fold in self.study.fold_numbers:
+                number = seed if name == self.study.training_cohort else seed + 100 * (fold or 0)
+                path = self.layout.member(experiment, seed, fold) / f"predictions_{name}.parquet"
+                found.setdefault(number, []).append(read_predictions(noted(path)))
+        return {number: pd.concat(parts, ignore_index=True) for number, parts in sorted(found.items())}
 
     def evaluated(self, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
         """Half-slices of the slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
-        path = noted(self.slices_folder(cohort, experiment) / "half_slices.csv")
-        table = pd.read_csv(path, dtype={"patient": str})
-        tested = self.member_run(self.seeds(experiment)[0], experiment)["tested"][cohort or self.study.training_cohort]
-        return table[table["patient"].isin(tested)].reset_index(drop=True)
+        name = cohort or self.study.training_cohort
+        folds = self.study.fold_numbers if name == self.study.training_cohort else self.study.fold_numbers[:1]
+        parts = []
+        for fold in folds:
+            path = noted(self.slices_folder(name, experiment, fold) / "half_slices.csv")
+            tested = self.member_run(self.seeds(experiment)[0], experiment, fold)["tested"][name]
+            table = pd.read_csv(path, dtype={"patient": str})
+            parts.append(table[table["patient"].isin(tested)])
+        return pd.concat(parts, ignore_index=True)
 
     def half_slices(self, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
         """Half-slice results by member, on every half-slice of the slices predicted."""
@@ -153,9 +180,29 @@ class Results:
     def all_patients(self) -> dict[str, dict[str, dict[int, pd.DataFrame]]]:
         """Patient diagnoses by cohort, experiment and member, for Table 4."""
         return {
-            cohort: {name: self.patients(cohort, name) for name in experiments() if self.seeds(name)}
+            cohort: {name: self.patients(cohort, name) for name in self.study.experiments if self.seeds(name)}
             for cohort in self.study.cohorts
         }
+
+    # real scans -------------------------------------------------------------------------------------------------------
+
+    def measured(self, name: str) -> pd.DataFrame:
+        """A table of the lesions and changes measured: `lesions`, `volumes`, `multiples`, `change` or `failures`."""
+        path = noted(self._finished(self.layout.measures) / f"{name}.csv")
+        return pd.read_csv(path, dtype={"patient": str, "subject": str})
+
+    def found_area(self, patient: str) -> Volume:
+        """Inflamed area found on an examination, on the grid of its STIR."""
+        return read_volume(self._finished(self.layout.measures) / f"{patient}_desc-inflamed_dseg.nii.gz")
+
+    def training_sizes(self, names: Sequence[str]) -> list[tuple[str, float]]:
+        """Patients that each experiment learnt detection from, as a mean over the folds."""
+        sizes = []
+        for name in names:
+            if self.seeds(name):
+                runs = [self.member_run(self.seeds(name)[0], name, fold) for fold in self.study.fold_numbers]
+                sizes.append((name, sum(run["patients"]["train"] for run in runs) / len(runs)))
+        return sizes
 
     # the run ----------------------------------------------------------------------------------------------------------
 
@@ -217,15 +264,38 @@ class Results:
         read_run(folder)
         return folder
 
-    def _segmentation(self, cohort: str | None, round_: int | None) -> Path:
+    def fold_of(self, patient: str, cohort: str | None = None) -> int | None:
+        """The fold in which a patient is tested; the first for other cohorts, None without folds."""
         name = cohort or self.study.training_cohort
-        return self._finished(self.layout.segmentation(name, round_ or self.study.increment.rounds))
+        if self.study.folds == 1 or name != self.study.training_cohort:
+            return self._fold(None)
+        splits = self.cohort(name).splits
+        return int(splits.loc[splits["patient"] == patient, "fold"].iloc[0])
+
+    def _fold(self, fold: int | None) -> int | None:
+        return self.study.fold_numbers[0] if fold is None else fold
+
+    def _segmentation(self, cohort: str | None, round_: int | None, fold: int | None) -> Path:
+        name = cohort or self.study.training_cohort
+        return self._finished(self.layout.segmentation(name, round_ or self.study.increment.rounds, fold))
 
     def _segmentation_table(self, name: str, cohort: str | None, round_: int | None) -> pd.DataFrame:
-        return pd.read_csv(noted(self._segmentation(cohort, round_) / name), dtype={"patient": str})
+        of_training = (cohort or self.study.training_cohort) == self.study.training_cohort
+        folds = self.study.fold_numbers if of_training else self.study.fold_numbers[:1]
+        tables = {}
+        for fold in folds:
+            path = noted(self._segmentation(cohort, round_, fold) / name)
+            tables[fold] = pd.read_csv(path, dtype={"patient": str})
+        if len(folds) == 1:
+            return tables[folds[0]]
+        splits = self.cohort().splits
+        tested = {fold: set(splits.loc[splits["fold"] == fold, "patient"]) for fold in folds}
+        parts = [table[table["patient"].isin(tested[fold])] for fold, table in tables.items()]
+        return pd.concat(parts, ignore_index=True)
 
     def _mask(self, patient: str, kind: str, cohort: str | None, round_: int | None) -> Volume:
-        return read_volume(self._segmentation(cohort, round_) / f"{patient}_desc-{kind}_dseg.nii.gz")
+        folder = self._segmentation(cohort, round_, self.fold_of(patient, cohort))
+        return read_volume(folder / f"{patient}_desc-{kind}_dseg.nii.gz")
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from axspa_lib import cost
-from axspa_lib.config import experiments, load_study
+from axspa_lib.config import load_studies, load_study
 from axspa_lib.errors import AxspaError
 from axspa_lib.layout import Layout
 from axspa_lib.runs import REPOSITORY, runs_root
@@ -47,8 +47,7 @@ def run_study(
     Raises:
         AxspaError: a parameter is wrong (before anything runs), or jobs failed.
     """
-    for experiment in experiments():
-        study = load_study(profile, experiment)
+    study = load_studies(profile)["all_included"]
     if dry_run:
         announce(profile, planned(profile, extra), cores)
         return

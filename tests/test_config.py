@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axspa_lib.config import Study, experiments, load_study, parse_study, parse_yaml, profiles
+from axspa_lib import config
+from axspa_lib.config import Study, experiments, load_studies, load_study, parse_study, parse_yaml, profiles
 from axspa_lib.errors import ConfigError
 
 
@@ -23,16 +24,32 @@ def test_the_papers_numbers():
 
 
 def test_table_4_has_its_seven_rows_in_order():
-    labels = [row["label"] for row in experiments().values()]
+    rows = experiments()
+    labels = [rows[name]["label"] for name in load_study("paper").experiments]
     assert labels == ["All included", "No Constant Pixel", "No Remove Gaussian Bias", "No Local Median", "No CLAHE",
                       "No Data Augmentation", "Only manually"]  # fmt: skip
 
 
 @pytest.mark.parametrize("profile", profiles())
-@pytest.mark.parametrize("experiment", experiments())
-def test_every_profile_and_experiment_resolves(profile, experiment):
-    study = load_study(profile, experiment)
-    assert (study.profile, study.experiment) == (profile, experiment)
+def test_every_profile_and_experiment_resolves(profile):
+    for experiment, study in load_studies(profile).items():
+        assert (study.profile, study.experiment) == (profile, experiment)
+        assert study.experiments == load_study(profile).experiments, "a row may not change which rows are run"
+
+
+def test_a_row_that_does_not_exist_or_cannot_be_run_is_named(monkeypatch):
+    monkeypatch.setattr(config, "profiles", lambda: {"mine": {"experiments": ["all_included", "no_clah"]}})
+    with pytest.raises(ConfigError, match="'no_clah' is not a row"):
+        load_studies("mine")
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="pretraining must be given"):
+        load_study("paper", "phantom_only")
+
+
+def test_what_matters_most_is_compared_with_full_ensembles():
+    studies = load_studies("public")
+    full = {name for name, study in studies.items() if study.member_count == study.diagnosis.members}
+    assert {"all_included", "from_scratch"} <= full and studies["no_clahe"].member_count == 1
 
 
 def test_an_experiment_changes_only_its_own_parameters():

@@ -110,6 +110,7 @@ class VhiSource:
         notes = []
         split = self.split(patient) if "region" in files else None
         truth = {f"inflammation_{reader}": read_mask(files[reader], t1) for reader in READERS if reader in files}
+        truth |= {kind: read_mask(files[kind], t1) for kind in ("region", "marrow") if kind in files}
         if split is not None:
             truth |= {"joint": split.joint, "split": split.bones}
             notes.append("bones split from one region mask along the joint; L5 left out")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -116,7 +117,15 @@ def _segment(
     t1 = preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing)
     predicted = predict_bones(nets, t1, study.bones, device=device)
     reference = cohort.reference_bones(patient) if manual else None
+    if reference is not None and study.increment.fill_gaps:
+        reference = filled(reference, predicted)
     return predicted, extract_joints(reference if reference is not None else predicted, study.joint)
+
+
+def filled(reference: Volume, predicted: Volume) -> Volume:
+    """A manual mask with the predicted bones on the slices that it leaves out (those whose split is not trusted)."""
+    annotated = np.asarray(reference.array.any(axis=(1, 2)))
+    return reference.like(np.where(annotated[:, None, None], reference.array, predicted.array))
 
 
 def _areas(patient: str, joint: Volume) -> pd.DataFrame:

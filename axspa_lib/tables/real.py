@@ -1,0 +1,183 @@
+"""Half-slices on public real MRI: readers, trials and models side by side, and what helps with few annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from axspa_lib.agreement import Floats, bootstrap_by_patient, confusion, holm, mcc_counts, paired_difference
+from axspa_lib.config import experiments
+from axspa_lib.diagnosis import Members, checked_members, ensemble_vote
+from axspa_lib.errors import DataError
+from axspa_lib.tables.ablation import BASE
+from axspa_lib.tables.cells import CONSENSUS
+from axspa_lib.tables.half_slices import readings_wide, reference_and_answer
+
+#: Rows of `agreement_table`, in its order.
+TRIALS, READERS, MODEL_READERS, MODEL_CONSENSUS, MEMBERS_CONSENSUS = (
+    "two trials of one reader",
+    "two readers",
+    "ensemble and each reading",
+    "ensemble and consensus",
+    "single models and consensus",
+)
+
+
+def agreement_table(
+    half_slices: pd.DataFrame, members: Members, only: pd.DataFrame | None = None, n: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """MCC between readings and with the model on the same half-slices: `pair, value, low, high, n, patients`.
+
+    A reading is a reader and a trial (`R11`, `R12`, ...): readings that share the reader are trials of one another. The
+    value of a row is the mean over its pairs, its interval by resampling examinations.
+
+    Args:
+        half_slices: readings, `patient, slice, side, reader, inflammation`.
+        members: `half_slice_results` by seed, out of fold.
+        only: `patient, slice, side` that contain a joint.
+        n: bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    wide, names = readings_wide(half_slices, only=only)
+    wide = wide.dropna(subset=[*names, CONSENSUS])
+    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    tables = checked_members(members)
+    vote = ensemble_vote(tables, "half_slice")
+    stacks = {
+        TRIALS: [confusion(wide[a], wide[b]) for a, b in pairs if a[:2] == b[:2]],
+        READERS: [confusion(wide[a], wide[b]) for a, b in pairs if a[:2] != b[:2]],
+        MODEL_READERS: [_counts(wide, name, vote) for name in names],
+        MODEL_CONSENSUS: [_counts(wide, CONSENSUS, vote)],
+        MEMBERS_CONSENSUS: [_counts(wide, CONSENSUS, table) for table in tables.values()],
+    }
+    rows = []
+    for name, counts in stacks.items():
+        if counts:
+            stacked = np.concatenate(counts, axis=1)
+            found = bootstrap_by_patient(mcc_counts, stacked, wide["patient"], n, seed, "jeffreys")
+            rows.append((name, found.value, found.low, found.high, found.n, found.patients))
+    return pd.DataFrame(rows, columns=["pair", "value", "low", "high", "n", "patients"])
+
+
+def reaches_readers(table: pd.DataFrame) -> bool:
+    """Whether the ensemble's agreement with the consensus reaches the lower end of the readers' interval."""
+    rows = {row["pair"]: row for row in table.to_dict("records")}
+    return bool(rows[MODEL_CONSENSUS]["value"] >= rows[READERS]["low"])
+
+
+def experiment_table(
+    half_slices: pd.DataFrame,
+    variants: Mapping[str, Members],
+    only: pd.DataFrame | None = None,
+    n: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What helps: every experiment against the consensus, and its paired difference to `all_included`.
+
+    Differences are of the ensembles of the seeds that both have, on the same half-slices, by subject.
+
+    Args:
+        half_slices: readings.
+        variants: `half_slice_results` by seed, by experiment.
+        only: `patient, slice, side` that contain a joint.
+        n: bootstrap resamples and permutations.
+        seed: of both.
+
+    Returns:
+        `experiment, label, k, value, low, high, n, patients, wrong_counts, difference, difference_low,
+        difference_high, p_value, p_holm`; MCC from -1 to 1; a positive difference means that the row does better.
+
+    Raises:
+        DataError: `all_included` is missing.
+    """
+    if BASE not in variants:
+        raise DataError(f"no member of {BASE} has finished: every row is compared with it")
+    wide, _ = readings_wide(half_slices, only=only)
+    wide = wide.dropna(subset=[CONSENSUS])
+    base = checked_members(variants[BASE])
+    rows = []
+    for name, members in variants.items():
+        tables = checked_members(members)
+        vote = ensemble_vote(tables, "half_slice")
+        counts = _counts(wide, CONSENSUS, vote)
+        found = bootstrap_by_patient(mcc_counts, counts, wide["patient"], n, seed, "jeffreys")
+        wrong = float(np.mean([_wrong(wide, table) for table in tables.values()]))
+        row: dict[str, object] = {
+            "experiment": name,
+            "label": experiments()[name]["label"],
+            "k": len(tables),
+            "value": found.value,
+            "low": found.low,
+            "high": found.high,
+            "n": found.n,
+            "patients": found.patients,
+            "wrong_counts": wrong,
+        }
+        if name != BASE:
+            row |= _difference(wide, tables, base, n, seed)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if "p_value" not in table:
+        return table
+    return table.assign(p_holm=holm(table["p_value"].to_numpy(float)))
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`experiment_table` as text fit for a page."""
+    interval = [f"[{low:.2f}, {high:.2f}]" for low, high in zip(table["low"], table["high"], strict=True)]
+    differences = [
+        "–" if np.isnan(d) else f"{d:+.2f} [{low:+.2f}, {high:+.2f}]"
+        for d, low, high in table[["difference", "difference_low", "difference_high"]].itertuples(index=False)
+    ]
+    return pd.DataFrame(
+        {
+            "experiment": table["label"],
+            "models per fold": table["k"],
+            "MCC": table["value"].map("{:.2f}".format),
+            "95 % interval": interval,
+            "not exactly one box": table["wrong_counts"].map("{:.0%}".format),
+            "difference": differences,
+            "p": ["–" if np.isnan(p) else f"{p:.2f}" for p in table["p_value"]],
+            "p (Holm)": ["–" if np.isnan(p) else f"{p:.2f}" for p in table["p_holm"]],
+        }
+    )
+
+
+def learning_curve(table: pd.DataFrame, sizes: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    """Rows of `experiment_table` by number of training subjects: `subjects, value, low, high`.
+
+    Args:
+        table: of the experiments.
+        sizes: experiment and its training subjects (mean over folds).
+    """
+    known = table.set_index("experiment")
+    rows = [(size, *known.loc[name, ["value", "low", "high"]]) for name, size in sizes if name in known.index]
+    return pd.DataFrame(rows, columns=["subjects", "value", "low", "high"]).sort_values("subjects", ignore_index=True)
+
+
+def _counts(wide: pd.DataFrame, row: str, results: pd.DataFrame) -> Floats:
+    truth, answer, _, _ = reference_and_answer(wide, row, results)
+    return confusion(truth, answer)
+
+
+def _wrong(wide: pd.DataFrame, results: pd.DataFrame) -> float:
+    return float(reference_and_answer(wide, CONSENSUS, results)[3].mean())
+
+
+def _difference(
+    wide: pd.DataFrame, members: dict[int, pd.DataFrame], base: dict[int, pd.DataFrame], n: int, seed: int
+) -> dict[str, object]:
+    shared = [name for name in members if name in base]
+    first, second = (
+        _counts(wide, CONSENSUS, ensemble_vote({name: side[name] for name in shared}, "half_slice"))
+        for side in (members, base)
+    )
+    found = paired_difference(mcc_counts, first, second, wide["patient"], n, seed, prior=True)
+    return {
+        "difference": found.value,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "p_value": found.p_value,
+    }
