@@ -1,4 +1,4 @@
-"""Areas of inflammation: the published rule by hand, residues, overlaps, and the published figures on the real drawings."""
+"""Areas of inflammation: the published rule by hand, residues, overlaps, and the published figures on real drawings."""
 
 from __future__ import annotations
 
