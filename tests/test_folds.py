@@ -83,7 +83,8 @@ def tiny() -> Study:
     detector = {"start": "scratch", "width": 16, "fpn_channels": 16, "box_head_dim": 16, "mask_head_dim": 8,
                 "rois_per_image": 8, "batch_size": 2, "iterations": 4, "validate_every": 2, "warmup": 0,
                 "anchor_sizes": [32], "preprocessing": {"pixel_mm": 2.0, "arithmetic": "fast"}}  # fmt: skip
-    return load_study("public", cohorts=["vhi"], pretraining=None, bones=bones, detector=detector)
+    joint = {"contact_fraction": 0.05, "dilation_radius": 2, "closing_radius": 1, "wing_fraction": 0.25}
+    return load_study("public", cohorts=["vhi"], pretraining=None, bones=bones, detector=detector, joint=joint)
 
 
 def chain(root: Path, monkeypatch: pytest.MonkeyPatch, poisoned: tuple[str, ...], splits: Path | None) -> dict:
@@ -99,7 +100,10 @@ def chain(root: Path, monkeypatch: pytest.MonkeyPatch, poisoned: tuple[str, ...]
     for bone in networks(study):
         train_bone_network(study, bone, 1, 0, progress=False)
     segment_cohort(study, "vhi", 1, 0)
-    prepare_slices(study, "vhi", 0)
+    record = prepare_slices(study, "vhi", 0)
+    assert record["metrics"]["instances"] >= 2 * len(PATIENTS), (
+        "without joints the detector would have nothing to learn"
+    )
     train_member(study, 0, 0, progress=False)
     weights = {}
     for folder in [*(layout.bones(bone, 1, 0) for bone in networks(study)), layout.member("all_included", 0, 0)]:
