@@ -239,6 +239,8 @@ def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
 def _detection_case(stored: Results, patient: str, place: int, member: int, cohort: str | None) -> DetectionCase:
     found = stored.predictions(cohort)[member]
     rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > stored.threshold)]
