@@ -149,6 +149,7 @@ class Subject:
     half_width_mm: float
     sclerosis_mm: dict[str, float]
     muscle_fat: float
+    marrow_grain: float
     texture_seed: int
     variants: frozenset[str] = field(default_factory=frozenset)
 
@@ -165,7 +166,10 @@ def draw_subject(rng: np.random.Generator) -> Subject:
     common = rng.normal(0, p["joint_sd"])
     warp = {s: tuple(common + rng.normal(0, p["joint_side_sd"])) for s in (RIGHT, LEFT)}
     waves = _waves(rng, 8, p["warp_mm"], (60, 160))
-    joint_waves = {s: _waves(rng, 5, p["joint_wave_mm"], (18, 45)) for s in (RIGHT, LEFT)}
+    joint_waves = {
+        s: np.vstack([_waves(rng, 5, p["joint_wave_mm"], (18, 45)), _waves(rng, 6, p["joint_teeth_mm"], (6, 13))])
+        for s in (RIGHT, LEFT)
+    }
     gap = float(np.clip(rng.normal(*(p["joint_gap_young"] if age < 40 else p["joint_gap_old"])), 1.0, 4.0))
     return Subject(
         sex, age, size,
@@ -178,6 +182,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         float(np.clip(rng.normal(*p["half_width_mm"]), 150, 215)) * size,
         {b: float(max(0.2, rng.normal(*p["sclerosis_mm"][b]))) for b in ("iliac", "sacral")},
         float(np.clip(rng.gamma(*p["muscle_fat"]), 0.15, 2.5)),
+        float(rng.lognormal(0, p["marrow_grain"])),
         int(rng.integers(2**31)),
         frozenset(name for name, rate in p["variants"].items() if rng.random() < rate[sex]),
     )  # fmt: skip

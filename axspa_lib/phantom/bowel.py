@@ -40,7 +40,7 @@ def draw(body: Body) -> list[Loop]:
 
     for y, z in ((48, -9), (66, -4), (84, 2), (99, 0)):
         add(rng.normal(0, 7), y + rng.normal(0, 5), z + rng.normal(0, 3), 16, (0.25, 0.15, 0.45, 0.15), 0.8)
-    for _ in range(7):
+    for _ in range(4):
         add(rng.uniform(-28, 28), rng.uniform(22, 105), rng.uniform(-40, -12), 16, (0.3, 0.25, 0.35, 0.1), 0.6)
     for sign in (-1, 1):
         for step in range(4):
@@ -73,10 +73,10 @@ def paint(loops: list[Loop], body: Body, canvas: Canvas, z: float, m: Materials)
         u, v = radius * np.cos(angle) * loop.axes[0], radius * np.sin(angle) * loop.axes[1]
         ring = np.stack([loop.centre[0] + c * u - s * v, loop.centre[1] + s * u + c * v], axis=1)
         points = body.place(ring, depth)
-        canvas.outline(points, "bowel_wall")
-        inner = offset(points, 2.0)
-        speckle = (1 + 0.05 * m.rough).astype(np.float32)
-        canvas.outline(inner, loop.content, None, speckle)
+        canvas.outline(points, "bowel_wall", None, m.muscle_pd, 0.9, soft_mm=0.5)
+        inner = offset(points, 1.6)
+        speckle = np.clip(1 + 0.10 * m.rough + 0.8 * (m.muscle_pd - 1), 0.4, 1.6).astype(np.float32)
+        canvas.outline(inner, loop.content, None, speckle, soft_mm=0.6)
         if loop.gas > 0.3 and loop.content != "gas":  # gas rises ventrally: seen as a dark cap of the lumen
             middle = inner.mean(0)
-            canvas.outline(middle + (inner - middle) * 0.75 * min(loop.gas, 0.8) + np.array([0, -2.0]), "gas")
+            canvas.outline(middle + (inner - middle) * 0.75 * min(loop.gas, 0.8) + np.array([0, -2.0]), "gas", soft_mm=0.7)

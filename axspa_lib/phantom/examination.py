@@ -24,7 +24,7 @@ COHORTS = {"phantom-desir": (1, "D"), "phantom-asas": (2, "A")}
 #: Purposes of a patient's generators.
 SUBJECT, POSE, DISEASE, SCANNER, READING, NOISE, FAULT, IDENTITY = range(8)
 #: Largest pixel of the object's grid, mm.
-OBJECT_MM = 0.85
+OBJECT_MM = 0.70
 
 
 @dataclass(frozen=True)

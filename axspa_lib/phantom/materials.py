@@ -23,7 +23,10 @@ class Materials:
     sacral_ff: Field
     body_ff: Field
     marrow_pd: Field
+    cartilage_pd: Field
     muscle_ff: Field
+    muscle_pd: Field
+    sac_pd: Field
     gluteal_ff: dict[int, Field]
     back_ff: dict[int, Field]
     fat_pd: Field
@@ -44,9 +47,10 @@ class Texture:
         self._medium = Noise(rng, 9, 9)
         self._small = Noise(rng, 3.6, 5)
         self._fine = Noise(rng, 1.4, 4)
-        self._fibre = Noise(rng, 1.15, 7, stretch=20)
-        self._septa = Noise(rng, 5.5, 5, stretch=2.0)
-        self._back = Noise(rng, 1.3, 7, stretch=12)
+        self._fibre = Noise(rng, 0.95, 7, stretch=26)
+        self._bundle = Noise(rng, 2.6, 9, stretch=22)
+        self._septa = Noise(rng, 5.0, 5, stretch=4.5)
+        self._back = Noise(rng, 1.1, 9, stretch=20)
 
     def rough(self, z: float, grid: Grid) -> Field:
         """Noise of about 4 mm grain, for ragged borders."""
@@ -71,7 +75,7 @@ class Texture:
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
         small, fine = self._small.plane(z, grid), self._fine.plane(z, grid)
         warp = (2.5 * coarse, 3.0 * self._coarse.plane(z + 60, grid))
-        blotch = 0.05 * coarse + 0.055 * medium + 0.035 * small
+        blotch = s.marrow_grain * (0.05 * coarse + 0.045 * medium + 0.03 * small)
         iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
         # Bodies keep red marrow, the alae are fatter towards the joint.
         lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
@@ -79,15 +83,19 @@ class Texture:
         body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
         pd = 1 + 0.055 * fine + 0.03 * small
         fatty = float(s.muscle_fat)
-        muscle = 0.052 + 0.35 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, warp), 1.2, 2.4)
-        patch = 0.55 + 0.45 * smoothstep(medium + coarse, -0.8, 1.0)
-        gluteal = {sign: self._strands(z, grid, 0.30 * sign, warp, fatty, patch) for sign in (1, -1)}
-        back = {sign: self._back_strands(z, grid, sign, warp, fatty, medium, coarse) for sign in (1, -1)}
-        web = ridges(self._septa.plane(z, grid, 0.3, warp), 0.07)
-        sparse = smoothstep(medium + 0.5 * coarse, -0.4, 1.2)
-        fat = 1 + 0.02 * coarse + 0.035 * fine - 0.35 * web * sparse
-        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.10) * smoothstep(small + medium, -0.4, 1.4)
-        deep = 1 + 0.03 * medium + 0.035 * fine - 0.55 * strands
+        straight = self._fan(grid, coarse)
+        muscle = 0.045 + 0.40 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, straight), 0.9, 2.4)
+        muscle = muscle + 0.22 * fatty * smoothstep(self._bundle.plane(z, grid, 1.15, straight), 1.5, 2.3)
+        muscle_pd = 1 + 0.05 * medium + 0.035 * small + 0.03 * fine
+        patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
+        gluteal = {sign: self._strands(z, grid, 0.30 * sign, straight, fatty, patch) for sign in (1, -1)}
+        back = {sign: self._back_strands(z, grid, sign, straight, fatty, medium, coarse) for sign in (1, -1)}
+        web = ridges(self._septa.plane(z, grid, 0.15, warp), 0.05)
+        sparse = smoothstep(medium + 0.7 * coarse, 0.0, 1.4)
+        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.035 * fine - 0.30 * web * sparse
+        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.09) * smoothstep(small + medium, 0.0, 1.6)
+        deep = 1 + 0.04 * medium + 0.03 * coarse + 0.035 * fine - 0.5 * strands
+        sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
         lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * smoothstep(small + 0.6 * medium, 1.0, 1.9)
         plates = ridges(small + 0.4 * medium, 0.16)
@@ -97,25 +105,34 @@ class Texture:
 
         return Materials(
             iliac_ff=single(iliac), sacral_ff=single(sacral), body_ff=single(body), marrow_pd=single(pd),
-            muscle_ff=single(muscle), gluteal_ff=gluteal, back_ff=back, fat_pd=single(fat), deep_pd=single(deep),
+            cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
+            muscle_ff=single(np.clip(muscle, 0, 0.9)), muscle_pd=single(muscle_pd), sac_pd=single(sac), gluteal_ff=gluteal, back_ff=back, fat_pd=single(fat), deep_pd=single(deep),
             cleft_ff=single(0.05 + 0.8 * lines), rough=small, vessels=single(vessels), plates=plates,
         )  # fmt: skip
+
+    @staticmethod
+    def _fan(grid: Grid, coarse: Field) -> tuple[Field, Field]:
+        """Displacement (x, y) in mm under which straight fibres converge laterally and bend a little."""
+        lateral = np.clip((np.abs(grid.x)[None, :] - 70) / 220, -0.25, 0.35)
+        return 1.0 * coarse, (1.1 * coarse - lateral * (grid.y[:, None] - 55)).astype(np.float32)
 
     def _strands(
         self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
-        fibre = self._fibre.plane(z, grid, angle, warp)
-        return np.clip(0.02 + 0.39 * fatty * patch * smoothstep(fibre, -0.5, 2.0), 0.02, 0.9).astype(np.float32)
+        """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
+        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), -0.3, 2.2)
+        thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
+        return np.clip(0.02 + fatty * (0.36 * patch * fine + 0.45 * thick), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
         self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field
     ) -> Field:
-        fibre = self._back.plane(z, grid, sign * 1.15, warp)
+        fibre = self._back.plane(z, grid, sign * 1.2, warp)
         x, y = grid.x[None, :], grid.y[:, None]
         depth = float(np.clip(1 - (z - 42) / 34, 0.2, 1.0))
         towards = np.exp(-((x / 30) ** 2) - (np.maximum(y - 38 + (z - 40) * 0.9, 0) / 16) ** 2).astype(np.float32)
         level = 0.85 * fibre + 0.30 * medium + 0.20 * coarse + 2.0 * depth * towards * min(fatty, 1.5) + 0.35 * fatty
-        return np.clip(0.03 + 0.84 * smoothstep(level, 0.75, 2.3), 0.02, 0.92).astype(np.float32)
+        return np.clip(0.03 + 0.80 * smoothstep(level, 0.4, 2.6), 0.02, 0.92).astype(np.float32)
 
 
 def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:

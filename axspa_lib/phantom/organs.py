@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from axspa_lib.labels import SIDES
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
 from axspa_lib.phantom.materials import Materials
-from axspa_lib.phantom.paint import Canvas
+from axspa_lib.phantom.paint import Canvas, offset_line
 from axspa_lib.phantom.section import band
 
 #: Small vessels and nerves drawn in the pelvic fat.
@@ -105,7 +105,7 @@ def foramina(canvas: Canvas, body: Body, details: Details, z: float, m: Material
             canvas.outline(put(axes + 0.5, where), "cortex")
             canvas.outline(put(axes, where), "deep_fat", None, m.deep_pd)
             canvas.outline(
-                put(np.array(hole["root"]) * np.array([width, height]), where + 0.5), "nerve", None, m.marrow_pd, 0.9
+                put(1.25 * np.array(hole["root"]) * np.array([width, height]), where + np.array([0.9, -0.6])), "nerve", None, m.marrow_pd, 0.9
             )
             canvas.outline(put(1.1, where - np.array([0.5 * axes[0], 0.4 * axes[1]])), "vein", None, 1.0, 0.6)
     for disc, water in zip(template().raw["remnants"], details.remnants, strict=True):
@@ -145,27 +145,41 @@ def disc(canvas: Canvas, points: Points, water: float) -> None:
 
 
 def vessels(canvas: Canvas, body: Body, details: Details, z: float) -> None:
-    """Vessels along their paths in the slice, thinner towards the ends of their depth range."""
+    """Vessels as tubes in space: the slice shows the stretch of a tube that it cuts, tapering where the tube leaves it."""
     depth = body.depth(z)
     for k, vessel in enumerate(template().raw["vessels"]):
-        low, high = vessel["z"]
-        middle, half = (low + high) / 2, (high - low) / 2
-        if abs(depth - middle) >= half:
+        reach = vessel["radius"] + 4.0
+        if not min(vessel["z"]) - reach < depth < max(vessel["z"]) + reach:
             continue
-        shrink = np.sqrt(1 - ((depth - middle) / half) ** 2)
         path = np.asarray(vessel["points"], dtype=np.float32)
         for side in SIDES:
-            flow = float(details.flow[side][k])
-            width = vessel["radius"] * shrink * float(details.calibre[side][k])
-            if flow == 0 or width < 0.3:
+            flow, radius = float(details.flow[side][k]), vessel["radius"] * float(details.calibre[side][k])
+            if flow == 0:
                 continue
-            line = smooth(body.place((path + details.course[side][k]) * (SIGN[side], 1), depth))
-            if vessel["kind"] == "vein":
-                canvas.outline(band(line, -width - 0.6, width + 0.6), "bowel_wall", None, 1.0, 0.8)
-                canvas.outline(band(line, -width, width), "vein", None, 1.0, flow, soft_mm=0.5)
-            else:
-                canvas.outline(band(line, -width - 0.6, width + 0.6), "muscle", None, 1.0, 0.8)
-                canvas.outline(band(line, -width, width), "artery", None, 1.0, 0.6 + 0.4 * flow)
+            course = details.course[side][k]
+            line = smooth(body.place((path + course) * (SIGN[side], 1), depth))
+            t = np.linspace(0, 1, len(line))
+            swing = 2.0 * np.sin(2 * np.pi * (1.4 * t + course[0, 0])) * min(1.0, radius / 2)
+            away = depth - (vessel["z"][0] + (vessel["z"][1] - vessel["z"][0]) * t + swing)
+            width = np.sqrt(np.maximum(radius**2 - away**2, 0))
+            for part in _stretches(width > 0.35):
+                vein = vessel["kind"] == "vein"
+                wall, lumen = _tube(line[part], width[part] + 0.6), _tube(line[part], width[part])
+                canvas.outline(wall, "bowel_wall" if vein else "muscle", None, 1.0, 0.7, soft_mm=0.3)
+                canvas.outline(lumen, vessel["kind"], None, 1.0, flow if vein else 0.6 + 0.4 * flow, soft_mm=0.4)
+
+
+def _stretches(seen: NDArray[np.bool_]) -> list[slice]:
+    """Runs of at least three true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]]).astype(np.int8)))
+    return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 3]
+
+
+def _tube(line: Points, width: NDArray[np.floating]) -> Points:
+    """Outline of a tube of varying half width about a line, with rounded ends."""
+    ends = np.concatenate([line[:1] + (line[:1] - line[1:2]), line, line[-1:] + (line[-1:] - line[-2:-1])])
+    half = np.concatenate([[0.5 * width[0]], width, [0.5 * width[-1]]])[:, None]
+    return np.vstack([offset_line(ends, half), offset_line(ends, -half)[::-1]])
 
 
 def smooth(points: Points) -> Points:

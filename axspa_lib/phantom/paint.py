@@ -39,8 +39,8 @@ def offset(points: NDArray[np.floating], distance: float) -> NDArray[np.float32]
     return (points + normal * (distance if area > 0 else -distance)).astype(np.float32)
 
 
-def offset_line(points: NDArray[np.floating], distance: float) -> NDArray[np.float32]:
-    """Move an open line `(n, 2)` sideways by `distance` mm, towards +x for a line that runs caudally."""
+def offset_line(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
+    """Move an open line `(n, 2)` sideways by `distance` mm (or `(n, 1)`), towards +x for a line that runs caudally."""
     tangent = np.gradient(points, axis=0)
     length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
     normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1) / length

@@ -59,7 +59,7 @@ class Scene:
                     self._skeleton(canvas, float(z + step), materials)
                     total += canvas.planes
             total /= SUB_SLICES
-            opacity = 0.55 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
+            opacity = 0.45 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, self._texture.warp(float(z), grid, self.body.skin(float(z), grid.x)))
         return out
@@ -103,16 +103,20 @@ class Scene:
                 continue
             tissue, role = item["tissue"], item.get("role")
             if role == "gluteal":
-                canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])])
+                canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
             elif role == "multifidus":
                 left = (canvas.grid.x[None, :] > self.body.pose.shift[0]).astype(np.float32)
-                canvas.outline(points, tissue, left * m.back_ff[1] + (1 - left) * m.back_ff[-1])
+                canvas.outline(points, tissue, left * m.back_ff[1] + (1 - left) * m.back_ff[-1], m.muscle_pd)
             elif role == "cleft":
                 canvas.outline(points, tissue, m.cleft_ff)
             elif role == "disc":
                 organs.disc(canvas, points, self._details.hydration[item["name"] == "disc_l45"])
             elif tissue == "muscle":
-                canvas.outline(points, tissue, m.muscle_ff)
+                canvas.outline(points, tissue, m.muscle_ff, m.muscle_pd)
+            elif role == "sleeve":
+                canvas.outline(points, tissue, None, m.sac_pd, 0.55, soft_mm=0.6)
+            elif role == "sac":
+                canvas.outline(points, tissue, None, m.sac_pd)
             elif tissue == "deep_fat":
                 canvas.outline(points, tissue, None, m.deep_pd)
             elif "cortex_mm" in item:
@@ -130,7 +134,7 @@ class Scene:
             if line is not None and bones.sacrum is not None:
                 canvas.outline(band(line, -half, half), "ligament", m.cleft_ff)
             if cartilage is not None:
-                canvas.outline(band(cartilage, -half, half), "cartilage")
+                canvas.outline(band(cartilage, -half, half), "cartilage", None, m.cartilage_pd)
 
     def _bones(self, canvas: Canvas, bones: Bones, z: float, m: Materials) -> dict[str, _Filled | None]:
         inside: dict[str, _Filled | None] = {"sacral": None}
@@ -167,7 +171,7 @@ class Scene:
         for bone, sign in (("iliac", SIGN[side]), ("sacral", -SIGN[side])):
             near = s.joint_gap_mm / 2
             outline = band(line, sign * near, sign * (near + CORTEX_MM + s.sclerosis_mm[bone]))
-            canvas.outline(outline, "sclerosis", None, 1.0, 0.55, soft_mm=0.9)
+            canvas.outline(outline, "sclerosis", None, 1.0, 0.45, soft_mm=0.9)
 
     def _lesions(self, canvas: Canvas, z: float, m: Materials, inside: dict[str, _Filled | None]) -> None:
         for lesion in self.lesions:
