@@ -79,4 +79,6 @@ def paint(loops: list[Loop], body: Body, canvas: Canvas, z: float, m: Materials)
         canvas.outline(inner, loop.content, None, speckle, soft_mm=0.6)
         if loop.gas > 0.3 and loop.content != "gas":  # gas rises ventrally: seen as a dark cap of the lumen
             middle = inner.mean(0)
-            canvas.outline(middle + (inner - middle) * 0.75 * min(loop.gas, 0.8) + np.array([0, -2.0]), "gas", soft_mm=0.7)
+            canvas.outline(
+                middle + (inner - middle) * 0.75 * min(loop.gas, 0.8) + np.array([0, -2.0]), "gas", soft_mm=0.7
+            )

@@ -105,7 +105,11 @@ def foramina(canvas: Canvas, body: Body, details: Details, z: float, m: Material
             canvas.outline(put(axes + 0.5, where), "cortex")
             canvas.outline(put(axes, where), "deep_fat", None, m.deep_pd)
             canvas.outline(
-                put(1.25 * np.array(hole["root"]) * np.array([width, height]), where + np.array([0.9, -0.6])), "nerve", None, m.marrow_pd, 0.9
+                put(1.25 * np.array(hole["root"]) * np.array([width, height]), where + np.array([0.9, -0.6])),
+                "nerve",
+                None,
+                m.marrow_pd,
+                0.9,
             )
             canvas.outline(put(1.1, where - np.array([0.5 * axes[0], 0.4 * axes[1]])), "vein", None, 1.0, 0.6)
     for disc, water in zip(template().raw["remnants"], details.remnants, strict=True):
@@ -145,7 +149,7 @@ def disc(canvas: Canvas, points: Points, water: float) -> None:
 
 
 def vessels(canvas: Canvas, body: Body, details: Details, z: float) -> None:
-    """Vessels as tubes in space: the slice shows the stretch of a tube that it cuts, tapering where the tube leaves it."""
+    """Vessels as tubes in space: a slice shows the stretch of a tube that it cuts, tapering where the tube leaves it."""
     depth = body.depth(z)
     for k, vessel in enumerate(template().raw["vessels"]):
         reach = vessel["radius"] + 4.0

@@ -13,7 +13,7 @@ from axspa_lib.phantom.paint import Region, offset_line
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
 
 #: Thickness of the cortical shell of sacrum and ilium, mm.
-CORTEX_MM = 0.85
+CORTEX_MM = 0.75
 #: A stretch of joint shorter than this share of the line is none.
 SHORTEST = 0.12
 
