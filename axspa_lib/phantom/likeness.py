@@ -116,7 +116,7 @@ def _spectrum(plane: NDArray[np.float32]) -> tuple[float, float]:
 def _streaks(plane: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
     """Median coherence of the structure tensor over 4 mm: 0 without direction, 1 where everything runs one way."""
     gy, gx = np.gradient(plane)
-    xx, yy, xy = (cv2.GaussianBlur(v.astype(np.float32), (0, 0), 4 / PIXEL_MM) for v in (gx * gx, gy * gy, gx * gy))
+    xx, yy, xy = (ndimage.gaussian_filter(v, 4 / PIXEL_MM) for v in (gx * gx, gy * gy, gx * gy))
     coherence = np.hypot(xx - yy, 2 * xy) / np.maximum(xx + yy, 1e-9)
     return float(np.median(coherence[inside]))
 

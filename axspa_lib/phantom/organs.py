@@ -149,7 +149,7 @@ def disc(canvas: Canvas, points: Points, water: float) -> None:
 
 
 def vessels(canvas: Canvas, body: Body, details: Details, z: float) -> None:
-    """Vessels as tubes in space: a slice shows the stretch of a tube that it cuts, tapering where the tube leaves it."""
+    """Vessels as tubes in space: a slice shows the stretch of a tube that it cuts, tapering where the tube leaves."""
     depth = body.depth(z)
     for k, vessel in enumerate(template().raw["vessels"]):
         reach = vessel["radius"] + 4.0

@@ -159,8 +159,8 @@ class Scene:
         share = np.float32(np.clip((depth - 26) / 8, 0, 1))
         mask, region = filled
         inside: Field = mask.astype(np.float32) / np.float32(255)
-        canvas.cover(inside * np.float32(0.22) * share * m.plates[region], region, canvas.value("cortex"))
-        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.25) * share
+        canvas.cover(inside * np.float32(0.15) * share * m.plates[region], region, canvas.value("cortex"))
+        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.14) * share
         canvas.cover(inside * fatty, region, canvas.value("deep_fat"))
 
     def _sclerosis(self, canvas: Canvas, bones: Bones, side: str) -> None:
