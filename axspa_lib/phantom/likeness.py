@@ -193,5 +193,5 @@ def _auc(real: pd.Series, score: NDArray[np.float64] | pd.Series) -> float:
 
 
 def history() -> pd.DataFrame:
-    """Dice on real scans of bone networks that saw only the phantom: `date, change, sacrum, iliac`, oldest first."""
+    """Dice on real scans of bone networks that saw only the phantom: `date, change, recipe, sacrum, iliac`."""
     return pd.read_csv(HISTORY)

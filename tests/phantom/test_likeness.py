@@ -82,5 +82,5 @@ def test_small_empty_and_few_are_refused_by_name() -> None:
 
 def test_the_history_is_in_order_and_holds_shares() -> None:
     table = likeness.history()
-    assert list(table.columns) == ["date", "change", "sacrum", "iliac"]
+    assert list(table.columns) == ["date", "change", "recipe", "sacrum", "iliac"]
     assert table["date"].is_monotonic_increasing and table[["sacrum", "iliac"]].stack().between(0, 1).all()
