@@ -24,7 +24,8 @@ import yaml
 from axspa_lib.config import load_study, profiles
 from axspa_lib.errors import AxspaError, MissingResultError
 from axspa_lib.execution import check_executed, execute, inputs
-from axspa_lib.pages import MARKS, check_site
+from axspa_lib.labels import MARKS
+from axspa_lib.pages import check_site
 from axspa_lib.runs import REPOSITORY, runs_root, stored_root, write_text
 from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, is_small, keep, mirror
 

@@ -37,3 +37,6 @@ SUBSETS = (TRAIN, VALIDATION, TEST)
 #: Readers of the paper's two cohorts (Tables 1 to 3).
 READERS_DESIR = ("1", "2", "3")
 READERS_ASAS = ("1", "2", "4", "5", "6", "7")
+
+#: What a figure or table shows, as written below it.
+MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI", "both": "PHANTOM and REAL MRI, as marked"}

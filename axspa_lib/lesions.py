@@ -73,7 +73,7 @@ def published_thresholds(marrow: ArrayLike) -> tuple[float, float]:
         DataError: as `reference_of`.
 
     >>> published_thresholds(range(1, 101))
-    (125.5, 100.0)
+    (97.525, 100.0)
     """
     values = np.asarray(marrow, float)
     found, top = reference_of(values), float(values.max())

@@ -8,9 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 from axspa_lib.errors import AxspaError
 
-#: What stands below each table of a chapter (figures carry the same words, `figures.style`).
-MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI"}
-
 #: Elements and attributes through which a page fetches something.
 _FETCHES = {"img": "src", "script": "src", "iframe": "src", "link": "href", "source": "src", "video": "src"}
 

@@ -11,10 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from axspa_lib import book, pages
+from axspa_lib import book
 from axspa_lib.errors import AxspaError
 from axspa_lib.execution import execute, inputs
-from axspa_lib.figures import style
 from axspa_lib.pages import check_site
 from axspa_lib.stored import StoredResultError, write_manifest
 
@@ -138,9 +137,6 @@ class TestStoredChapters:
         shown = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
         marked = [told in "".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
         assert marked == [True, False, False]
-
-    def test_tables_and_figures_are_marked_alike(self):
-        assert pages.MARKS == style.MARKS
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")

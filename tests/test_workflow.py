@@ -39,9 +39,9 @@ def finished(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("changed", "chapters"),
     [
-        ("detector/all_included/seed-1/predictions_phantom-desir.parquet", {"05", "06", "07", "08"}),
-        ("detector/all_included/seed-1/predictions_phantom-asas.parquet", {"07", "08"}),
-        ("detector/no_clahe/seed-0/predictions_phantom-asas.parquet", {"08"}),
+        ("detector/all_included/seed-1/predictions_phantom-desir.parquet", {"05", "06", "07", "08", "12", "13"}),
+        ("detector/all_included/seed-1/predictions_phantom-asas.parquet", {"07", "08", "12", "13"}),
+        ("detector/no_clahe/seed-0/predictions_phantom-asas.parquet", {"08", "12", "13"}),
     ],
 )
 def test_a_changed_prediction_file_makes_exactly_its_chapters_stale(finished, monkeypatch, changed, chapters):

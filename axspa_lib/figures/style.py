@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from axspa_lib.labels import MARKS
+
 #: Okabe-Ito colours by what they stand for.
 COLOURS = {
     "sacrum": "#E69F00",
@@ -25,7 +27,6 @@ COLOURS = {
     "neutral": "#777777",
 }
 
-MARKS = {"phantom": "PHANTOM – simulated, not clinical", "real": "REAL MRI", "both": "PHANTOM and REAL MRI, as marked"}
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,

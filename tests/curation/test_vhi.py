@@ -97,7 +97,7 @@ def test_examinations_carry_subject_session_and_bones(folder: Path) -> None:
     assert first.reference_bones is None and "no STIR" in first.notes[0]
     study = source.load("1007pre")
     assert study.stir is not None and study.reference_bones is not None and study.t1 is not None
-    assert set(study.truth) == {"joint", "split", *(f"inflammation_{reader}" for reader in READERS)}
+    assert set(study.truth) == {"joint", "region", "split", *(f"inflammation_{reader}" for reader in READERS)}
     assert study.sidecar == {"T1": {"EchoTime": 0.008}, "STIR": {"EchoTime": 0.06}}
     assert "121419" not in repr(study)
 

@@ -12,7 +12,7 @@ from axspa_lib import agreement, tables
 from axspa_lib.diagnosis import ensemble_vote, every_half_slice
 from axspa_lib.figures import results as figures
 from axspa_lib.figures.run import durations
-from axspa_lib.figures.style import MARKS
+from axspa_lib.labels import MARKS
 from axspa_lib.tables import beyond
 
 
