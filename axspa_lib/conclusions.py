@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from axspa_lib.agreement import Interval
-from axspa_lib.config import experiments
 from axspa_lib.diagnosis import Members
 from axspa_lib.dice import dice_by_patient
 from axspa_lib.errors import MissingResultError
@@ -113,7 +112,7 @@ def _opinions(stored: Results, cohort: str) -> pd.DataFrame | None:
 
 
 def _results(stored: Results, cohort: str) -> dict[str, Members]:
-    found = {name: _at_hand(partial(stored.patients, cohort, name)) for name in experiments()}
+    found = {name: _at_hand(partial(stored.patients, cohort, name)) for name in stored.study.experiments}
     return {name: members for name, members in found.items() if members}
 
 

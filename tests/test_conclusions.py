@@ -60,6 +60,13 @@ def test_no_run_is_no_evidence_and_every_verdict_is_open(tmp_path, monkeypatch):
     assert set(conclusions.answers(found)["phantom"]) == {"cannot be told"}
 
 
+def test_only_the_experiments_of_the_profile_are_asked_for(tmp_path, monkeypatch):
+    """Rows of the experiment table that a profile cannot run, as those that start from a pre-training, ask nothing."""
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    finished(tmp_path / "quick" / "cohorts" / "phantom-desir")
+    assert conclusions.evidence_of(results.Results("quick")) == {}
+
+
 def test_stored_results_count_where_there_is_no_own_run_and_only_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
