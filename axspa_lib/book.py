@@ -8,8 +8,6 @@ GPU and without leaving a trace in them.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import shutil
@@ -17,17 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import yaml
 
-from axspa_lib.config import load_study, profiles
+from axspa_lib.chapter_pages import distinguish, extract_figures, mark_tables, warn
+from axspa_lib.config import profiles
 from axspa_lib.errors import AxspaError, MissingResultError
 from axspa_lib.execution import check_executed, execute, inputs
-from axspa_lib.labels import MARKS
 from axspa_lib.pages import check_site
-from axspa_lib.runs import REPOSITORY, runs_root, stored_root, write_text
-from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, is_small, keep, mirror
+from axspa_lib.runs import REPOSITORY, runs_root, stored_root
+from axspa_lib.stand_ins import profile_of, quoted, stand_in
+from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, is_small, keep, mirror, write_manifest
 
 BOOK = REPOSITORY / "book"
 EXECUTED = BOOK / "executed"
@@ -72,12 +73,16 @@ def render(profile: str | None = None, *, recompute: bool = False) -> Path:
 def store(profile: str) -> Path:
     """Keep a profile's executed chapters, predictions and tables with the repository (`book/stored/<profile>/`).
 
+    A stored chapter that reads the results of several profiles, as the findings do, belongs to what is stored of all of
+    them: when another run of one of them is stored, it is computed anew.
+
     Returns:
         The folder.
 
     Raises:
         MissingResultError: the profile has no executed chapter.
-        StoredResultError: a chapter was computed from other results than those of the run.
+        StoredResultError: a chapter was computed from other results than those of the run, or needs images to be
+            computed anew.
     """
     source = runs_root() / profile
     found = sorted((source / "notebooks").glob("*.ipynb"))
@@ -85,9 +90,30 @@ def store(profile: str) -> Path:
         raise MissingResultError(f"profile {profile} has no executed chapter: run `make book PROFILE={profile}` first")
     for path in found:
         check_executed(path)
-        check_inputs(path, inputs(path), (runs_root(), stored_root()))
+        read = inputs(path)
+        own = {name: checksum for name, checksum in read.items() if name.startswith(f"{profile}/")}
+        if own or not read:
+            check_inputs(path, own, (runs_root(),))
     keep(source, stored_root() / profile)
+    for known in profiles():
+        _settle(stored_root() / known)
     return stored_root() / profile
+
+
+def _settle(folder: Path) -> None:
+    """Compute a stored profile's chapters anew that were computed from other results than those stored now."""
+    for path in sorted(folder.glob("notebooks/*.ipynb")):
+        try:
+            check_inputs(path, inputs(path), (stored_root(),))
+            continue
+        except StoredResultError:
+            if not needs_no_image(inputs(path)):
+                raise
+        print(f"== {folder.name}/{path.stem}: computing anew from what is stored now", flush=True)
+        with small_copy((stored_root(),)) as scratch:
+            execute(NOTEBOOKS / path.name, path, check_executed(path))
+            shutil.copytree(scratch / folder.name / "tables", folder / "tables", dirs_exist_ok=True)
+        write_manifest(folder)
 
 
 def chapters_of_toc() -> list[str]:
@@ -101,111 +127,100 @@ def assemble(profile: str | None, *, recompute: bool = False) -> list[Path]:
     """Lay each chapter's executed notebook into `book/executed/`, complete and with the results it belongs to.
 
     A chapter that the profile's run lacks is taken from the first stored profile that has it, in the order of
-    `data_manifest/profiles.yaml`.
+    `data_manifest/profiles.yaml`. A chapter `<notebook>_<profile>` is that notebook as this profile executed it, for
+    chapters of which the book shows two runs. What was executed nowhere is shown without results, and says so.
+
+    Returns:
+        The executed chapters; what stands in for others is not among them.
+
+    Raises:
+        MissingResultError: no chapter at all was executed.
     """
     EXECUTED.mkdir(exist_ok=True)
     for old in [*EXECUTED.glob("*.ipynb"), *EXECUTED.glob("figures/*.png")]:
         old.unlink()
     roots = (runs_root(), stored_root()) if profile is not None else (stored_root(),)
-    chosen = [_chapter(name, profile) for name in chapters_of_toc()]
-    for path in chosen:
+    names = chapters_of_toc()
+    found = {name: _chapter(name, profile, names) for name in names}
+    chosen = {name: path for name, path in found.items() if path is not None}
+    if not chosen:
+        raise MissingResultError(f"chapter {names[0]} was never executed: run `make book PROFILE={profile or 'quick'}`")
+    for path in chosen.values():
         check_executed(path)
     if not recompute:
-        for path in chosen:
+        for path in chosen.values():
             check_inputs(path, inputs(path), (stored_root(),) if path.is_relative_to(stored_root()) else roots)
-        for name in sorted({path.parents[1].name for path in chosen if path.is_relative_to(stored_root())}):
-            check_manifest(stored_root() / name)
-    for path in chosen:
-        shutil.copy(path, EXECUTED / path.name)
+        for known in sorted({path.parents[1].name for path in chosen.values() if path.is_relative_to(stored_root())}):
+            check_manifest(stored_root() / known)
+    for name, path in chosen.items():
+        shutil.copy(path, EXECUTED / f"{name}.ipynb")
     if recompute:
         _recompute(chosen, roots)
-    for path in chosen:
-        extract_figures(EXECUTED / path.name, EXECUTED / "figures")
-        mark_tables(EXECUTED / path.name)
-    return [EXECUTED / path.name for path in chosen]
+    keys = quoted([*BOOK.glob("*.md"), *EXECUTED.glob("*.ipynb")])
+    for name in (name for name in names if name not in chosen):
+        source, only = _split(name)
+        lacking = only or profile_of(NOTEBOOKS / f"{source}.ipynb")
+        print(f"== book: {name} was never executed, its page says so: run `make book PROFILE={lacking}`", flush=True)
+        stand_in(NOTEBOOKS / f"{source}.ipynb", EXECUTED / f"{name}.ipynb", lacking, keys.get(name, ()))
+    for name in names:
+        page, only = EXECUTED / f"{name}.ipynb", _split(name)[1]
+        if only:
+            distinguish(page, only)
+        extract_figures(page, EXECUTED / "figures")
+        if name in chosen:
+            mark_tables(page)
+    return [EXECUTED / f"{name}.ipynb" for name in chosen]
 
 
-def _chapter(name: str, profile: str | None) -> Path:
-    folders = [stored_root() / known for known in profiles()]
-    if profile is not None:
+def _split(name: str) -> tuple[str, str | None]:
+    """Notebook and profile of a chapter; no profile where the name gives none."""
+    source, _, known = name.rpartition("_")
+    return (source, known) if known in profiles() and (NOTEBOOKS / f"{source}.ipynb").exists() else (name, None)
+
+
+def _chapter(name: str, profile: str | None, names: list[str]) -> Path | None:
+    """Where a chapter lies executed."""
+    source, only = _split(name)
+    folders = [stored_root() / known for known in profiles() if only in (None, known)]
+    if profile is not None and only in (None, profile) and (only or f"{name}_{profile}" not in names):
         folders.insert(0, runs_root() / profile)
-    for folder in folders:
-        path = folder / "notebooks" / f"{name}.ipynb"
-        if path.exists():
-            return path
-    raise MissingResultError(f"chapter {name} was never executed: run `make book PROFILE={profile or 'quick'}`")
+    paths = [folder / "notebooks" / f"{source}.ipynb" for folder in folders]
+    return next((path for path in paths if path.exists()), None)
 
 
-def _recompute(chosen: list[Path], roots: tuple[Path, ...]) -> None:
+def _recompute(chosen: dict[str, Path], roots: tuple[Path, ...]) -> None:
     """Execute anew, on a copy of the small results, what needs no image; say so on pages that others need."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with small_copy(roots) as scratch:
+        for name, path in chosen.items():
+            page, read = EXECUTED / f"{name}.ipynb", inputs(path)
+            if needs_no_image(read):
+                print(f"== {name}: computing anew from the stored results", flush=True)
+                execute(NOTEBOOKS / path.name, page, check_executed(path))
+                continue
+            try:
+                check_inputs(path, read, (scratch,))
+            except StoredResultError as error:
+                warn(page, str(error))
+
+
+def needs_no_image(read: Iterable[str]) -> bool:
+    """Whether everything that a chapter read (`<profile>/<file>`) comes with the repository."""
+    return all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in read)
+
+
+@contextmanager
+def small_copy(roots: tuple[Path, ...]) -> Iterator[Path]:
+    """A copy of the small results of all profiles, the first root going before, that is `runs/` meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
         for root in reversed(roots):
             for known in profiles():
-                mirror(root / known, Path(scratch) / known)
+                mirror(root / known, Path(folder) / known)
         before = os.environ.get("AXSPA_RUNS")
-        os.environ["AXSPA_RUNS"] = scratch
+        os.environ["AXSPA_RUNS"] = folder
         try:
-            for path in chosen:
-                read = inputs(path)
-                if all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in read):
-                    print(f"== {path.stem}: computing anew from the stored results", flush=True)
-                    execute(NOTEBOOKS / path.name, EXECUTED / path.name, check_executed(path))
-                    continue
-                try:
-                    check_inputs(path, read, (Path(scratch),))
-                except StoredResultError as error:
-                    _warn(EXECUTED / path.name, str(error))
+            yield Path(folder)
         finally:
             if before is None:
                 del os.environ["AXSPA_RUNS"]
             else:
                 os.environ["AXSPA_RUNS"] = before
-
-
-def _warn(path: Path, told: str) -> None:
-    """Say at the top of an executed chapter that it does not belong to the results beside it."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{told}\n```"
-    notebook["cells"].insert(1, {"cell_type": "markdown", "id": "warning", "metadata": {}, "source": text})
-    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-def mark_tables(path: Path) -> None:
-    """Write below every table of an executed chapter whether it holds phantom or real data, as figures do themselves.
-
-    Cells tagged `unmarked` (parameters, published figures) and the provenance (`remove-input`) are left as they are.
-    """
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    study = load_study(check_executed(path).get("profile", "quick"))
-    text = MARKS["phantom" if study.training_cohort in study.phantoms else "real"]
-    for cell in notebook["cells"]:
-        if {"unmarked", "remove-input"} & set(cell["metadata"].get("tags", [])):
-            continue
-        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
-            html = "".join(data.get("text/html", ""))
-            if "<table" in html:
-                data["text/html"] = f'{html}<p class="mark-of-data">{text}</p>'
-    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-def extract_figures(notebook: Path, folder: Path) -> None:
-    """Write the named figures of an executed chapter as `<name>.png`, for the pages that show them once more."""
-    folder.mkdir(exist_ok=True)
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
-        pictures = [
-            output["data"]["image/png"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
-        ]
-        if name and pictures:
-            (folder / f"{name}.png").write_bytes(base64.b64decode("".join(pictures[-1])))
-
-
-def glued(notebook: Path) -> dict[str, object]:
-    """Values that an executed notebook glues, by key (for checks of the book's numbers)."""
-    found: dict[str, object] = {}
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        for output in cell.get("outputs", []):
-            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if key:
-                found[key.removeprefix("application/papermill.record/")] = output["data"]
-    return found

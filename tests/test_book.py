@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from axspa_lib import book
+from axspa_lib.chapter_pages import distinguish, extract_figures, glued, mark_tables
 from axspa_lib.errors import AxspaError
 from axspa_lib.execution import execute, inputs
 from axspa_lib.pages import check_site
@@ -57,6 +58,9 @@ def test_a_chapter_that_nobody_executed_is_named(tmp_path, monkeypatch):
         book.assemble("quick")
 
 
+PAGES = """
+{numref}`fig-a` in {glue:text}`count:d` patients
+"""
 COUNT = """
 from myst_nb import glue
 from axspa_lib.runs import noted, runs_root
@@ -118,7 +122,7 @@ class TestStoredChapters:
         shown = new_code_cell("1", metadata={"mystnb": {"figure": {"name": "fig-a"}}})
         shown.outputs = [new_output("stream", text="x"), new_output("display_data", {"image/png": picture})]
         nbformat.write(new_notebook(cells=[shown, new_code_cell("2")]), tmp_path / "a.ipynb")
-        book.extract_figures(tmp_path / "a.ipynb", tmp_path / "figures")
+        extract_figures(tmp_path / "a.ipynb", tmp_path / "figures")
         assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == {
             "fig-a.png": b"a picture"
         }
@@ -133,7 +137,7 @@ class TestStoredChapters:
             cell.outputs = [new_output("display_data", {"text/html": "<table></table>"})]
         metadata = {"papermill": {"parameters": {"profile": profile}}}
         nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "a.ipynb")
-        book.mark_tables(tmp_path / "a.ipynb")
+        mark_tables(tmp_path / "a.ipynb")
         shown = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
         marked = [told in "".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
         assert marked == [True, False, False]
@@ -158,7 +162,7 @@ class TestStoredChapters:
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")
         before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
         book.assemble(None, recompute=True)
-        assert book.glued(book.EXECUTED / "06_counts.ipynb")["count"]["text/plain"] == ["3"]
+        assert glued(book.EXECUTED / "06_counts.ipynb")["count"]["text/plain"] == ["3"]
         shown = (book.EXECUTED / "05_shows.ipynb").read_text()
         assert "Not computed from the results of this book" in shown and "predictions.csv" in shown
         assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before
@@ -173,3 +177,68 @@ class TestStoredChapters:
         with pytest.raises(StoredResultError, match=r"05_shows\.ipynb"):
             book.assemble("quick")
         assert book.assemble(None)
+
+    def test_a_chapter_that_reads_another_profile_is_computed_anew_when_that_is_stored(self, stored, tmp_path):
+        """`06_counts` of `smoke` reads the predictions of `quick`; another run of `quick` is stored after it."""
+        shutil.copytree(stored / "notebooks", tmp_path / "runs" / "smoke" / "notebooks")
+        (tmp_path / "runs" / "smoke" / "notebooks" / "05_shows.ipynb").unlink()
+        book.store("smoke")
+        for name in ("05_shows", "06_counts"):
+            (tmp_path / "runs" / "quick" / "notebooks" / f"{name}.ipynb").unlink()
+        (tmp_path / "runs" / "quick" / "detector" / "predictions.csv").write_text("a\nb\nc\nd\n")
+        path = tmp_path / "runs" / "quick" / "notebooks" / "06_counts.ipynb"
+        execute(book.NOTEBOOKS / "06_counts.ipynb", path, {"profile": "quick"})
+        book.store("quick")
+        shown = tmp_path / "stored" / "smoke" / "notebooks" / "06_counts.ipynb"
+        assert glued(shown)["count"] == {"application/papermill.record/text/plain": "4"}
+        assert book.assemble(None)
+
+    def test_what_was_executed_nowhere_is_shown_without_results_and_says_so(
+        self, stored, monkeypatch, tmp_path, capsys
+    ):
+        monkeypatch.setattr(book, "chapters_of_toc", lambda: ["05_shows", "06_counts", "07_absent"])
+        monkeypatch.setattr(book, "BOOK", tmp_path / "pages")
+        (tmp_path / "pages").mkdir()
+        (tmp_path / "pages" / "tour.md").write_text("{glue:text}`executed/07_absent.ipynb::quoted:s`")
+        figure = {"mystnb": {"figure": {"name": "fig-a", "caption": "A."}}}
+        parameters = new_code_cell('profile: str = "public"', metadata={"tags": ["parameters"]})
+        cells = [
+            new_markdown_cell("# Absent"),
+            parameters,
+            new_markdown_cell(PAGES),
+            new_code_cell("1", metadata=figure),
+        ]
+        source = tmp_path / "notebooks"
+        shutil.copytree(book.NOTEBOOKS, source)
+        monkeypatch.setattr(book, "NOTEBOOKS", source)
+        nbformat.write(new_notebook(cells=cells), source / "07_absent.ipynb")
+        assert [path.name for path in book.assemble(None)] == ["05_shows.ipynb", "06_counts.ipynb"]
+        shown = (book.EXECUTED / "07_absent.ipynb").read_text()
+        assert "This chapter was not executed" in shown and "make book PROFILE=public" in shown
+        assert "fig-a` in *not computed* patients" in shown
+        assert glued(book.EXECUTED / "07_absent.ipynb")["quoted"] == {
+            "application/papermill.record/text/plain": "'not computed'"
+        }
+        assert (book.EXECUTED / "figures" / "fig-a.png").read_bytes().startswith(b"\x89PNG")
+        assert "07_absent was never executed" in capsys.readouterr().out
+
+    def test_one_notebook_is_shown_for_two_profiles(self, stored, monkeypatch, tmp_path):
+        """`06_counts` is the phantom's, `06_counts_public` the one of the run on real scans, whatever is rendered."""
+        monkeypatch.setattr(book, "chapters_of_toc", lambda: ["06_counts", "06_counts_public"])
+        run = tmp_path / "runs" / "public"
+        (run / "notebooks").mkdir(parents=True)
+        shutil.copy(stored / "notebooks" / "06_counts.ipynb", run / "notebooks")
+        book.store("public")
+        for profile in (None, "public"):
+            assert [path.name for path in book.assemble(profile)] == ["06_counts.ipynb", "06_counts_public.ipynb"]
+            titles = [json.loads(path.read_text())["cells"][0]["source"] for path in book.assemble(profile)]
+            assert titles == [["# 06_counts"], "# 06_counts: profile `public`"]
+
+
+def test_figures_of_a_page_shown_twice_have_names_of_their_own(tmp_path):
+    figure = new_code_cell("1", metadata={"mystnb": {"figure": {"name": "fig-a"}}})
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# A\n\nSee {numref}`fig-a`."), figure]), tmp_path / "a.ipynb")
+    distinguish(tmp_path / "a.ipynb", "public")
+    first, second = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
+    assert "{numref}`fig-a-public`" in first["source"] and "profile `public`" in first["source"]
+    assert second["metadata"]["mystnb"]["figure"]["name"] == "fig-a-public"

@@ -28,7 +28,7 @@ LAYERS = [
     {"stages"},
     {"figures"},
      {"results", "bone_results", "chapters", "conclusions"},
-    {"pages"},
+    {"pages", "chapter_pages", "stand_ins"},
     {"workflow", "book"},
     {"cli"},
 ]  # fmt: skip
