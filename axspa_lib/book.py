@@ -112,7 +112,9 @@ def _settle(folder: Path) -> None:
         print(f"== {folder.name}/{path.stem}: computing anew from what is stored now", flush=True)
         with small_copy((stored_root(),)) as scratch:
             execute(NOTEBOOKS / path.name, path, check_executed(path))
-            shutil.copytree(scratch / folder.name / "tables", folder / "tables", dirs_exist_ok=True)
+            tables = scratch / folder.name / "tables"
+            if tables.is_dir():
+                shutil.copytree(tables, folder / "tables", dirs_exist_ok=True)
         write_manifest(folder)
 
 
