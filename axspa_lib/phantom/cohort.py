@@ -24,7 +24,7 @@ from axspa_lib.runs import write_json, write_text
 from axspa_lib.volume import Volume, write_volume
 
 #: Version of what the simulator draws; a change makes finished patients stale.
-VERSION = 3
+VERSION = 4
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
