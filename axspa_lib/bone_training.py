@@ -29,6 +29,9 @@ from axspa_lib.runs import sha256
 from axspa_lib.unet import Frame, Network, build_unet, decision, forward, load_weights, network_input
 from axspa_lib.volume import Volume
 
+#: Probabilities among which the validation patients choose, where `bones.threshold` is none.
+THRESHOLDS = tuple(hundredths / 100 for hundredths in range(10, 100, 5))
+
 #: Classes of each network beside the background, in the order of its logits.
 CLASSES: dict[Network, tuple[Bone, ...]] = {
     "sacrum": (Bone.SACRUM,),
@@ -181,7 +184,7 @@ def train_bones(
     """Train one network and keep the epoch with the best Dice on the validation slices.
 
     Writes `model.pt` (plain state dict), `history.parquet` (`epoch, train_loss, validation_loss, validation_dice,
-    learning_rate, seconds`) and, until it ends, `checkpoint.pt`, from which the same call resumes.
+    threshold, learning_rate, seconds`) and, until it ends, `checkpoint.pt`, from which the same call resumes.
 
     Args:
         bone: which network: `sacrum`, `iliac`, or `both` in one.
@@ -195,7 +198,8 @@ def train_bones(
         start: weights to go on from, a plain state dict of the same network; drawn anew when None.
 
     Returns:
-        Counts of patients, slices and parameters, the best epoch, its losses and Dice, and the seconds of this call.
+        Counts of patients, slices and parameters, the best epoch, its losses, Dice and threshold (for
+        `predict_bones`), and the seconds of this call.
 
     Raises:
         DataError: a patient in both sets, a set without the bone, another size than configured, or a loss that is
@@ -255,24 +259,39 @@ def train_bones(
         "train_loss": float(best["train_loss"]),
         "validation_loss": float(best["validation_loss"]),
         "validation_dice": float(best["validation_dice"]),
+        "threshold": float(best["threshold"]),
         "seconds": round(time.monotonic() - started, 1),
     }
 
 
 @torch.no_grad()
 def validate(model: nn.Module, bone: Network, data: BoneSlices, config: BoneNets, device: str) -> dict[str, float]:
-    """Weighted loss and Dice (over all pixels of `data`, mean of the network's bones) on the network's grid."""
+    """Weighted loss, and Dice (over all pixels of `data`, mean of the network's bones) on the network's grid.
+
+    Returns:
+        `validation_loss, validation_dice, threshold`: the probability from which a pixel counted as bone, which is the
+        configured one, or the one of `THRESHOLDS` with the best Dice (the lowest of equals).
+    """
     images, classes = _on_device(bone, data, device)
-    found = len(CLASSES[bone])
-    counts, total = np.zeros((found, 3)), 0.0
+    thresholds = THRESHOLDS if config.threshold is None else (config.threshold,)
+    counts, total = np.zeros((len(thresholds), len(CLASSES[bone]), 3)), 0.0
     for part in torch.arange(len(data)).split(config.batch_size):
         logits = forward(model, network_input(images[part]), config.precision)
         total += float(weighted_cross_entropy(logits, classes[part], config.foreground_weight)) * len(part)
-        predicted = decision(logits, config.threshold).argmax(1)
-        for index in range(found):
-            mine, theirs = predicted == index + 1, classes[part] == index + 1
-            counts[index] += [int((mine & theirs).sum()), int((mine & ~theirs).sum()), int((~mine & theirs).sum())]
-    return {"validation_loss": total / len(data), "validation_dice": float(np.mean(dice(*counts.T)))}
+        for place, threshold in enumerate(thresholds):
+            predicted = decision(logits, threshold).argmax(1)
+            for index in range(len(CLASSES[bone])):
+                mine, theirs = predicted == index + 1, classes[part] == index + 1
+                counts[place, index] += [
+                    int((a & b).sum()) for a, b in ((mine, theirs), (mine, ~theirs), (~mine, theirs))
+                ]
+    overlap = dice(*np.moveaxis(counts, -1, 0)).mean(axis=1)
+    best = int(np.argmax(overlap))
+    return {
+        "validation_loss": total / len(data),
+        "validation_dice": float(overlap[best]),
+        "threshold": thresholds[best],
+    }
 
 
 def _on_device(bone: Network, data: BoneSlices, device: str) -> tuple[Tensor, Tensor]:

@@ -87,8 +87,8 @@ class BoneNets(_Strict):
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")
     schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: short trainings, falls to 2 %")
     foreground_weight: Fraction = Field(0.9, description="w_fg of the cross entropy; w_bg = 1 - w_fg (3.1.2)")
-    threshold: float = Field(
-        0.5, gt=0, lt=1, description="probability from which a pixel is bone; paper: arg max; w_fg undoes the weights"
+    threshold: float | None = Field(
+        0.5, gt=0, lt=1, description="probability from which a pixel is bone; paper: arg max; none: best on validation"
     )
     batch_size: Count = 4
     epochs: Count = Field(30, description="not given in the paper; 23 min on a GTX 1080 Ti (4.1)")

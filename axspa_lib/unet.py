@@ -242,6 +242,7 @@ def predict_bones(
     config: BoneNets,
     device: str = "cpu",
     batch: int = 8,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Volume:
     """Segment sacrum and iliac bones of a whole T1 volume.
 
@@ -256,18 +257,24 @@ def predict_bones(
         config: size, precision, threshold and batch statistics.
         device: where to run.
         batch: slices per forward pass.
+        thresholds: probability from which a pixel is bone, by network, as `train_bones` returns it; `config.threshold`
+            for all when not given.
 
     Returns:
         uint8 mask on the same grid: 0 background, 1 sacrum, 2 iliac.
 
     Raises:
         DataError: the volume is not uint8 with three dimensions.
-        ConfigError: the networks are neither a pair nor one for both.
+        ConfigError: the networks are neither a pair nor one for both, or one has no threshold.
     """
     if t1.array.dtype != np.uint8 or t1.array.ndim != 3:
         raise DataError(f"a preprocessed uint8 volume is needed, this is {t1.array.dtype} of shape {t1.array.shape}")
     if set(nets) not in ({"sacrum", "iliac"}, {"both"}):
         raise ConfigError(f"networks for sacrum and iliac, or one for both, are needed; given: {', '.join(nets)}")
+    limits = {name: (thresholds or {}).get(name, config.threshold) for name in nets}
+    certain = {name: limit for name, limit in limits.items() if limit is not None}
+    if len(certain) < len(nets):
+        raise ConfigError("parameter bones.threshold: none is configured, so every network's own must be given")
     ready = {name: _ready(net, config.batch_statistics).to(device) for name, net in nets.items()}
     frame = Frame.of(t1, config.size)
     slices = torch.from_numpy(frame.put(t1.array))
@@ -276,7 +283,7 @@ def predict_bones(
     for start in range(0, len(slices), step):
         images = network_input(slices[start : start + step].to(device))
         logits = {name: _forward(net, images, config) for name, net in ready.items()}
-        scores = frame.restore(_scores(logits, config.threshold))
+        scores = frame.restore(_scores(logits, certain))
         mask[start : start + step] = scores.argmax(1).to(torch.uint8).cpu().numpy()
     return t1.like(mask)
 
@@ -302,9 +309,9 @@ def decision(logits: Tensor, threshold: float) -> Tensor:
     return torch.cat([logits[:, :1], logits[:, 1:] - math.log(threshold / (1 - threshold))], dim=1)
 
 
-def _scores(logits: Mapping[str, Tensor], threshold: float) -> Tensor:
+def _scores(logits: Mapping[str, Tensor], thresholds: Mapping[str, float]) -> Tensor:
     """Scores of background, sacrum, iliac; for a pair the log odds of each bone against a background of zero."""
-    decided = {name: decision(values, threshold) for name, values in logits.items()}
+    decided = {name: decision(values, thresholds[name]) for name, values in logits.items()}
     if "both" in decided:
         return decided["both"]
     odds = [decided[name][:, 1] - decided[name][:, 0] for name in ("sacrum", "iliac")]

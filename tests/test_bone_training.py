@@ -197,7 +197,7 @@ def test_pair_learns_the_bones_and_its_prediction_is_as_good_as_its_validation(
         metrics[bone] = train(tmp_path / bone, training, validation, bone=bone, epochs=8)
         nets[bone] = load_weights(build_unet(TINY, 2), tmp_path / bone / "model.pt")
     history = pd.read_parquet(tmp_path / "iliac" / "history.parquet")
-    columns = ["epoch", "train_loss", "validation_loss", "validation_dice", "learning_rate", "seconds"]
+    columns = ["epoch", "train_loss", "validation_loss", "validation_dice", "threshold", "learning_rate", "seconds"]
     assert list(history.columns) == columns and len(history) == 8
     best = history.validation_dice.argmax()
     assert metrics["iliac"]["best_epoch"] == best + 1
@@ -205,6 +205,7 @@ def test_pair_learns_the_bones_and_its_prediction_is_as_good_as_its_validation(
     assert validate(nets["iliac"], "iliac", validation, TINY, "cpu") == {
         "validation_loss": pytest.approx(history.validation_loss[best]),
         "validation_dice": pytest.approx(history.validation_dice[best]),
+        "threshold": 0.5,
     }
     tables = []
     for seed in (100, 101):
@@ -213,6 +214,38 @@ def test_pair_learns_the_bones_and_its_prediction_is_as_good_as_its_validation(
     found = dice_by_patient(pd.concat(tables)).groupby("bone").dice.mean()
     assert found["iliac"] > 0.85 and found["sacrum"] > 0.85
     assert found["iliac"] == pytest.approx(metrics["iliac"]["validation_dice"], abs=0.05)
+
+
+class Sure(torch.nn.Module):
+    """Calls a pixel bone with the probability that its intensity, from 0 to 1, is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.zeros_like(x), torch.logit(x, 1e-6)], 1)
+
+
+def test_threshold_is_the_best_on_the_validation_slices_where_none_is_set() -> None:
+    # pixels of every grey level; those from 161/255 = 0.63 on are bone, so that 0.65 errs least
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    masks = np.where(images >= 161, 2, 0).astype(np.uint8)
+    data = BoneSlices(images, masks, ["P"], [0])
+    errors = {t: abs(np.count_nonzero(images / 255 > t) - 95) for t in bone_training.THRESHOLDS}
+    best = min(errors, key=errors.get)  # type: ignore[arg-type]
+    found = validate(Sure(), "iliac", data, TINY.model_copy(update={"threshold": None}), "cpu")
+    assert found["threshold"] == best == 0.65
+    set_by_hand = {t: validate(Sure(), "iliac", data, TINY.model_copy(update={"threshold": t}), "cpu") for t in errors}
+    assert found == set_by_hand[best]
+    assert found["validation_dice"] == max(row["validation_dice"] for row in set_by_hand.values()) > 0.97
+
+
+def test_threshold_chosen_in_training_is_the_kept_epochs(
+    tmp_path: Path, training: BoneSlices, validation: BoneSlices
+) -> None:
+    metrics = train(tmp_path, training, validation, threshold=None)
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    kept = history.iloc[history.validation_dice.argmax()]
+    assert metrics["threshold"] == kept.threshold in bone_training.THRESHOLDS
+    half = train(tmp_path / "half", training, validation)
+    assert metrics["validation_dice"] >= half["validation_dice"] and half["threshold"] == 0.5
 
 
 def test_one_network_for_both_bones(tmp_path: Path, training: BoneSlices, validation: BoneSlices) -> None:

@@ -300,3 +300,12 @@ def test_raised_threshold_shrinks_the_prediction() -> None:
     ]
     np.testing.assert_array_equal(claimed[0].array[0, 40, 4::8], [0] * 5 + [1] * 5)
     np.testing.assert_array_equal(claimed[1].array[0, 40, 4::8], [0] * 7 + [1] * 3)
+
+
+def test_every_network_has_its_own_threshold() -> None:
+    nets = {"sacrum": Brighter(0.5, gain=4.0), "iliac": Brighter(2.0)}
+    unset = RAMP.model_copy(update={"threshold": None})
+    found = predict_bones(nets, ramp(), unset, thresholds={"sacrum": 0.7, "iliac": 0.2})
+    np.testing.assert_array_equal(found.array[0, 40, 4::8], [0] * 6 + [2] + [1] * 3)
+    with pytest.raises(ConfigError, match=r"bones.threshold: none is configured, so every network's own must be given"):
+        predict_bones(nets, ramp(), unset, thresholds={"sacrum": 0.7})

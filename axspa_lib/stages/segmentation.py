@@ -45,13 +45,13 @@ def segment_cohort(
         "fold": fold,
     }
     with recording(folder, config) as record:
-        nets = _networks(study, layout, round_, fold)
+        nets, thresholds = _networks(study, layout, round_, fold)
         read = set(curated.half_slices["patient"])
         manual = set(curated.splits.query("bones != ''")["patient"])
         overlap, areas, chosen, failures = [], [], [curated.half_slices], []
         for patient in tqdm(curated.patients, desc=f"segment {cohort}", disable=not progress):
             try:
-                predicted, joint = _segment(study, curated, patient, nets, patient in manual)
+                predicted, joint = _segment(study, curated, patient, nets, thresholds, patient in manual)
             except AxspaError as error:
                 log.warning("%s left out: %s", patient, error)
                 failures.append({"patient": patient, "reason": str(error)})
@@ -99,23 +99,32 @@ def accepted_bones(study: Study, round_: int, fold: int | None = None) -> Iterat
             yield patient, read_volume(layout.segmentation(cohort, round_, fold) / f"{patient}_desc-bones_dseg.nii.gz")
 
 
-def _networks(study: Study, layout: Layout, round_: int, fold: int | None) -> dict[str, torch.nn.Module]:
+def _networks(
+    study: Study, layout: Layout, round_: int, fold: int | None
+) -> tuple[dict[str, torch.nn.Module], dict[str, float]]:
+    """The trained networks and the threshold of each, chosen with its epoch on the validation patients."""
     names = ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
     nets: dict[str, torch.nn.Module] = {}
+    thresholds: dict[str, float] = {}
     for name in names:
         folder = layout.bones(name, round_, fold)
-        read_run(folder)
+        thresholds[name] = read_run(folder)["metrics"]["threshold"]
         nets[name] = build_unet(study.bones, classes=3 if name == "both" else 2)
         load_weights(nets[name], folder / "model.pt")
-    return nets
+    return nets, thresholds
 
 
 def _segment(
-    study: Study, cohort: Cohort, patient: str, nets: dict[str, torch.nn.Module], manual: bool
+    study: Study,
+    cohort: Cohort,
+    patient: str,
+    nets: dict[str, torch.nn.Module],
+    thresholds: dict[str, float],
+    manual: bool,
 ) -> tuple[Volume, Volume]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     t1 = preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing)
-    predicted = predict_bones(nets, t1, study.bones, device=device)
+    predicted = predict_bones(nets, t1, study.bones, device=device, thresholds=thresholds)
     reference = cohort.reference_bones(patient) if manual else None
     if reference is not None and study.increment.fill_gaps:
         reference = filled(reference, predicted)
