@@ -69,7 +69,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
             )
             nets[bone] = build_unet(settings, classes=3 if bone == "both" else 2)
             load_weights(nets[bone], folder / bone / "model.pt")
-        thresholds = {bone: metrics[bone]["threshold"] for bone in metrics}
+        thresholds: dict[str, float] = {bone: metrics[bone]["threshold"] for bone in metrics}
         tables = [
             dice_by_slice(
                 patient, predict_bones(nets, t1, settings, device=device, thresholds=thresholds).array, bones.array
