@@ -8,6 +8,7 @@ records at the end, `curation.json` last.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -83,8 +84,10 @@ def curate(
     out = Path(out)
     if not dry_run:
         _prepare(out)
-        if hasattr(source, "keep_pseudonyms"):
-            source.keep_pseudonyms(out.parent / "pseudonyms.csv")
+    if hasattr(source, "prepare"):
+        source.prepare(progress)
+    if not dry_run and hasattr(source, "keep_pseudonyms"):
+        source.keep_pseudonyms(out.parent / "pseudonyms.csv")
     patients = source.patients()
     if not patients:
         raise DataError(f"{source.name}: holds no patients; give the folder that holds them")
@@ -197,8 +200,10 @@ def _pool(source: Source, workers: int) -> ProcessPoolExecutor:
 
 
 def _start(source: Source) -> None:
+    """Once in each worker: take the source, and leave an interruption to the process that started it."""
     global _SOURCE
     _SOURCE = source
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _task(patient: str, out: Path | None, options: Options) -> dict[str, Any]:

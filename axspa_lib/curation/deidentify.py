@@ -241,6 +241,19 @@ class Pseudonyms:
             given[patient, study] = (subject, self._studies[patient, study])
         return given
 
+    def by_identifier(self, patients: Iterable[str]) -> dict[str, str]:
+        """Pseudonym by patient identifier and by study identifier, of those `patients` for which that is unique."""
+        wanted = set(patients)
+        found: dict[str, set[str]] = {}
+        for (patient, study), name in self._studies.items():
+            if name in wanted:
+                found.setdefault(patient, set()).add(name)
+                found.setdefault(study, set()).add(name)
+        return {
+            key: next(iter(names)) if len(names) == 1 else f"{self._people.get(key, 'unknown')} (several examinations)"
+            for key, names in found.items()
+        }
+
     def save(self) -> None:
         """Write the map, whole or not at all, readable by its owner only."""
         if self.path is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
@@ -16,15 +18,25 @@ from axspa_lib.curation.dicom_stack import Stack, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise
-from axspa_lib.curation.source import Examination, Source, files_below
+from axspa_lib.curation.source import PERMISSIONS, Examination, Source, files_below, folders_in
 from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES, STIR, T1
+
+log = logging.getLogger(__name__)
+
+_LOCKED = f"a folder cannot be read; {PERMISSIONS}"
 
 
 def open_dicom(path: Path) -> Source:
     """`LayoutSource` where the folders of any patient are named after the sequences, else `ExportSource`."""
-    named = any(child.name.upper() in SEQUENCES for patient in _folders(path) for child in _folders(patient))
-    return LayoutSource(path) if named else ExportSource(path)
+    return LayoutSource(path) if any(map(_sorted_by_sequence, folders_in(path))) else ExportSource(path)
+
+
+def _sorted_by_sequence(patient: Path) -> bool:
+    try:
+        return any(child.name.upper() in SEQUENCES for child in folders_in(patient))
+    except DataError:  # the patient is refused when it is read
+        return False
 
 
 class LayoutSource:
@@ -47,7 +59,7 @@ class LayoutSource:
 
     def patients(self) -> list[str]:
         """Names of the patients' folders, sorted."""
-        return sorted(folder.name for folder in _folders(self.path) if folder.name != "truth")
+        return sorted(folder.name for folder in folders_in(self.path) if folder.name != "truth")
 
     def describe(self, patient: str) -> Examination:
         """Who it is, without images."""
@@ -56,7 +68,10 @@ class LayoutSource:
 
     def fingerprint(self, patient: str) -> str:
         """Changes when a file of the patient does."""
-        files = [*files_below(self.path / patient), *(self.path / "truth").glob(f"{patient}_*.nii*")]
+        files = [
+            *files_below(self.path / patient, unreadable=lambda error: None),
+            *(self.path / "truth").glob(f"{patient}_*.nii*"),
+        ]
         return _fingerprint(self.path, files)
 
     def load(self, patient: str) -> Examination:
@@ -66,7 +81,7 @@ class LayoutSource:
             DataError: they cannot be used; says why.
         """
         stacks: dict[str, Stack] = {}
-        children = {child.name.upper(): child for child in _folders(self.path / patient)}
+        children = {child.name.upper(): child for child in folders_in(self.path / patient)}
         for sequence in SEQUENCES:
             if sequence not in children:
                 raise DataError(f"{sequence}: there is no folder {sequence}; put the series there")
@@ -96,6 +111,15 @@ class _Series:
     files: tuple[Path, ...]
 
 
+@dataclass
+class _Study:
+    """Headers by series of one study, and why files of it are not usable."""
+
+    any_file: Path
+    series: dict[str, list[Header]] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
 class ExportSource:
     """Nested folders of DICOM in any order: files grouped by patient, study and series; sequences recognised.
 
@@ -107,11 +131,21 @@ class ExportSource:
         self.path = path
         self.name = path.name
         self._pseudonyms = deidentify.Pseudonyms()
+        self._headers: list[_Study] | None = None
         self._studies: dict[str, tuple[Examination, list[_Series], list[str]]] | None = None
+
+    def prepare(self, progress: bool = False) -> None:
+        """Read the headers of the export, once; with a bar, for a PACS export may hold 100,000 files.
+
+        Raises:
+            DataError: no file of the export is usable.
+        """
+        if self._headers is None:
+            self._headers = self._read_headers(progress)
 
     def keep_pseudonyms(self, path: Path) -> None:
         """Use and extend the pseudonym map at `path` (git ignores `pseudonyms*.csv`)."""
-        self._pseudonyms = deidentify.Pseudonyms(path)
+        self._pseudonyms, self._studies = deidentify.Pseudonyms(path), None
         self._index()
         self._pseudonyms.save()
 
@@ -134,52 +168,83 @@ class ExportSource:
             DataError: no series, or more than one, can be the T1 or the STIR; or it cannot be read.
         """
         examination, series, notes = self._index()[patient]
+        if not series:
+            raise DataError(f"no file of it is usable, most often: {notes[0]}")
         chosen, reasons = _choose(series)
         stacks = {name: read_stack(chosen[name].files, name, anonymous=True) for name in SEQUENCES}
         read = _examination(examination, stacks[T1], stacks[STIR])
         return replace(read, notes=[*notes, *reasons, *read.notes])
 
     def readings(self) -> pd.DataFrame | None:
-        """`readings.csv` of the export folder, or none; its patients are pseudonyms."""
-        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
+        """`readings.csv` of the export folder, or none; its patients become pseudonyms."""
+        return self._pseudonymous(reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS))
 
     def opinions(self) -> pd.DataFrame | None:
-        """`opinions.csv` of the export folder, or none; its patients are pseudonyms."""
-        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
+        """`opinions.csv` of the export folder, or none; its patients become pseudonyms."""
+        return self._pseudonymous(reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS))
+
+    def _pseudonymous(self, table: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Patients named by pseudonym, or by their identifier in the headers; no other name is repeated."""
+        if table is None:
+            return None
+        names = {patient: patient for patient in self.patients()} | self._pseudonyms.by_identifier(self.patients())
+        for row, name in enumerate(table["patient"], start=1):
+            names.setdefault(name, f"unknown (first in row {row})")
+        return table.assign(patient=table["patient"].map(names))
 
     def _index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
         if self._studies is None:
-            self._studies = self._read_index()
+            self.prepare()
+            self._studies = self._named(self._headers or [])
         return self._studies
 
-    def _read_index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
-        headers: dict[tuple[str, str], dict[str, list[Header]]] = {}
+    def _read_headers(self, progress: bool) -> list[_Study]:
+        studies: dict[tuple[str, str], _Study] = {}
         refused: Counter[str] = Counter()
-        for file in files_below(self.path):
+        files = list(files_below(self.path, unreadable=lambda error: refused.update([_LOCKED])))
+        for file in tqdm(files, unit="file", desc="reading headers", disable=not progress):
             try:
                 header = read_header(file)
+                study = studies.setdefault((header.patient or header.study, header.study), _Study(file))
+                study.series.setdefault(header.series, []).append(header)
             except NotDicom:
                 continue
             except DataError as error:
-                refused[str(error).removeprefix(f"{file.name}: ")] += 1
-                continue
-            study = headers.setdefault((header.patient or header.study, header.study), {})
-            study.setdefault(header.series, []).append(header)
-        notes = []
-        if refused:
+                reason = str(error).removeprefix(f"{file.name}: ")
+                refused[reason] += 1
+                key = _whose(file)
+                if key is not None:
+                    studies.setdefault(key, _Study(file)).refused[reason] += 1
+        if refused and not any(study.series for study in studies.values()):
             reason = refused.most_common(1)[0][0]
-            if not headers:
-                raise DataError(f"{self.name}: none of {refused.total()} DICOM files is usable, most often: {reason}")
-            notes = [f"{refused.total()} files of the whole export left out, most often: {reason}"]
-        own = {identifiers(next(iter(series.values()))[0].path): series for series in headers.values()}
-        names = self._pseudonyms.assign(sorted(own))
+            raise DataError(f"{self.name}: none of {refused.total()} DICOM files is usable, most often: {reason}")
+        if refused[_LOCKED]:
+            log.warning("%s: %d folders left out, %s", self.name, refused[_LOCKED], _LOCKED)
+        return list(studies.values())
+
+    def _named(self, studies: list[_Study]) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
+        """Series and notes by pseudonym; without series, the note is why its files are not usable."""
+        own = {identifiers(study.any_file): study for study in studies}
         index = {}
-        for key, (subject, patient) in names.items():
-            parts = [part for members in own[key].values() for part in _stacks(members)]
+        for key, (subject, patient) in self._pseudonyms.assign(sorted(own)).items():
+            study = own[key]
+            parts = [part for members in study.series.values() for part in _stacks(members)]
             series = [_Series(part[0], tuple(header.path for header in part)) for part in parts]
+            notes = [reason for reason, _ in study.refused.most_common(1)]
+            if series and notes:
+                notes = [f"{study.refused.total()} other files left out, most often: {notes[0]}"]
             session = patient.removeprefix(subject).removeprefix("-")
             index[patient] = (Examination(patient, subject, session), series, notes)
         return index
+
+
+def _whose(file: Path) -> tuple[str, str] | None:
+    """Digests of patient and study of a file that is refused, where it still tells."""
+    try:
+        patient, study = map(deidentify.token, identifiers(file))
+    except (DataError, NotDicom, OSError):
+        return None
+    return (patient, study) if study else None
 
 
 def _choose(series: list[_Series]) -> tuple[dict[str, _Series], list[str]]:
@@ -258,10 +323,6 @@ def _examination(person: Examination, t1: Stack, stir: Stack) -> Examination:
         notes=[*t1.notes, *stir.notes],
         shared_frame=bool(first.frame) and first.frame == second.frame,
     )
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _fingerprint(root: Path, files: list[Path]) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
 from axspa_lib.curation.geometry import grid_distance, to_canonical
-from axspa_lib.curation.source import Examination, files_below
+from axspa_lib.curation.source import PERMISSIONS, Examination, files_below
 from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES, STIR, T1, Bone
 from axspa_lib.volume import Volume
@@ -164,6 +164,8 @@ class NiftiSource:
             DataError: they cannot be used; says why.
         """
         files = self._files[patient]
+        if not files:
+            raise DataError(f"its folder cannot be read; {PERMISSIONS}")
         volumes: dict[str, Volume] = {}
         for sequence in SEQUENCES:
             if len(files.get(sequence, [])) != 1:
@@ -206,7 +208,11 @@ def read_sidecar(image: Path) -> dict[str, Any]:
 def _pairs(path: Path) -> dict[str, dict[str, list[Path]]]:
     """Files by patient and sequence, from names alone."""
     found: dict[str, dict[str, list[Path]]] = {}
-    for file in files_below(path):
+
+    def unreadable(error: OSError) -> None:
+        found.setdefault(Path(error.filename).name, {})  # `load` refuses it: it has no files
+
+    for file in files_below(path, unreadable):
         parts = file.relative_to(path).parts
         if not _SUFFIX.search(file.name) or parts[0] in ("truth", "derivatives"):
             continue

@@ -17,7 +17,7 @@ from axspa_lib.config import digest
 from axspa_lib.curation import geometry
 from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.report import intensity
-from axspa_lib.curation.source import Examination, Source
+from axspa_lib.curation.source import PERMISSIONS, Examination, Source
 from axspa_lib.errors import AxspaError, DataError
 from axspa_lib.labels import BIDS_SUFFIX, STIR, T1
 from axspa_lib.volume import Volume, write_volume
@@ -58,6 +58,7 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
     examination = described(source, patient)
     row = participant(examination)
     files: dict[str, str] = {}
+    writing = False
     try:
         examination = source.load(patient)
         stir, pairing = _paired(examination, options)
@@ -68,6 +69,7 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
                 reason, remedy = _sentence(note.removeprefix("reference refused: "))
                 findings.append(Finding(patient, "reference", reason, remedy, False))
         if out is not None:
+            writing = True
             files = _write(out, examination, stir, row)
     except _PairingError as error:
         row = participant(examination)
@@ -77,9 +79,10 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
     except AxspaError as error:
         findings.append(Finding(patient, "images", *_sentence(str(error))))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or isinstance(error, PermissionError):
+        if writing and error.errno != errno.ENAMETOOLONG:
             raise DataError(cannot_write(out, error)) from None
-        findings.append(Finding(patient, "images", f"a file cannot be read ({type(error).__name__})", "curate again"))
+        what = "its name is too long for a file" if writing else f"a file cannot be read ({type(error).__name__})"
+        findings.append(Finding(patient, "images", what, "shorten it" if writing else PERMISSIONS))
     except MemoryError:
         findings.append(Finding(patient, "images", "the images do not fit into memory", "check the size of its files"))
     except Exception as error:  # a fault of ours: the cohort goes on, the report says so

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,9 @@ from axspa_lib.volume import Volume
 
 Kind = Literal["auto", "dicom", "nifti", "vhi", "phantom"]
 KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
+
+#: What to do about a folder that cannot be listed.
+PERMISSIONS = "check its permissions and curate again"
 
 #: Module and callable that open each kind; by name, because these modules build on this one.
 _OPENERS = {
@@ -102,16 +105,41 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
         raise DataError(f"unknown kind of source {kind!r}: choose one of {', '.join(KINDS)}")
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; give the folder that holds the patients")
+    folders_in(path)
     kind = _recognise(path) if kind == "auto" else kind
     module, opener = _OPENERS[kind]
     source: Source = getattr(import_module(f"axspa_lib.curation.{module}"), opener)(path)
     return source
 
 
-def files_below(path: Path) -> Iterator[Path]:
-    """Regular files below a folder in sorted order, linked folders included (once), hidden ones not."""
+def folders_in(path: Path) -> list[Path]:
+    """Folders in a folder, sorted, hidden ones not.
+
+    Raises:
+        DataError: it cannot be listed.
+    """
+    try:
+        return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"the folder {path.name} cannot be read ({type(error).__name__}); {PERMISSIONS}") from None
+
+
+def files_below(path: Path, unreadable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Regular files below a folder in sorted order, linked folders included (once), hidden ones not.
+
+    Args:
+        path: the folder.
+        unreadable: told of every folder that cannot be listed; by default that is an error.
+
+    Raises:
+        DataError: a folder cannot be listed, and nobody is told.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"a folder cannot be read ({type(error).__name__}); {PERMISSIONS}") from None
+
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
+    for folder, folders, files in os.walk(path, onerror=unreadable or refuse, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -120,7 +148,7 @@ def files_below(path: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             file = Path(folder, name)
-            if not name.startswith(".") and file.is_file():
+            if not name.startswith(".") and os.path.isfile(file):
                 yield file
 
 
@@ -128,7 +156,7 @@ def _recognise(path: Path) -> Kind:
     """Kind of the cohort in a folder, from names alone."""
     if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():
         return "vhi"
-    for child in files_below(path):
+    for child in files_below(path, unreadable=lambda error: None):
         if "truth" in child.relative_to(path).parts[:1]:
             continue
         if child.name.lower().endswith((".nii", ".nii.gz")):

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
+from tqdm.auto import tqdm
 
 from axspa_lib.config import MANIFEST, digest
 from axspa_lib.curation.bone_split import JOINT_CODE, BoneSplit, split_bones
@@ -39,7 +40,7 @@ MIN_AREA_MM2 = 10.0
 _NO_AREAS = pd.DataFrame(columns=["patient", "reader", "slice", "side", "quadrant", "area_mm2"])
 #: Columns of the table of splits (`bone_split.BoneSplit.trusted`).
 SPLIT_COLUMNS = ("patient", "slice", "side", "trusted", "reason", "joint_mm", "seen", "jump_mm")
-_FETCH = "fetch the collection with `fetch_collection('vhi', folder)` of axspa_lib.curation.download"
+_FETCH = "fetch the collection with `axspa download vhi FOLDER`"
 #: Echo times of the protocol, s, which the files state in free text that is not read.
 _SIDECAR: dict[str, dict[str, Any]] = {
     T1: {"EchoTime": 0.008},
@@ -77,6 +78,12 @@ class VhiSource:
         self._table = table[[T1 in self._files[patient] for patient in table.index]]
         if self._table.empty:
             raise DataError(f"{path}: holds no T1 of the collection; {_FETCH}")
+
+    def prepare(self, progress: bool = False) -> None:
+        """Split the masks that the readings need, once, with a bar: each takes seconds."""
+        drawn = [p for p in self.patients() if "region" in self._files[p] and set(READERS) & set(self._files[p])]
+        for patient in tqdm(drawn, unit="scan", desc="splitting bones", disable=not progress):
+            self._splittable(patient)
 
     def patients(self) -> list[str]:
         """Examinations whose T1 is there, e.g. `1007pre`, sorted."""
