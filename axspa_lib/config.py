@@ -204,6 +204,7 @@ class Pretraining(_Strict):
     cohort: PhantomName = Field("phantom-desir", description="with its true bones and the consensus of its readers")
     iterations: Count = Field(8000, description="of the pre-training")
     validate_every: Count = 400
+    learning_rate: Positive = Field(2.5e-4, description="of the pre-training; the one on the real cohort may be lower")
     start: str = Field("imagenet", description="as detector.start, of the pre-training itself")
 
 

@@ -44,6 +44,7 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
             "start": study.pretraining.start,
             "iterations": study.pretraining.iterations,
             "validate_every": study.pretraining.validate_every,
+            "learning_rate": study.pretraining.learning_rate,
         }
     )
     with recording(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
