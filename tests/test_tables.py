@@ -264,7 +264,7 @@ def test_table4_knows_which_cohort_stands_for_which(opinions):
                                 {"phantom-desir": opinions, "clinic": opinions}, n=20)  # fmt: skip
     wide = tables.layout(cells)
     assert wide.loc[("All included", "published")].to_dict() == {"phantom-desir": "90", "clinic": "-"}
-    assert "paper 90" in tables.style(cells).to_html()
+    assert "paper\u00a090" in tables.style(cells).to_html()
     alone = tables.table4_cells({"phantom-desir": member}, {"phantom-desir": opinions}, n=20, compare=False)
     assert tables.layout(alone).loc[("All included", "published"), "phantom-desir"] == "-"
 
@@ -312,7 +312,7 @@ def test_layout_and_style(small):
     assert wide.loc[("2", "ours"), "1"] == "-" and "±" in wide.loc[("Consensus", "ours"), "M-RCNN (k=2)"]
     assert list(tables.layout(cells, ["ours"]).index.get_level_values(1).unique()) == ["ours"]
     html = tables.style(cells).to_html()
-    assert "<b>" in html and "<u>" in html and "paper 59.16 ± 2.59" in html
+    assert "<b>" in html and "<u>" in html and "paper\u00a059.16\u00a0±\u00a02.59" in html
 
 
 def test_an_empty_cell_says_so():

@@ -151,11 +151,17 @@ def style(cells: pd.DataFrame, caption: str = "") -> Styler:
             tag = "b" if marks.iloc[position] == "best" else "u"
             figure = f"<{tag}>{figure}</{tag}>"
         printed = _printed(c)
-        paper = f"<br><small>paper {escape(printed)}</small>" if printed != "-" else ""
-        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}, n = {_count(c)}</small>"
-        wide.loc[c["row"], heads[c["column"]]] = figure + (interval if c["n"] else "") + paper
+        paper = f"<br><small>{_whole(f'paper {escape(printed)}')}</small>" if printed != "-" else ""
+        count = _whole(f"n = {_count(c)}")
+        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}<br>{count}</small>"
+        wide.loc[c["row"], heads[c["column"]]] = _whole(figure) + (interval if c["n"] else "") + paper
     styler = wide.style.set_caption(caption or f"Table {cells['table'].iloc[0]} (MCC × 100, 95 % interval by patient)")
-    return styler.set_table_styles([{"selector": "td", "props": "text-align: center; white-space: nowrap"}])
+    return styler.set_table_styles([{"selector": kind, "props": "text-align: center"} for kind in ("td", "th")])
+
+
+def _whole(text: str) -> str:
+    """Text that a narrow column does not break; only intervals may break, at their comma."""
+    return text.replace(" ", "\u00a0")
 
 
 def marked(cells: pd.DataFrame) -> pd.Series:
