@@ -7,12 +7,15 @@ import pandas as pd
 from axspa_lib.bone_variants import bone_variant
 from axspa_lib.cohort import Cohort
 from axspa_lib.dice import dice_difference, dice_summary, lacking
-from axspa_lib.labels import TEST, TRAIN
-from axspa_lib.results import Results
+from axspa_lib.labels import SUBSETS, TEST, TRAIN
+from axspa_lib.results import Results, with_interval
 from axspa_lib.runs import noted, read_run
 
 #: What the tables call the study's own networks.
 OWN = "two networks (this study)"
+
+#: Bones of the tables to read, by name in the rows.
+SHOWN = {"iliac": "iliac", "sacrum": "sacrum", "any": "all bone"}
 
 
 def own_slices(stored: Results, round_: int | None = None) -> pd.DataFrame:
@@ -177,3 +180,98 @@ def _table(stored: Results, name: str, round_: int, fold: int | None) -> pd.Data
     folder = stored.layout.segmentation(stored.study.training_cohort, round_, fold)
     read_run(folder)
     return pd.read_csv(noted(folder / name), dtype={"patient": str})
+
+
+def unseen_slices(stored: Results) -> pd.DataFrame:
+    """Dice on everyone with a reference whom no network learnt from or was chosen on: rows of `dice_by_slice`.
+
+    The simulator has a reference for every patient, so these are many more than the held-out annotated ones.
+    """
+    cohort, parts = stored.cohort(), [own_slices(stored)]
+    if stored.study.folds == 1:
+        known = {patient for name in SUBSETS for patient in cohort.subset("bones", name)}
+        table = stored.dice(subset=None)
+        parts.append(table[~table["patient"].isin(known)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_scanner(stored: Results) -> pd.DataFrame:
+    """Dice of the unseen patients by manufacturer: `manufacturer, bone, patients, slices, dice, low, high`."""
+    people, table = subjects(stored.cohort()), unseen_slices(stored)
+    scanners = stored.cohort().participants.set_index("patient")["manufacturer"]
+    parts = [
+        dice_summary(part, stored.study.diagnosis.bootstrap, subjects=people).assign(manufacturer=name)
+        for name, part in table.groupby(table["patient"].map(scanners))
+    ]
+    return pd.concat(parts, ignore_index=True)[["manufacturer", "bone", "patients", "slices", "dice", "low", "high"]]
+
+
+def in_words(table: pd.DataFrame, first: str) -> pd.DataFrame:
+    """Rows with intervals as a table to read: one row for each of `first`, the bones beside each other.
+
+    Args:
+        table: from `comparison`, `by_scanner`, `rounds` or `annotation_curve`: `bone, dice, low, high`, and where there
+            are differences `difference, difference_low, difference_high`.
+        first: the column that names the rows.
+    """
+    made = table[table["bone"].isin(SHOWN)].copy()
+    made["Dice"] = [with_interval(*row) for row in made[["dice", "low", "high"]].to_numpy(float)]
+    values = ["Dice"]
+    if "difference" in made:
+        apart = made[["difference", "difference_low", "difference_high"]].to_numpy(float)
+        made["difference"] = [signed(*row) for row in apart]
+        values.append("difference")
+    wide = made.pivot(index=first, columns="bone", values=values).reindex(made[first].drop_duplicates())
+    wide = wide[[(value, bone) for value in values for bone in SHOWN if (value, bone) in wide.columns]]
+    wide.columns = [f"{SHOWN[bone]}: {value}" for value, bone in wide.columns]
+    if "patients" in made and first != "patients":
+        wide.insert(0, "patients", made.groupby(first)["patients"].max())
+    return wide.reset_index()
+
+
+def lacking_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `without_sacrum` to read."""
+    dice = [with_interval(*row) for row in table[["iliac", "low", "high"]].to_numpy(float)]
+    wrong = [f"{100 * value:.0f} %" for value in table["called_sacrum"]]
+    made = table[["networks", "slices", "patients"]]
+    return made.assign(**{"iliac: Dice": dice, "called sacrum, of the ilium's area": wrong})
+
+
+def signed(value: float, low: float, high: float) -> str:
+    """A difference and its interval as text, empty where there is none.
+
+    >>> signed(0.012, -0.001, 0.02), signed(float("nan"), 0, 0)
+    ('+0.012 [−0.001, +0.020]', '')
+    """
+    if pd.isna(value):
+        return ""
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+
+
+def verdict(differences: pd.DataFrame, bone: str, first: str, second: str) -> str:
+    """A paired difference in a clause: how large, and whether its interval tells the two apart.
+
+    Args:
+        differences: from `dice_difference`, first minus second.
+        bone: whose row.
+        first: what the first are called.
+        second: what the second are called.
+    """
+    rows = differences[differences["bone"] == bone]
+    if rows.empty:
+        return "not measured, since no slice allows it"
+    row = rows.iloc[0]
+    said = f"{signed(row['difference'], row['low'], row['high'])}: "
+    if row["low"] > 0:
+        return f"{said}{first} better than {second}"
+    if row["high"] < 0:
+        return f"{said}{second} better than {first}"
+    return f"{said}this run cannot tell {first} from {second}"
+
+
+def grown_difference(stored: Results) -> pd.DataFrame:
+    """Paired difference on the held-out patients, networks trained on the grown set minus those before (4.1)."""
+    grown = variant_slices(stored, "grown")
+    return dice_difference(
+        grown, own_slices(stored, 1), stored.study.diagnosis.bootstrap, subjects=subjects(stored.cohort())
+    )

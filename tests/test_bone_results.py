@@ -133,3 +133,38 @@ def test_rounds_say_who_was_accepted_and_how_well_they_are_segmented(stored: Res
 def test_a_variant_that_was_not_trained_says_so(stored: Results) -> None:
     with pytest.raises(MissingResultError, match="no finished result"):
         bone_results.variant_slices(stored, "patients_8")
+
+
+def test_what_is_read_says_the_same_as_the_tables(stored: Results) -> None:
+    compared = bone_results.comparison(stored)
+    read = bone_results.in_words(compared, "networks").set_index("networks")
+    assert list(read.index) == list(dict.fromkeys(compared["networks"])) and read.loc[OWN, "sacrum: difference"] == ""
+    few = compared.set_index(["networks", "bone"]).loc[("four annotated patients", "iliac")]
+    assert read.loc["four annotated patients", "iliac: Dice"].startswith(f"{few['dice']:.2f} [")
+    assert read.loc["four annotated patients", "iliac: difference"].startswith("−0.") and few["difference"] < 0
+    words = bone_results.lacking_in_words(bone_results.without_sacrum(stored))
+    assert words["called sacrum, of the ilium's area"].tolist() == ["5 %", "25 %"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.01, 0.03, "+0.020 [+0.010, +0.030]: pair better than single"),
+        (-0.03, -0.01, "single better than pair"),
+        (-0.01, 0.05, "this run cannot tell pair from single"),
+    ],
+)
+def test_a_difference_is_stated_whichever_way_it_falls(low: float, high: float, words: str) -> None:
+    made = pd.DataFrame([("iliac", 4, (low + high) / 2, low, high)], columns=["bone", "n", "difference", "low", "high"])
+    assert words in bone_results.verdict(made, "iliac", "pair", "single")
+    assert "not measured" in bone_results.verdict(made, "sacrum", "pair", "single")
+
+
+def test_scanners_are_compared_on_who_was_held_out(stored: Results) -> None:
+    people = pd.read_csv(stored.layout.cohort("vhi") / "participants.csv")
+    makers = people["patient"].map({"a": "GE", "b1": "GE", "b2": "GE"}).fillna("Siemens")
+    people.assign(manufacturer=makers).to_csv(stored.layout.cohort("vhi") / "participants.csv", index=False)
+    made = bone_results.by_scanner(stored).set_index(["manufacturer", "bone"])
+    assert made.loc[("GE", "sacrum"), "patients"] == 3 and made.loc[("Siemens", "sacrum"), "patients"] == 2
+    read = bone_results.in_words(made.reset_index(), "manufacturer")
+    assert read["manufacturer"].tolist() == ["GE", "Siemens"] and read["patients"].tolist() == [3, 2]

@@ -46,7 +46,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], kind: str) -> Figure:
         overlap.plot(best["epoch"], best["validation_dice"], "o", ms=10, mfc="none", mec="black")
     loss.set(xlabel="epoch", ylabel="weighted cross entropy", yscale="log")
     overlap.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
-    loss.legend(fontsize=7)
+    loss.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     overlap.legend(loc="lower right")
     mark(figure, kind)
     return figure
@@ -104,6 +104,8 @@ def dice_by_bone(
 def dice_by_position(slices: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
     """Dice over the place of the slice in its stack, from anterior to posterior, and how many slices show the bone.
 
+    A slice that does not show a bone has no Dice here: a single pixel predicted would make it zero.
+
     Args:
         slices: rows of `axspa_lib.dice.dice_by_slice`.
         kind: "phantom" or "real".
@@ -114,12 +116,13 @@ def dice_by_position(slices: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
     middle = (np.arange(bins) + 0.5) / bins
     figure, axes = new_figure(2, 1, height=3.6, sharex=True, height_ratios=(3, 1))
     for bone in ("sacrum", "iliac"):
-        groups = table[table["bone"] == bone].dropna(subset="dice").groupby("part")["dice"]
+        showing = table[(table["bone"] == bone) & (table["tp"] + table["fn"] > 0)]
+        groups = showing.groupby("part")["dice"]
         spread = groups.quantile(np.array([0.25, 0.5, 0.75])).unstack().reindex(range(bins))
         axes[0, 0].plot(middle, spread[0.5], color=_colour(bone), ls=_LINE[bone], marker=_MARKER[bone], label=bone)
         axes[0, 0].fill_between(middle, spread[0.25], spread[0.75], color=_colour(bone), alpha=0.25, lw=0)
         offset = -0.2 if bone == "sacrum" else 0.2
-        shown = table[(table["bone"] == bone) & (table["tp"] + table["fn"] > 0)].groupby("part").size()
+        shown = groups.size()
         axes[1, 0].bar(
             middle + offset / bins, shown.reindex(range(bins), fill_value=0), 0.38 / bins,
             color=_colour(bone), hatch="" if bone == "sacrum" else "///", edgecolor="white",
@@ -151,8 +154,38 @@ def annotation_curve(table: pd.DataFrame, kind: str, published: Mapping[str, flo
         if published and bone in published:
             axis.plot(31, published[str(bone)], _MARKER[str(bone)], mfc="none", mec=COLOURS["published"], ms=8)
             axis.annotate("published", (31, published[str(bone)]), (6, -3), textcoords="offset points", fontsize=7)
-    axis.set(xlabel="annotated patients in training", ylabel="Dice (95 % interval)", ylim=(None, 1.0))
-    axis.legend(loc="lower right")
+    low, high = axis.get_ylim()
+    axis.set(xlabel="annotated patients in training", ylabel="Dice (95 % interval)", ylim=(low - 0.05, min(1, high)))
+    axis.set_xlim(0, axis.get_xlim()[1] * 1.12)
+    axis.legend(loc="lower left")
+    mark(figure, kind)
+    return figure
+
+
+def dice_differences(table: pd.DataFrame, kind: str, against: str) -> Figure:
+    """Paired differences of Dice with their intervals, one line per row and bone; zero is no difference.
+
+    Args:
+        table: from `axspa_lib.bone_results.comparison`; rows without a difference are those compared with.
+        kind: "phantom" or "real".
+        against: what they are compared with, for the axis.
+    """
+    rows = table.dropna(subset="difference")
+    names = list(dict.fromkeys(rows["networks"]))
+    figure, axes = new_figure(1, 1, width=6.8, height=1.2 + 0.5 * len(names))
+    axis = axes[0, 0]
+    for bone, offset in (("iliac", -0.17), ("sacrum", 0.17)):
+        part = rows[rows["bone"] == bone]
+        apart = part["difference"].to_numpy()
+        reach = [apart - part["difference_low"], part["difference_high"] - apart]
+        axis.errorbar(
+            apart, [names.index(name) + offset for name in part["networks"]], xerr=reach,
+            fmt=_MARKER[bone], color=_colour(bone), mec="black", ecolor="black", elinewidth=0.9, capsize=3, label=bone,
+        )  # fmt: skip
+    axis.axvline(0, color=COLOURS["neutral"], lw=0.8)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel=f"Dice minus that of {against} (95 % interval)", ylim=(len(names) - 0.4, -0.6))
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     mark(figure, kind)
     return figure
 

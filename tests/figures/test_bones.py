@@ -12,7 +12,15 @@ from matplotlib.text import Text
 
 from axspa_lib.dice import dice_by_patient, dice_by_slice, dice_summary
 from axspa_lib.errors import DataError
-from axspa_lib.figures.bones import Case, annotation_curve, dice_by_bone, dice_by_position, gallery, learning_curves
+from axspa_lib.figures.bones import (
+    Case,
+    annotation_curve,
+    dice_by_bone,
+    dice_by_position,
+    dice_differences,
+    gallery,
+    learning_curves,
+)
 
 
 def texts(figure: Figure) -> str:
@@ -91,3 +99,13 @@ def test_gallery_shows_titles_and_legend_with_and_without_reference() -> None:
     assert "reference" not in texts(gallery(cases[1:], "real"))
     with pytest.raises(DataError, match="no segmentation"):
         gallery([], "real")
+
+
+def test_differences_are_drawn_for_every_variant_but_the_one_compared_with() -> None:
+    columns = ["networks", "bone", "difference", "difference_low", "difference_high"]
+    rows = [("own", "iliac", np.nan, np.nan, np.nan), ("own", "sacrum", np.nan, np.nan, np.nan)]
+    rows += [("few", "iliac", -0.1, -0.2, -0.05), ("few", "sacrum", 0.02, -0.01, 0.05)]
+    axis = dice_differences(pd.DataFrame(rows, columns=columns), "phantom", "own").axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["few"]
+    drawn = [line for line in axis.lines if line.get_marker() in ("o", "s")]
+    assert sorted(float(line.get_xdata()[0]) for line in drawn) == [-0.1, 0.02]
