@@ -222,8 +222,8 @@ def in_words(table: pd.DataFrame, first: str) -> pd.DataFrame:
         made["difference"] = [signed(*row) for row in apart]
         values.append("difference")
     wide = made.pivot(index=first, columns="bone", values=values).reindex(made[first].drop_duplicates())
-    wide = wide[[(value, bone) for value in values for bone in SHOWN if (value, bone) in wide.columns]]
-    wide.columns = [f"{SHOWN[bone]}: {value}" for value, bone in wide.columns]
+    shown = [(value, bone) for value in values for bone in SHOWN if (value, bone) in wide.columns]
+    wide = wide[shown].set_axis([f"{SHOWN[bone]}: {value}" for value, bone in shown], axis=1)
     if "patients" in made and first != "patients":
         wide.insert(0, "patients", made.groupby(first)["patients"].max())
     return wide.reset_index()
