@@ -286,6 +286,8 @@ class Study(_Strict):
     @property
     def member_count(self) -> int:
         """Trained models of the study's experiment (in each fold)."""
+        if not self.fine_tune:
+            return 1  # the pre-trained network is one, whatever the seed
         full = self.experiment == "all_included" or experiments()[self.experiment].get("full_ensemble", False)
         return self.diagnosis.members if full else self.ablation_members
 

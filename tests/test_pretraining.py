@@ -39,3 +39,16 @@ def test_heads_only_trains_nothing_of_the_backbone_but_the_pyramid() -> None:
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     assert not any(f".res{number}." in f".{name}" or "stem" in name for name in trained for number in range(2, 6))
     assert any("fpn" in name for name in trained) and any(name.startswith("roi_heads") for name in trained)
+
+
+def test_the_recipe_for_a_gpu_has_the_papers_detector() -> None:
+    paper, studies = load_study("paper").detector, load_studies("public_gpu")
+    same = ("backbone", "norm", "min_size", "anchor_sizes", "fpn_channels", "box_head_dim", "optimizer", "width")
+    for study in studies.values():
+        assert all(getattr(study.detector, name) == getattr(paper, name) for name in same)
+    assert (
+        studies["all_included"].member_count
+        == load_study("paper").diagnosis.members
+        == studies["from_imagenet"].member_count
+    )
+    assert studies["phantom_only"].member_count == 1, "members without a training of their own are copies"
