@@ -16,6 +16,20 @@ ITEMS = {
     "claim": [str(number) for number in range(1, 45)],
     "tripod_ai": [f"{number}{part}" for number in range(1, 28) for part in PARTS.get(number, [""])],
 }
+#: What each published item is about, in the order of the lists (doi 10.1148/ryai.240300; 10.1136/bmj-2023-078378): a
+#: stem that our wording of the item must hold, so that none is skipped, doubled or moved.
+ABOUT = {
+    "claim": "artificial|summary|background|aims|prospective|goal|sources|inclusion|preprocessing|subsets|"
+    "de-identification|missing|acquisition|obtained|reason|source of the annotations|test set|variability|assigned|"
+    "disjoint|size|description|software|initial|training|selected|ensembl|measures of performance|significance|"
+    "robustness|explainab|internal|external|registration|included and excluded|characteristics|all partitions|"
+    "diagnostic|failure|limitations|practice|protocol|availability|funding",
+    "tripod_ai": "title|abstract|context|population|inequalities|objectives|sources|dates|centres|eligibility|treatments|"
+    "preparation|outcome|judge the outcome|blinding|choice|definition|predictors that need judgement|size|missing|"
+    "partitioned|handling of predictors|kind of model|heterogeneity|measures|updating|computed|imbalance|fairness|output|"
+    "differences|ethics|funding|conflicts|protocol|registration|data|code|public|flow|characteristics|"
+    "evaluation beside|events|full model|performance|clusters|results of updating|interpretation|limits|poor|users|next",
+}
 LINK = re.compile(r"\{(doc|ref|numref|eq)\}`([^`]+)`")
 
 
@@ -38,6 +52,14 @@ def test_the_lists_are_as_long_as_published():
 @pytest.mark.parametrize("name", ITEMS)
 def test_no_item_is_missing(name):
     assert [row[0] for row in rows(name)] == ITEMS[name]
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_each_item_asks_what_the_published_one_asks(name):
+    stems = ABOUT[name].split("|")
+    assert len(stems) == len(ITEMS[name])
+    wrong = [(row[0], row[1], stem) for row, stem in zip(rows(name), stems, strict=True) if stem not in row[1]]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("name", ITEMS)
