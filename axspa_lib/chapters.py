@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from axspa_lib import cost
 from axspa_lib.cohort import Cohort
-from axspa_lib.config import Preprocessing
+from axspa_lib.config import Preprocessing, load_study
 from axspa_lib.detector.inference import decode_mask
+from axspa_lib.errors import ConfigError
 from axspa_lib.figures.bones import Case
 from axspa_lib.figures.detection import DetectionCase, Roi, TrainingView
 from axspa_lib.figures.real import AreaCase
@@ -20,6 +24,28 @@ from axspa_lib.lesions import majority
 from axspa_lib.preprocess import Trace, preprocess_slice, tissue_distances
 from axspa_lib.results import Results
 from axspa_lib.volume import read_volume
+
+
+def patients_from(names: Sequence[str], position: int, count: int = 1) -> list[str]:
+    """The patients that a page's parameter `patient` chooses by position: `count` from there on, as far as there are.
+
+    Raises:
+        ConfigError: there is nobody at that position; names who is first and last.
+    """
+    if not 0 <= position < len(names):
+        there = f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})" if len(names) else "none, since nobody is left"
+        raise ConfigError(f"parameter patient: nobody is at position {position}; choose one of {there}")
+    return list(names[position : position + count])
+
+
+def preprocessing_of(profile: str, **values: Any) -> Preprocessing:
+    """The detector's preprocessing of a profile with a page's parameters in place of the profile's.
+
+    Raises:
+        ConfigError: an unknown profile, step or impossible value; names the field.
+    """
+    overrides = {f"detector__preprocessing__{name}": value for name, value in values.items()}
+    return load_study(profile, **overrides).detector.preprocessing
 
 
 def segmentation_cases(stored: Results, slices: pd.DataFrame, rank: str = "worst", count: int = 4) -> list[Case]:
@@ -67,20 +93,25 @@ def preprocessing_traces(
 
     Returns:
         By name of the slice, the images after each step, and the pixel size `(row, column)` in mm.
+
+    Raises:
+        ConfigError: there is nobody at `first`.
     """
-    rows = cohort.participants.iloc[first:].drop_duplicates(["manufacturer", "model"]).head(scanners)
+    names = patients_from(cohort.patients, first, len(cohort.patients))
+    known = cohort.participants[cohort.participants["patient"].isin(names)]
+    rows = known.drop_duplicates(["manufacturer", "model"]).head(scanners)
     traces: dict[str, Trace] = {}
     spacings: dict[str, tuple[float, float]] = {}
     for row in rows.to_dict("records"):
         volume = cohort.volume(row["patient"], sequence)
-        name = f"{row['patient']}, {row['manufacturer']}"
+        name = ", ".join(part for part in (row["patient"], f"{row['manufacturer']} {row['model']}".strip()) if part)
         traces[name], spacings[name] = {}, volume.spacing[1:]
         preprocess_slice(volume.array[len(volume.array) // 2], spacings[name], preprocessing, traces[name])
     return traces, spacings
 
 
 def marrow_distances(
-    cohort: Cohort, preprocessing: Preprocessing, sequence: str = "T1", most_patients: int = 12
+    cohort: Cohort, preprocessing: Preprocessing, sequence: str = "T1", most_patients: int = 30
 ) -> pd.DataFrame:
     """How differently scanners show the marrow of the iliac bones, after each step (`tissue_distances`).
 
@@ -99,6 +130,43 @@ def marrow_distances(
             marrow = bones.array == Bone.ILIAC
             place = int(marrow.sum(axis=(1, 2)).argmax())
             slices.append((row["manufacturer"], volume.array[place], volume.spacing[1:], marrow[place]))
+    return tissue_distances(slices, preprocessing)
+
+
+def without_each_step(
+    image: NDArray[np.generic], spacing: tuple[float, float], preprocessing: Preprocessing
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]:
+    """A slice preprocessed, and the same without each of the steps that are switched on, by name (Table 4).
+
+    Args:
+        image: `(row, column)`.
+        spacing: pixel size `(row, column)` in mm.
+        preprocessing: the steps.
+    """
+    steps = {"remove_bias": "no bias removal", "local_median": "no local median", "clahe": "no CLAHE"}
+    without = {
+        label: preprocess_slice(image, spacing, preprocessing.model_copy(update={name: False}))
+        for name, label in steps.items()
+        if getattr(preprocessing, name)
+    }
+    return preprocess_slice(image, spacing, preprocessing), without
+
+
+def cohort_distances(stored: Results, preprocessing: Preprocessing, most_patients: int = 4) -> pd.DataFrame:
+    """How differently the cohorts of a profile show iliac marrow on T1, after each step (`tissue_distances`).
+
+    Args:
+        stored: the results, whose predicted bones say where the marrow is.
+        preprocessing: the steps.
+        most_patients: of each cohort, those spread evenly over its list.
+    """
+    slices = []
+    for name in stored.study.cohorts:
+        cohort = stored.cohort(name)
+        for patient in cohort.patients[:: max(1, len(cohort.patients) // most_patients)][:most_patients]:
+            volume, marrow = cohort.volume(patient, "T1"), stored.bones(patient, name).array == Bone.ILIAC
+            place = int(marrow.sum(axis=(1, 2)).argmax())
+            slices.append((name, volume.array[place], volume.spacing[1:], marrow[place]))
     return tissue_distances(slices, preprocessing)
 
 

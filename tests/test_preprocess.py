@@ -18,10 +18,16 @@ from skimage.exposure import equalize_adapthist
 from skimage.filters import median
 from skimage.morphology import disk
 
+from axspa_lib.chapters import patients_from, preprocessing_of, without_each_step
 from axspa_lib.clahe import equalise
 from axspa_lib.config import BoneNets, Preprocessing
-from axspa_lib.errors import DataError
-from axspa_lib.figures.preprocessing import preprocessing_difference, preprocessing_steps, scanner_distances
+from axspa_lib.errors import ConfigError, DataError
+from axspa_lib.figures.preprocessing import (
+    preprocessing_difference,
+    preprocessing_steps,
+    scanner_distances,
+    step_effects,
+)
 from axspa_lib.preprocess import (
     minmax,
     preprocess_slice,
@@ -293,6 +299,40 @@ def test_figures_can_be_drawn() -> None:
     drawn = scanner_distances(table)
     assert [tick.get_text() for tick in drawn.axes[0].get_xticklabels()] == ["input", "CLAHE"]
     drawn.savefig(BytesIO())
+
+
+def test_each_step_is_left_out_alone() -> None:
+    image, p = body(60, 80), Preprocessing(local_median=False)
+    whole, without = without_each_step(image, (1.0, 1.0), p)
+    assert list(without) == ["no bias removal", "no CLAHE"]
+    assert np.array_equal(whole, reference_slice(image, (1.0, 1.0), p))
+    plain = reference_slice(image, (1.0, 1.0), p.model_copy(update={"clahe": False}))
+    assert np.array_equal(without["no CLAHE"], plain)
+    figure = step_effects(whole, without, "phantom")
+    apart = np.abs(whole.astype(int) - plain).mean()
+    assert f"difference, {apart:.0f} levels on average" in [axis.get_title() for axis in figure.axes]
+    figure.savefig(BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"bias_sigma": -1}, r"^parameter detector.preprocessing.bias_sigma: .*greater than 0 \(given: -1\)$"),
+     ({"pixel_mm": 0}, r"^parameter detector.preprocessing.pixel_mm: "),
+     ({"sharpen": True}, r"^parameter detector.preprocessing.sharpen: ")],
+)  # fmt: skip
+def test_a_bad_parameter_of_the_page_is_named_in_one_sentence(values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        preprocessing_of("quick", **values)
+    assert preprocessing_of("quick", bias_sigma=0.02).bias_sigma == 0.02
+
+
+def test_a_patient_whom_a_page_cannot_show_is_named_in_one_sentence() -> None:
+    assert patients_from(["a", "b", "c"], 1) == ["b"] and patients_from(["a", "b", "c"], 1, 5) == ["b", "c"]
+    for position in (3, -1, 9999):
+        with pytest.raises(ConfigError, match=rf"nobody is at position {position}; choose one of 0 \(a\) to 2 \(c\)"):
+            patients_from(["a", "b", "c"], position)
+    with pytest.raises(ConfigError, match="none, since nobody is left"):
+        patients_from([], 0)
 
 
 def test_distance_of_one_tissue_between_scanners() -> None:

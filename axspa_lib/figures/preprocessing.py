@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from axspa_lib.figures.style import COLOURS, mark, new_figure, show_slice
+
+#: Few colours, so that they stay what they are in a picture of 256.
+_APART = mpl.colormaps["PuOr"].resampled(15)
 
 Images = Mapping[str, NDArray[np.generic]]
 
@@ -47,7 +51,8 @@ def preprocessing_steps(
                 low, high = np.percentile(shown, [0.5, 99.5])
                 levels = np.arange(-0.5, 256, 4) if trace[step].dtype == np.uint8 else 64
                 reach = (low, max(high, low + 1e-6))
-                histogram.hist(shown, bins=levels, range=reach, color=COLOURS["neutral"])
+                counts, *_ = histogram.hist(shown, bins=levels, range=reach, color=COLOURS["neutral"])
+                histogram.set_ylim(0, 1.1 * max(np.sort(counts)[-2], 1))  # one level of air may stand out of the rest
             histogram.set_yticks([])
             histogram.tick_params(labelsize=6)
         label = f"{slice_name}\n{height:.0f} × {width:.0f} mm"
@@ -79,7 +84,7 @@ def preprocessing_difference(
     show_slice(axes[0, 0], first, title=names[0])
     show_slice(axes[0, 1], second, title=names[1])
     limit = max(int(np.percentile(np.abs(difference), 99.5)), 1)
-    drawn = axes[0, 2].imshow(difference, cmap="PuOr", vmin=-limit, vmax=limit)
+    drawn = axes[0, 2].imshow(difference, cmap=_APART, vmin=-limit, vmax=limit)
     axes[0, 2].set_axis_off()
     axes[0, 2].set_title("difference")
     figure.colorbar(drawn, ax=axes[0, 2], label="grey levels", shrink=0.85)
@@ -88,6 +93,33 @@ def preprocessing_difference(
     share = np.bincount(np.abs(difference).ravel(), minlength=len(sizes)) / difference.size
     histogram.bar(sizes, np.maximum(share, 1e-7) * 100, color=COLOURS["model"], width=0.9)
     histogram.set(yscale="log", xlabel="|difference|, grey levels", ylabel="pixels, %", title=f"equal: {share[0]:.2%}")
+    if kind is not None:
+        mark(figure, kind)
+    return figure
+
+
+def step_effects(whole: NDArray[np.uint8], without: Mapping[str, NDArray[np.uint8]], kind: str | None = None) -> Figure:
+    """What each step does to the result: the slice with all steps and without each of them, and their differences.
+
+    Args:
+        whole: `(row, column)` uint8, with all steps.
+        without: the same slice without one step, by what it lacks, on the same grid.
+        kind: `phantom` or `real`, written below.
+    """
+    apart = {name: whole.astype(int) - image for name, image in without.items()}
+    limit = max([1, *(int(np.percentile(np.abs(values), 99)) for values in apart.values())])
+    figure, axes = new_figure(2, 1 + len(without), width=2.2 * (1 + len(without)), height=4.6)
+    show_slice(axes[0, 0], whole, title="all steps")
+    levels = np.arange(257)
+    axes[1, 0].hist(whole.ravel(), bins=levels[::8], color=COLOURS["neutral"])
+    axes[1, 0].set(xlabel="grey level", ylabel="pixels", title="all steps", yticks=[])
+    for column, (name, image) in enumerate(without.items(), start=1):
+        show_slice(axes[0, column], image, title=name)
+        drawn = axes[1, column].imshow(apart[name], cmap=_APART, vmin=-limit, vmax=limit)
+        axes[1, column].set_axis_off()
+        axes[1, column].set_title(f"difference, {np.abs(apart[name]).mean():.0f} levels on average", fontsize=8)
+        if column == len(without):
+            figure.colorbar(drawn, ax=list(axes[:, column]), label="difference, grey levels", shrink=0.6)
     if kind is not None:
         mark(figure, kind)
     return figure
