@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -69,9 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     curate.add_argument("--seed", type=int, default=2022)
     curate.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
     curate.add_argument("--keep-disagreement", action="store_true", help="keep patients whose readers disagree")
+    curate.add_argument(
+        "--refine", action="store_true", help="move STIR onto T1 by a rigid registration where that improves the match"
+    )
     curate.add_argument("--no-splits", action="store_true", help="a cohort that is only tested on")
     curate.add_argument("--dry-run", action="store_true", help="read and judge, write nothing")
     curate.set_defaults(run=_curate)
+
+    download = commands.add_parser("download", help="fetch a public collection by manifest; call again to resume")
+    download.add_argument("collection", help="a key of data_manifest/sources.yaml: vhi, iaxspa-demo")
+    download.add_argument("out", type=Path)
+    download.add_argument("--mirror", type=Path, help="a local copy in place of the network (default: $AXSPA_MIRROR)")
+    download.set_defaults(run=_download)
     return parser
 
 
@@ -128,6 +138,9 @@ def _curate(options: argparse.Namespace) -> None:
 
     if not options.source.is_dir():
         raise AxspaError(f"no folder {options.source}: name the folder of the export")
+    source, out = options.source.resolve(), options.out.resolve()
+    if source == out or source in out.parents or out in source.parents:
+        raise AxspaError(f"{options.out} and {options.source} lie in each other: curate into a folder of its own")
     study = load_study("paper")
     curate(
         open_source(options.source, options.kind),
@@ -136,10 +149,31 @@ def _curate(options: argparse.Namespace) -> None:
         bones_split=None if options.no_splits else study.bones.split,
         detection_split=None if options.no_splits else study.detector.split,
         require_agreement=not options.keep_disagreement,
+        refine=options.refine,
         workers=options.workers,
         dry_run=options.dry_run,
         progress=True,
     )
+    if not options.dry_run:  # which prints the counts itself
+        print(_curated(options.out))
+
+
+def _curated(out: Path) -> str:
+    """What a finished curation holds, and where its report lies."""
+    from axspa_lib.curation.report import STAGES
+
+    counts = json.loads((out / "curation.json").read_text(encoding="utf-8"))["counts"]
+    lines = [f"{counts['included']} of {counts['patients']} patients included in {out}"]
+    lines += [f"  {number} left out: {STAGES[stage]}" for stage, number in counts["excluded"].items()]
+    if counts["rows or masks left out"]:
+        lines.append(f"  {counts['rows or masks left out']} findings on rows or masks that cost no patient")
+    return "\n".join([*lines, f"every reason with its remedy: {out / 'exclusions.csv'}"])
+
+
+def _download(options: argparse.Namespace) -> None:
+    from axspa_lib.curation.download import fetch_collection
+
+    print(fetch_collection(options.collection, options.out, mirror=options.mirror))
 
 
 def _positive(text: str) -> int:
