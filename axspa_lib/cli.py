@@ -173,7 +173,12 @@ def _curated(out: Path) -> str:
 def _download(options: argparse.Namespace) -> None:
     from axspa_lib.curation.download import fetch_collection
 
-    print(fetch_collection(options.collection, options.out, mirror=options.mirror))
+    try:
+        print(fetch_collection(options.collection, options.out, mirror=options.mirror))
+    except OSError as error:
+        raise AxspaError(
+            f"{options.out}: cannot be written ({type(error).__name__}); choose a folder you may write to"
+        ) from None
 
 
 def _positive(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 
@@ -18,6 +19,9 @@ def axspa(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["study", "--profile", "fast"], "unknown profile 'fast'"),
         (["render", "--profile", "fast"], "unknown profile 'fast'"),
         (["curate", "no/such/folder", "out"], "no folder no/such/folder"),
+        (["curate", ".", "./below"], "lie in each other"),
+        (["download", "vhj", "out"], "no public collection is called 'vhj': choose one of vhi"),
+        (["download", "vhi", "out", "--mirror", "no/such"], "the mirror no/such is not a folder"),
         (["phantom", "out", "--prevalence", "1.5"], "prevalence"),
         (["phantom", "out", "--patients", "0"], "at least 1"),
         (["study", "--cores", "none"], "invalid"),
@@ -28,3 +32,53 @@ def test_one_sentence_and_a_non_zero_exit(tmp_path, arguments, told):
     result = axspa(*arguments)
     assert result.returncode != 0
     assert told in result.stderr and "Traceback" not in result.stderr + result.stdout
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory):
+    """A phantom export curated from the command line, with one patient whose STIR is gone."""
+    folder = tmp_path_factory.mktemp("command line")
+    assert axspa("phantom", str(folder / "lab"), "--patients", "3", "--workers", "1").returncode == 0
+    for file in (folder / "lab" / "D0002" / "STIR").iterdir():
+        file.unlink()
+    command = ("curate", str(folder / "lab"), str(folder / "out"), "--workers", "1", "--keep-disagreement")
+    return folder, axspa(*command), command
+
+
+def test_curation_ends_with_what_was_included_and_where_the_report_lies(curated):
+    folder, result, _ = curated
+    assert result.returncode == 0 and "Traceback" not in result.stderr
+    assert "100%" in result.stderr  # the progress bar, apart from the answer
+    statuses = pd.read_csv(folder / "out" / "participants.csv").set_index("patient")["status"]
+    included = int((statuses == "included").sum())
+    assert result.stdout.startswith(f"{included} of 3 patients included in ") and statuses["D0002"] == "excluded"
+    assert "1 left out: T1 or STIR not usable" in result.stdout
+    assert (folder / "out" / "exclusions.csv").is_file() and str(folder / "out" / "exclusions.csv") in result.stdout
+
+
+def test_refinement_is_asked_for_and_is_in_the_report(curated):
+    folder, _, command = curated
+    result = axspa(*command[:2], str(folder / "refined"), *command[3:], "--refine")
+    assert result.returncode == 0
+    assert "mutual information" in (folder / "refined" / "participants.csv").read_text()
+    assert "mutual information" not in (folder / "out" / "participants.csv").read_text()
+
+
+def test_a_dry_run_counts_and_writes_nothing(curated):
+    folder, _, command = curated
+    result = axspa(*command[:2], str(folder / "nothing"), *command[3:], "--dry-run")
+    assert result.returncode == 0 and "excluded: {'images': 1" in result.stdout and not (folder / "nothing").exists()
+
+
+def test_a_collection_comes_from_a_mirror_and_says_what_is_missing(tmp_path, real_data):
+    if not (real_data / "iaxspa-demo").is_dir():
+        pytest.skip("iaxspa-demo is not there")
+    (tmp_path / "mirror" / "iaxspa-demo").mkdir(parents=True)
+    files = sorted((real_data / "iaxspa-demo").rglob("I*"))
+    for file in files[:-1]:
+        target = tmp_path / "mirror" / file.relative_to(real_data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    result = axspa("download", "iaxspa-demo", str(tmp_path / "got"), "--mirror", str(tmp_path / "mirror"))
+    assert result.returncode == 0 and "1 missing" in result.stdout and "not in the mirror" in result.stdout
+    assert len(list((tmp_path / "got").rglob("I*"))) == len(files) - 1

@@ -8,6 +8,7 @@ The floor is a plain pydicom read with decoded pixels of the same files, by as m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 WORKERS = 2
 
@@ -41,18 +44,20 @@ def curated(source: Path, out: Path, workers: int = WORKERS) -> dict[str, Any]:
     command = [sys.executable, "-m", "axspa_lib.cli", "curate", source, out, "--no-splits", "--workers", str(workers)]
     start, peak = time.perf_counter(), 0
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    watched = psutil.Process(process.pid)
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     said = b""
     while process.poll() is None:
-        peak = max(peak, sum(map(_pss_kb, _family(process.pid))))
+        with contextlib.suppress(psutil.Error):
+            peak = max(peak, _memory(watched))
         said = (said + (process.stderr.read() or b""))[-2000:]
         time.sleep(0.2)
     seconds = time.perf_counter() - start
     if process.returncode:
         raise RuntimeError(said.decode(errors="replace"))
     counts = json.loads((out / "curation.json").read_text())["counts"]
-    return {"seconds": seconds, "included": counts["included"], "peak_mb": peak / 1024}
+    return {"seconds": seconds, "included": counts["included"], "peak_mb": peak / 2**20}
 
 
 def plain_read(files: list[Path], workers: int = WORKERS) -> float:
@@ -69,24 +74,13 @@ def _read(path: Path) -> int:
     return int(pydicom.dcmread(path).pixel_array[0, 0])
 
 
-def _family(pid: int) -> list[int]:
-    """A process and all that descend from it (Linux)."""
-    found = [pid]
-    for parent in found:
-        try:
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue
-    return found
-
-
-def _pss_kb(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+def _memory(process: psutil.Process) -> int:
+    """Bytes that a process and all that descend from it hold: what they share counts once."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            total += one.memory_full_info().pss
+    return total
 
 
 def main(source: Path, sizes: list[int]) -> None:

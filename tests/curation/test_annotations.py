@@ -45,10 +45,19 @@ def test_decimal_commas_and_words_are_understood(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"patient,reader\nP1,1\n", "lacks the columns slice, side, quadrant, inflammation"),
-        (b"", "is not a table"),
-        (b"\x00\x01\x02\x00" * 40, "is not text"),
-        (b"PK\x03\x04" + bytes(range(256)), "is not text|is not a table|lacks the columns"),
+        pytest.param(
+            b"patient,reader\nP1,1\n", "lacks the columns slice, side, quadrant, inflammation", id="columns-missing"
+        ),
+        pytest.param(
+            HEADER.replace("patient", "Patienten-Nr").encode() + ROW.encode(),
+            "lacks the column patient",
+            id="column-renamed",
+        ),
+        pytest.param(b"", "is not a table", id="empty"),
+        pytest.param(b"\x00\x01\x02\x00" * 40, "is not text", id="binary"),
+        pytest.param(
+            b"PK\x03\x04" + bytes(range(256)), "is not text|is not a table|lacks the columns", id="spreadsheet-not-csv"
+        ),
     ],
 )
 def test_files_that_are_no_such_table(tmp_path: Path, content: bytes, message: str) -> None:
@@ -61,16 +70,16 @@ def test_files_that_are_no_such_table(tmp_path: Path, content: bytes, message: s
 @pytest.mark.parametrize(
     ("row", "reason", "excludes"),
     [
-        ("P9,1,3,L,iliac_upper,1\n", "name a patient without images", False),
-        ("P1,,3,L,iliac_upper,1\n", "name no reader", True),
-        ("P1,8,3,L,iliac_upper,1\n", "reader unknown to opinions.csv", False),
-        ("P1,1,-3,L,iliac_upper,1\n", "a slice that is no whole number", True),
-        ("P1,1,2.5,L,iliac_upper,1\n", "a slice that is no whole number", True),
-        ("P1,1,3,middle,iliac_upper,1\n", "a side that is neither", True),
-        ("P1,1,3,L,lumbar,1\n", "a quadrant that is none of", True),
-        ("P1,1,3,L,sacral_upper,maybe\n", "neither 0 nor 1", True),
-        (ROW, "repeat another row", False),
-        ("P1,1,3,L,iliac_upper,0\n", "contradict each other", True),
+        pytest.param("P9,1,3,L,iliac_upper,1\n", "name a patient without images", False, id="unknown-patient"),
+        pytest.param("P1,,3,L,iliac_upper,1\n", "name no reader", True, id="no-reader"),
+        pytest.param("P1,8,3,L,iliac_upper,1\n", "reader unknown to opinions.csv", False, id="unknown-reader"),
+        pytest.param("P1,1,-3,L,iliac_upper,1\n", "a slice that is no whole number", True, id="negative-slice"),
+        pytest.param("P1,1,2.5,L,iliac_upper,1\n", "a slice that is no whole number", True, id="slice-between-slices"),
+        pytest.param("P1,1,3,middle,iliac_upper,1\n", "a side that is neither", True, id="unknown-side"),
+        pytest.param("P1,1,3,L,lumbar,1\n", "a quadrant that is none of", True, id="unknown-quadrant"),
+        pytest.param("P1,1,3,L,sacral_upper,maybe\n", "neither 0 nor 1", True, id="neither-yes-nor-no"),
+        pytest.param(ROW, "repeat another row", False, id="duplicate-row"),
+        pytest.param("P1,1,3,L,iliac_upper,0\n", "contradict each other", True, id="contradictory-rows"),
     ],
 )
 def test_every_bad_row_has_its_outcome(tmp_path: Path, row: str, reason: str, excludes: bool) -> None:

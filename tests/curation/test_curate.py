@@ -7,8 +7,9 @@ import importlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,159 +23,11 @@ from axspa_lib.curation import patient as one_patient
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
+from tests.curation.corpus import READ, REFUSED, SECRETS, build, plant
 
 SPLITS: dict[str, Any] = {"seed": 3, "bones_split": (31, 6, 14), "detection_split": (178, 25, 53)}
 
-#: Planted in every field that may identify, and in no other place.
-SECRETS = ("Zorglub", "19441231", "Rue-des-Secrets", "ACC99887766", "Hopital-Planque", "1.9.8765.4321")
-
-
-def plant(ds: Any, index: int) -> Any:
-    """Fill identifying fields, standard and private, at the top and nested."""
-    from pydicom.dataset import Dataset
-
-    ds.PatientName, ds.PatientBirthDate, ds.PatientAddress = "Zorglub^Anna", "19441231", "Rue-des-Secrets 1"
-    ds.AccessionNumber, ds.InstitutionName = "ACC99887766", "Hopital-Planque"
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = "19441231"
-    ds.SeriesDescription, ds.StudyDescription = "t1 Zorglub", "for Zorglub"
-    ds.ManufacturerModelName, ds.Manufacturer = "Avanto of Zorglub", "SIEMENS Hopital-Planque"
-    ds.OperatorsName = ds.ReferringPhysicianName = "Zorglub"
-    ds.ScanOptions = ["FS", "Zorglub"] if ds.get("InversionTime") else ["Zorglub"]
-    ds.SOPInstanceUID = f"1.9.8765.4321.{index}"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.9.8765.4321.1", ds.SeriesInstanceUID
-    ds.FrameOfReferenceUID = f"1.9.8765.4321.{ds.FrameOfReferenceUID}"
-    block = ds.private_block(0x0029, "ZORGLUB", create=True)
-    block.add_new(1, "LO", "Zorglub private")
-    nested = Dataset()
-    nested.PatientName = "Zorglub"
-    ds.RequestAttributesSequence = [nested]
-    return ds
-
-
-def drop(keyword: str) -> Callable[[Any, int], Any]:
-    def edit(ds: Any, index: int) -> Any:
-        delattr(ds, keyword)
-        return ds
-
-    return edit
-
-
-def pixels(change: Callable[[np.ndarray, int], np.ndarray]) -> Callable[[Any, int], Any]:
-    def edit(ds: Any, index: int) -> Any:
-        array = np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns)
-        ds.PixelData = change(array, index).astype("<u2").tobytes()
-        return ds
-
-    return edit
-
-
-def enhanced(ds: Any, index: int) -> Any:
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
-    ds.NumberOfFrames = 1
-    return ds
-
-
-def localizer(ds: Any, index: int) -> Any:
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    return ds
-
-
-def duplicate(ds: Any, index: int) -> Any:
-    if index == 3:
-        ds.ImagePositionPatient = [float(v) + 0.001 for v in duplicate.last]  # type: ignore[attr-defined]
-    duplicate.last = ds.ImagePositionPatient  # type: ignore[attr-defined]
-    return ds
-
-
-def swap(folder: Path) -> None:
-    (folder / "T1").rename(folder / "x")
-    (folder / "STIR").rename(folder / "T1")
-    (folder / "x").rename(folder / "STIR")
-
-
-def truncate(folder: Path) -> None:
-    file = sorted((folder / "STIR").iterdir())[1]
-    file.write_bytes(file.read_bytes()[:-200])
-
-
-#: Name of the patient: fields of T1, fields of STIR, change of the folder, what the reason says.
-BAD: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Path], Any] | None, str]] = {
-    "empty-folder": ({}, {}, lambda p: [shutil.rmtree(p / s) for s in ("T1", "STIR")], "no folder T1"),
-    "empty-series": ({}, {}, lambda p: [f.unlink() for f in (p / "T1").iterdir()], "T1: the folder is empty"),
-    "text-file": ({"slices": 0}, {}, lambda p: (p / "T1" / "notes").write_text("x" * 500), "files that are no DICOM"),
-    "truncated": ({}, {}, truncate, "STIR: .*truncated or damaged"),
-    "uid-names": ({}, {"prefix": "1.9.8765.4321."}, truncate, "STIR: file 2 of 6 by name: .*truncated or damaged"),
-    "empty-file": ({}, {}, lambda p: (p / "T1" / "I9999").write_bytes(b""), "T1: I9999: is empty"),
-    "header-only": ({"edit": drop("PixelData")}, {}, None, "no pixel data"),
-    "no-position": ({"edit": drop("ImagePositionPatient")}, {}, None, "no usable ImagePositionPatient"),
-    "no-spacing": ({"edit": drop("PixelSpacing")}, {}, None, "no usable PixelSpacing"),
-    "no-orientation": ({}, {"edit": drop("ImageOrientationPatient")}, None, "no usable ImageOrientationPatient"),
-    "duplicate": ({"edit": duplicate}, {}, None, "more than once"),
-    "missing-slice": ({"edit": lambda d, i: None if i == 3 else d}, {}, None, "missing or uneven"),
-    "sheared": ({"edit": lambda d, i: shear(d, i)}, {}, None, "sideways"),
-    "two-series": (
-        {}, {}, lambda p: _series(p, "T1", series="1.2.9", centre=(3.0, 20.0, 80.0), prefix="Z"), "2 series are mixed",
-    ),
-    "other-patient": ({}, {"patient": "someone else"}, None, "different patient identifiers"),
-    "two-patients": ({"edit": lambda d, i: _set(d, PatientID=str(i // 3))}, {}, None, "slices of different patients"),
-    "localizer": ({"edit": localizer}, {}, None, "only localizers"),
-    "three-slices": ({"slices": 3}, {}, None, "only 3 slices"),
-    "enhanced": ({"edit": enhanced}, {}, None, "multi-frame"),
-    "colour": ({"edit": lambda d, i: _set(d, SamplesPerPixel=3)}, {}, None, "colour"),
-    "ct": ({"edit": lambda d, i: _set(d, Modality="CT")}, {}, None, "not an MR image"),
-    "axial": ({"tilt": 85.0}, {}, None, "axial"),
-    "sagittal": ({"right": (0.0, 1.0, 0.0), "down": (0.0, 0.0, -1.0)}, {}, None, "sagittal"),
-    "constant": ({"edit": pixels(lambda a, i: a * 0 + 7)}, {}, None, "every slice is constant"),
-    "zero-slice": ({}, {"edit": pixels(lambda a, i: a * (i != 2))}, None, "1 of 6 slices are constant"),
-    "swapped": ({}, {}, swap, "T1: the folder holds a STIR"),
-    "no-stir": ({}, {}, lambda p: shutil.rmtree(p / "STIR"), "no folder STIR"),
-    "mixed-orientation": ({"edit": lambda d, i: _tilt(d, i)}, {}, None, "different orientations"),
-    "mixed-matrix": ({"edit": lambda d, i: _crop(d, i)}, {}, None, "different matrices"),
-    "zero-slope": ({"edit": lambda d, i: _set(d, RescaleSlope=0, RescaleIntercept=0)}, {}, None, "RescaleSlope"),
-    "nan-position": (
-        {"edit": lambda d, i: _set(d, ImagePositionPatient=["nan", 0, 0])}, {}, None, "no usable ImagePosition",
-    ),
-    "unregistered": ({}, {"frame": "1.2.3.4", "centre": (3.0, 20.0, -60.0)}, None, "do not share a frame"),
-    "other-plane": ({}, {"tilt": 5.0}, None, "different planes"),
-    "elsewhere": ({}, {"centre": (3.0, 300.0, -40.0)}, None, "covers only 0%"),
-}  # fmt: skip
-PAIRING = {"unregistered", "other-plane", "elsewhere"}
 GOOD = ("Patient 1 é à", "good-2", "good-3", "shifted")
-
-
-def shear(ds: Any, index: int) -> Any:
-    position = list(ds.ImagePositionPatient)
-    position[0] += 2.0 * index
-    return _set(ds, ImagePositionPatient=position)
-
-
-def _set(ds: Any, **fields: Any) -> Any:
-    for keyword, value in fields.items():
-        setattr(ds, keyword, value)
-    return ds
-
-
-def _tilt(ds: Any, index: int) -> Any:
-    return _set(ds, ImageOrientationPatient=[1, 0, 0, 0, 0.6, -0.8]) if index == 2 else ds
-
-
-def _crop(ds: Any, index: int) -> Any:
-    if index == 2:
-        ds.Rows, ds.PixelData = ds.Rows - 2, ds.PixelData[: (ds.Rows - 2) * ds.Columns * 2]
-    return ds
-
-
-_MAKE: list[Any] = []
-
-
-def _series(folder: Path, sequence: str, **fields: Any) -> None:
-    _MAKE[0].Series(sequence, **({"patient": folder.name, "edit": plant} | fields)).write(folder / sequence)
-
-
-def _planted(fields: dict[str, Any]) -> dict[str, Any]:
-    own = fields.get("edit")
-    both = (lambda d, i: own(plant(d, i), i)) if own else plant
-    return fields | {"edit": both}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -187,15 +40,10 @@ def _one_commit() -> Any:
 
 @pytest.fixture(scope="module")
 def source_folder(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    _MAKE[:] = [make]
-    root = tmp_path_factory.mktemp("a lab's export é")
-    for name, (t1, stir, change, _) in BAD.items():
-        make.pair(root / name, _planted(t1), _planted(stir))
-        if change:
-            change(root / name)
+    root = build(make, tmp_path_factory.mktemp("a lab's export é"))
     for name in GOOD:
         moved = {"centre": (4.0, 22.0, -41.0), "slices": 7} if name == "shifted" else {}
-        make.pair(root / name, _planted({}), _planted(moved))
+        make.pair(root / name, {"edit": plant}, {"edit": plant} | moved)
     rows = [
         (patient, reader, slice_, side, "sacral_upper", int(slice_ < 2))
         for patient in GOOD
@@ -215,16 +63,32 @@ def curated(source_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return curate(open_source(source_folder), out, **SPLITS)
 
 
-def test_every_bad_patient_has_its_reason(curated: Path) -> None:
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_patient_that_cannot_be_used_has_its_reason(curated: Path, name: str) -> None:
+    *_, stage, reason = REFUSED[name]
+    rows = Cohort(curated).exclusions.set_index("patient").loc[[name]]
+    assert len(rows) == 1 and rows["excludes"].all()
+    assert re.search(reason, rows["reason"].iloc[0]), rows["reason"].iloc[0]
+    assert rows["stage"].iloc[0] == stage and "unexpected" not in rows["reason"].iloc[0]
+    assert len(rows["remedy"].iloc[0]) > 8
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_awkward_patient_is_read_as_it_was_written(curated: Path, make: Any, name: str) -> None:
+    *_, image = READ[name]
+    t1 = Cohort(curated).volume(name, "T1")
+    if image is None:
+        index = np.stack(np.meshgrid(*map(np.arange, t1.array.shape), indexing="ij"), axis=-1)
+        world = (index @ t1.affine[:3, :3].T + t1.affine[:3, 3]) * [-1, -1, 1]
+        assert np.abs(t1.array - make.ramp(world)).max() <= 1
+    else:
+        assert all(np.array_equal(found, image) for found in t1.array.astype(float))
+
+
+def test_no_patient_is_harmed_by_another(curated: Path) -> None:
     cohort = Cohort(curated)
-    exclusions = cohort.exclusions.set_index("patient")
-    assert sorted(cohort.patients) == sorted(GOOD)
-    assert sorted(exclusions.index) == sorted(BAD)
-    for name, (_, _, _, reason) in BAD.items():
-        row = exclusions.loc[name]
-        assert pd.Series([row["reason"]]).str.contains(reason, regex=True).all(), (name, row["reason"])
-        assert row["stage"] == ("pairing" if name in PAIRING else "images"), name
-        assert len(row["remedy"]) > 8 and "unexpected" not in row["reason"]
+    assert sorted(cohort.patients) == sorted([*GOOD, *READ])
+    assert sorted(cohort.exclusions["patient"]) == sorted(REFUSED)
 
 
 def test_good_patients_are_as_written(curated: Path, make: Any) -> None:
@@ -289,7 +153,7 @@ def test_interrupted_curation_repeats_no_finished_patient(
     first, read[:] = list(read), []
     monkeypatch.setattr(module, "curate_patient", lambda *a: (read.append(a[1]), whole(*a))[1])
     curate(open_source(source_folder), out, **SPLITS)
-    assert not set(first) & set(read) and len(first) + len(read) == len(BAD) + len(GOOD)
+    assert not set(first) & set(read) and len(first) + len(read) == len(REFUSED) + len(READ) + len(GOOD)
     assert tree(out) == tree(curated)
     read.clear()
     curate(open_source(source_folder), out, **SPLITS)
@@ -320,7 +184,7 @@ def test_a_changed_file_curates_that_patient_again(
 def test_dry_run_writes_nothing(source_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     curate(open_source(source_folder), tmp_path / "lab", dry_run=True, **SPLITS)
     assert list(tmp_path.iterdir()) == []
-    assert f"included: {len(GOOD)}" in capsys.readouterr().out
+    assert f"included: {len(GOOD) + len(READ)}" in capsys.readouterr().out
 
 
 def test_unwritable_places_are_one_sentence(
@@ -359,7 +223,7 @@ def test_one_fault_of_ours_stops_one_patient(
 
     monkeypatch.setattr(source, "load", faulty)
     cohort = Cohort(curate(source, tmp_path / "lab", **SPLITS))
-    assert len(cohort.patients) == len(GOOD) - 1
+    assert len(cohort.patients) == len(GOOD) + len(READ) - 1
     assert "unexpected ZeroDivisionError" in cohort.exclusions.set_index("patient").loc["good-2", "reason"]
 
 
@@ -393,12 +257,74 @@ def test_readings_become_labels(curated: Path) -> None:
     consensus = cohort.consensus()
     assert consensus["inflammation"].sum() == len(GOOD) * 2
     assert (consensus["readers"] == 2).all()
-    assert cohort.participants["positive"].all()
+    assert cohort.participants.set_index("patient").loc[list(GOOD), "positive"].all()
     counts = json.loads((curated / "curation.json").read_text())["counts"]
-    assert counts["included"] == len(GOOD) and counts["excluded"] == {
-        "images": len(BAD) - len(PAIRING),
-        "pairing": len(PAIRING),
-    }
+    assert counts["included"] == len(GOOD) + len(READ)
+    assert counts["excluded"] == Counter(stage for *_, stage, _ in REFUSED.values())
+
+
+@pytest.fixture(scope="module")
+def annotated(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Four examinations of six slices, and readings of which each spoils one of them."""
+    root = tmp_path_factory.mktemp("annotated")
+    for name in ("good", "slice-beyond-the-last", "contradiction", "stranger-reads"):
+        make.pair(root / name)
+    (root / "opinions.csv").write_text(
+        "patient;reader;asas_positive\n" + "".join(f"{p.name};{r};1\n" for p in sorted(root.iterdir()) for r in "12")
+    )
+    rows = [f"{p.name};{r};5,0;L;iliac_upper;1" for p in sorted(root.iterdir()) if p.is_dir() for r in "12"]
+    rows += ["slice-beyond-the-last;1;6;L;iliac_upper;1", "contradiction;1;5;L;iliac_upper;0",
+             "stranger-reads;9;5;L;iliac_upper;1", "nobody;1;5;L;iliac_upper;1"]  # fmt: skip
+    text = "patient;reader;slice;side;quadrant;inflammation\n" + "\n".join(rows)
+    (root / "readings.csv").write_bytes(text.encode("utf-16"))
+    return Cohort(curate(open_source(root), tmp_path_factory.mktemp("out") / "lab", **SPLITS))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "excludes"),
+    [
+        ("slice-beyond-the-last", "readings name slice 6 of an examination with slices 0 to 5", True),
+        ("contradiction", "2 rows contradict each other", True),
+        ("stranger-reads", "1 row are by a reader unknown to opinions.csv", False),
+        ("nobody", "1 row name a patient without images", False),
+    ],
+)
+def test_bad_annotations_cost_their_patient_or_their_row(
+    annotated: Cohort, name: str, reason: str, excludes: bool
+) -> None:
+    row = annotated.exclusions.set_index("patient").loc[name]
+    assert re.match(reason, row["reason"]) and row["excludes"] == excludes and row["stage"] == "readings"
+    assert annotated.patients == ["good", "stranger-reads"]  # whose own two readers are kept
+    kept = annotated.readings[annotated.readings["patient"].isin(annotated.patients)]
+    assert len(kept) == 4 and set(kept["reader"]) == {"1", "2"} and kept["slice"].eq(5).all()
+
+
+@pytest.mark.parametrize("fault", ["vanishes", "grows"])
+def test_a_file_that_is_not_still_costs_its_patient(
+    source_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """As when curation is started before the export has finished."""
+    copy = tmp_path / "in"
+    for name in GOOD[1:]:
+        shutil.copytree(source_folder / name, copy / name)
+    victim = sorted((copy / "good-2" / "STIR").iterdir())[2]
+    opened = Path.open
+
+    def touched(self: Path, *arguments: Any, **keywords: Any) -> Any:
+        if self != victim:
+            return opened(self, *arguments, **keywords)
+        if fault == "vanishes":
+            self.unlink(missing_ok=True)
+        else:
+            with opened(self, "ab") as file:
+                file.write(b"\0\0")
+        return opened(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", touched)
+    cohort = Cohort(curate(open_source(copy), tmp_path / "out", **SPLITS))
+    reason = cohort.exclusions.set_index("patient").loc["good-2", "reason"]
+    assert ("vanished" if fault == "vanishes" else "changed") + " while it was read" in reason
+    assert cohort.patients == ["good-3", "shifted"]
 
 
 @pytest.mark.real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from axspa_lib.curation.dicom_sources import ExportSource, LayoutSource
 from axspa_lib.curation.recognise import recognise
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
+from tests.curation.corpus import SHIPPED
 
 SPLITS: dict[str, Any] = {"seed": 0, "bones_split": None, "detection_split": None}
 
@@ -61,6 +63,109 @@ def test_a_messy_export_is_sorted(make: Any, tmp_path: Path) -> None:
         assert "dupont" not in str(file).lower()
         if file.is_file():
             assert b"Dupont" not in file.read_bytes() and b"1.2.840.1.77" not in file.read_bytes()
+
+
+def test_one_flat_folder_without_extensions_and_with_a_dicomdir(make: Any, tmp_path: Path) -> None:
+    """As on a CD: two people, all their series and a real DICOMDIR in one folder, files only numbered."""
+    root = tmp_path / "cd"
+    for number, person in enumerate(("A", "B")):
+        export(make, tmp_path / "sorted", person, f"1.2.3.{number}")
+    root.mkdir()
+    files = [file for file in (tmp_path / "sorted").rglob("*") if file.is_file() and file.parent.name != "sorted"]
+    for number, file in enumerate(sorted(files, key=lambda file: file.name[::-1])):
+        shutil.copy(file, root / f"{number:08d}")
+    shutil.copy(SHIPPED / "dicomdirtests" / "DICOMDIR", root / "DICOMDIR")
+    flat = Cohort(curate(open_source(root), tmp_path / "flat", **SPLITS))
+    nested = Cohort(curate(open_source(tmp_path / "sorted"), tmp_path / "nested", **SPLITS))
+    assert flat.patients == nested.patients == ["P0001", "P0002"]
+    for patient in flat.patients:
+        for sequence in ("T1", "STIR"):
+            one, two = flat.volume(patient, sequence), nested.volume(patient, sequence)
+            np.testing.assert_array_equal(one.array, two.array)
+            np.testing.assert_allclose(one.affine, two.affine)
+
+
+def test_a_localizer_filed_under_the_series_of_the_t1_is_told_apart(make: Any, tmp_path: Path) -> None:
+    make.Series("T1", series="1.2.1", prefix="L", slices=3, right=(0.0, 1.0, 0.0), down=(0.0, 0.0, -1.0)).write(
+        tmp_path / "in" / "x"
+    )
+    make.Series("T1", series="1.2.1").write(tmp_path / "in" / "x")
+    make.Series("STIR").write(tmp_path / "in" / "y")
+    cohort = Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS))
+    assert cohort.volume("P0001", "T1").array.shape == (6, 24, 20)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda ds, i: set_fields(ds, Modality="CT"), "is not an MR image"),
+        (lambda ds, i: set_fields(ds, NumberOfFrames=12), "multi-frame"),
+        (lambda ds, i: set_fields(ds, ImagePositionPatient=None), "no usable ImagePositionPatient"),
+    ],
+)
+def test_a_study_without_a_usable_file_is_in_the_report(make: Any, tmp_path: Path, edit: Any, reason: str) -> None:
+    """It must not vanish: the flow counts it among the assessed, with its reason."""
+    export(make, tmp_path / "in", "A", "1.2.3.1")
+    make.Series("T1", patient="B", study="1.2.3.2", edit=edit).write(tmp_path / "in" / "other")
+    cohort = Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS))
+    assert cohort.patients == ["P0001"] and list(cohort.everyone["patient"]) == ["P0001", "P0002"]
+    row = cohort.exclusions.set_index("patient").loc["P0002"]
+    assert row["reason"].startswith("no file of it is usable, most often: ") and reason in row["reason"]
+
+
+def set_fields(ds: Any, **fields: Any) -> Any:
+    for keyword, value in fields.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def test_readings_name_people_as_the_export_does_and_no_name_is_repeated(make: Any, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    export(make, root, "Dupont^Jeanne", "1.2.3.1")
+    export(make, root, "Twice", "1.2.3.2")
+    export(make, root, "Twice", "1.2.3.3")
+    rows = ["Dupont^Jeanne,1,3,L,iliac_upper,1", "Martin^Paul,1,3,L,iliac_upper,1", "Twice,1,3,L,iliac_upper,1",
+            "1.2.3.3,1,3,L,iliac_upper,0", "P0001,2,3,L,iliac_upper,1"]  # fmt: skip
+    (root / "readings.csv").write_text("\n".join(["patient,reader,slice,side,quadrant,inflammation", *rows]))
+    cohort = Cohort(curate(open_source(root), tmp_path / "out" / "lab", **SPLITS))
+    assert cohort.readings[["patient", "reader"]].to_numpy().tolist() == [
+        ["P0001", "1"],
+        ["P0001", "2"],
+        ["P0002-2", "1"],
+    ]
+    left_out = cohort.exclusions.set_index("patient")["reason"]
+    assert list(left_out.index) == ["P0002 (several examinations)", "unknown (first in row 2)"]
+    assert left_out.str.contains("name a patient without images").all()
+    written = b"".join(file.read_bytes() for file in (tmp_path / "out" / "lab").rglob("*.*s*") if file.is_file())
+    assert b"patient" in written and not any(name in written for name in (b"Dupont", b"Martin", b"Twice", b"1.2.3.3"))
+
+
+def test_folders_without_permission_are_reported(make: Any, tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    """By a system that refuses to list them, because a superuser may read everything."""
+    for name in ("locked", "locked-t1", "good"):
+        make.pair(tmp_path / "layout" / name)
+        export(make, tmp_path / "export", name, f"1.2.3.{len(name)}")
+    locked = {tmp_path / "layout" / "locked", tmp_path / "layout" / "locked-t1" / "T1"}
+    locked |= {tmp_path / "export" / "locked 1.2.3.6", tmp_path / "whole"}
+    (tmp_path / "whole").mkdir()
+    for function in ("scandir", "listdir"):
+        real = getattr(os, function)
+
+        def refuse(path: Any = ".", real: Any = real) -> Any:
+            if Path(path) in locked:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, function, refuse)
+    cohort = Cohort(curate(open_source(tmp_path / "layout"), tmp_path / "one", **SPLITS))
+    reasons = cohort.exclusions.set_index("patient")
+    assert cohort.patients == ["good"] and set(reasons.index) == {"locked", "locked-t1"}
+    assert reasons["reason"].str.contains("cannot be read (PermissionError)", regex=False).all()
+    assert reasons["remedy"].str.contains("permissions").all()
+    cohort = Cohort(curate(open_source(tmp_path / "export"), tmp_path / "two", **SPLITS))
+    assert len(cohort.patients) == 2 and "1 folders left out, a folder cannot be read" in caplog.text
+    with pytest.raises(DataError, match="the folder whole cannot be read"):
+        open_source(tmp_path / "whole")
 
 
 def test_pseudonyms_stay_when_people_are_added(make: Any, tmp_path: Path) -> None:

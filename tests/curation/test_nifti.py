@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from axspa_lib.cohort import Cohort
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.nifti import read_image, read_mask, read_nifti, read_sidecar
+from axspa_lib.curation.nifti import read_mask, read_nifti, read_sidecar
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
 
@@ -42,25 +44,47 @@ def test_public_layout_becomes_canonical(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.spacing, (4.0, 1.2, 0.9), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda p: p.write_bytes(b"not a NIfTI file"), "cannot be read as NIfTI"),
-        (lambda p: nib.save(image(), p) or p.write_bytes(p.read_bytes()[:400]), "cannot be read as NIfTI"),
-        (lambda p: nib.save(image((20, 24, 6, 3)), p), "4 dimensions"),
-        (lambda p: nib.save(spoiled(np.nan), p), "1 voxels are NaN or infinite"),
-        (lambda p: nib.save(spoiled(np.inf), p), "1 voxels are NaN or infinite"),
-        (lambda p: nib.save(unoriented(), p), "states no orientation"),
-        (lambda p: nib.save(image(tilt=88), p), "axial"),
-        (lambda p: nib.save(image(dtype=np.complex64), p), "complex"),
-        (lambda p: nib.save(blank(), p), "1 of 6 slices are constant"),
-    ],
-)
-def test_unusable_files_have_their_reason(tmp_path: Path, make: Any, reason: str) -> None:
-    path = tmp_path / "x.nii"
-    make(path)
-    with pytest.raises(DataError, match=rf"x.nii: .*{reason}"):
-        read_image(path)
+#: Name of the patient: what stands in the place of its T1, and the reason in the report.
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "text-file": (lambda p: p.write_bytes(b"not a NIfTI file"), "cannot be read as NIfTI"),
+    "truncated": (lambda p: nib.save(image(), p) or p.write_bytes(p.read_bytes()[:400]), "cannot be read as NIfTI"),
+    "four-dimensions": (lambda p: nib.save(image((20, 24, 6, 3)), p), "4 dimensions"),
+    "nan": (lambda p: nib.save(spoiled(np.nan), p), "1 voxels are NaN or infinite"),
+    "infinite": (lambda p: nib.save(spoiled(np.inf), p), "1 voxels are NaN or infinite"),
+    "no-orientation": (lambda p: nib.save(unoriented(), p), "states no orientation"),
+    "axial": (lambda p: nib.save(image(tilt=88), p), "axial"),
+    "complex-numbers": (lambda p: nib.save(image(dtype=np.complex64), p), "complex"),
+    "one-zero-slice": (lambda p: nib.save(blank(), p), "1 of 6 slices are constant"),
+}
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    source = tmp_path_factory.mktemp("nifti")
+    (source / "truth").mkdir()
+    for name in (*REFUSED, "good", "single-volume-in-4d", "mask-on-another-grid"):
+        nib.save(image(), source / f"{name}_STIR.nii")
+        nib.save(image((20, 24, 6, 1)) if "4d" in name else image(), source / f"{name}_T1.nii")
+        if name in REFUSED:
+            REFUSED[name][0](source / f"{name}_T1.nii")
+    nib.save(image((9, 9, 9)), source / "truth" / "mask-on-another-grid_bones.nii.gz")
+    out = tmp_path_factory.mktemp("out") / "cohort"
+    return Cohort(curate(open_source(source), out, seed=0, bones_split=None, detection_split=None))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_patient_that_cannot_be_used_has_its_reason(curated: Cohort, name: str) -> None:
+    rows = curated.exclusions.set_index("patient").loc[[name]]
+    assert len(rows) == 1 and rows["excludes"].all() and rows["stage"].iloc[0] == "images"
+    assert re.search(f"T1: {name}_T1.nii: .*{REFUSED[name][1]}", rows["reason"].iloc[0]), rows["reason"].iloc[0]
+
+
+def test_no_patient_is_harmed_by_another_and_a_bad_mask_costs_the_mask(curated: Cohort) -> None:
+    assert curated.patients == ["good", "mask-on-another-grid", "single-volume-in-4d"]
+    mask = curated.exclusions.set_index("patient").loc["mask-on-another-grid"]
+    assert "lies on another grid than the T1" in mask["reason"]
+    assert mask["stage"] == "reference" and not mask["excludes"]
+    assert not curated.participants["has_bones"].any()
 
 
 def spoiled(value: float) -> nib.Nifti1Image:
