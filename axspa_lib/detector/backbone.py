@@ -29,13 +29,9 @@ def normalised(value: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(value))
-    return F.conv2d(value, *folded(conv, norm), conv.stride, conv.padding)
-
-
-def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weights and bias of the convolution that does what `conv` and then the frozen batch norm `norm` do."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+    shift = norm.bias - norm.running_mean * scale
+    return F.conv2d(value, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)
 
 
 class Stem(nn.Module):

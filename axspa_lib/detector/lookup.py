@@ -13,32 +13,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from axspa_lib.detector.roi_heads import level_of
-
 
 def pool_by_lookup(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     """As `roi_heads.pool`, equal within rounding."""
     images = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes)).float()
-    level = level_of(flat, len(features))
+    extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
+    level = torch.floor(4 + torch.log2(extent / 224 + 1e-8)).clamp(2, 1 + len(features)).to(torch.int64) - 2
+    vectors = [f.float().permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
     pooled = features[0].new_zeros((len(flat), features[0].shape[1], size, size), dtype=torch.float32)
     scale = 0.5 ** (level + 2).float()[:, None]
     cells = flat * scale - 0.5
     samples = ((cells[:, 2:] - cells[:, :2]) / size).ceil().to(torch.int64).clamp(min=1)  # of a bin, across and down
     for number, across, down in torch.cat([level[:, None], samples], 1).unique(dim=0).tolist():
         index = ((level == number) & (samples[:, 0] == across) & (samples[:, 1] == down)).nonzero()[:, 0]
-        feature = features[number]
-        rows, columns = int(feature.shape[-2]), int(feature.shape[-1])
+        rows, columns = (int(v) for v in features[number].shape[-2:])
         part = cells[index]
         column, across_weight = _cells_of_bins(part[:, 0], part[:, 2], size, across, columns)
         row, down_weight = _cells_of_bins(part[:, 1], part[:, 3], size, down, rows)
         line = (images[index, None, None] * rows + row) * columns
         place = line[:, :, None, :, None] + column[:, None, :, None, :]
         weight = down_weight[:, :, None, :, None] * across_weight[:, None, :, None, :]
-        vectors = feature.float().permute(0, 2, 3, 1).reshape(-1, feature.shape[1])
         taps = row.shape[-1] * column.shape[-1]
         summed = F.embedding_bag(
-            place.reshape(-1, taps), vectors, per_sample_weights=weight.reshape(-1, taps), mode="sum"
+            place.reshape(-1, taps), vectors[number], per_sample_weights=weight.reshape(-1, taps), mode="sum"
         )
         pooled[index] = summed.reshape(len(index), size, size, -1).permute(0, 3, 1, 2)
     return pooled

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from axspa_lib.config import Detector
-from axspa_lib.detector.backbone import FoldedBasicBlock, FoldedBottleneck, Stem, folded
+from axspa_lib.detector.backbone import FoldedBasicBlock, FoldedBottleneck, Stem
 from axspa_lib.detector.interface import DetectorNetwork
 from axspa_lib.detector.lookup import pool_by_lookup
 from axspa_lib.detector.model import MaskRCNN
+from axspa_lib.detector.roi_heads import CLASSES, RoiHeads
 
+_BOX_POOL, _MASK_POOL = 7, 14  # as in `roi_heads`
 log = logging.getLogger(__name__)
 
 
@@ -42,10 +45,10 @@ def for_inference(model: DetectorNetwork, config: Detector, device: str) -> Dete
 
 @torch.no_grad()
 def packed(model: MaskRCNN) -> MaskRCNN:
-    """A copy of a network with frozen norms whose convolutions and dense layers are packed."""
+    """A copy of a network whose convolutions and dense layers are packed; frozen norms are folded in, others stay."""
     made = copy.deepcopy(model).eval().cpu()
     _replace(made)
-    made.roi_heads.pool = pool_by_lookup
+    made.roi_heads = PackedHeads(made.roi_heads)
     return made
 
 
@@ -54,7 +57,7 @@ class PackedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: FrozenBatchNorm2d | None = None, relu: bool = False) -> None:
         super().__init__()
-        weight, bias = (conv.weight, conv.bias) if norm is None else folded(conv, norm)
+        weight, bias = (conv.weight, conv.bias) if norm is None else _folded(conv, norm)
         self.bias = None if bias is None else bias.detach().clone()
         padding, stride, dilation = (list(cast(tuple[int, int], v)) for v in (conv.padding, conv.stride, conv.dilation))
         self.shape: tuple[Any, ...] = (padding, stride, dilation, conv.groups)
@@ -112,12 +115,31 @@ class PackedBlock(nn.Module):
         return self.last.added(self.first(value), value if self.shortcut is None else self.shortcut(value))
 
 
+class PackedHeads(RoiHeads):
+    """Box and mask heads that pool by look-up."""
+
+    def __init__(self, heads: RoiHeads) -> None:
+        nn.Module.__init__(self)
+        self.config, self.coder = heads.config, heads.coder
+        for name, child in heads.named_children():
+            self.add_module(name, child)
+
+    def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        value = self.box_head(pool_by_lookup(features, boxes, _BOX_POOL))
+        return self.classifier(value).float(), self.regressor(value).float().unflatten(1, (CLASSES, 4))
+
+    def mask_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.mask_predictor(self.mask_head(pool_by_lookup(features, boxes, _MASK_POOL)))
+        return logits.float()
+
+
 def _replace(module: nn.Module) -> None:
     """Put packed parts in the place of those below `module`."""
     for name, child in module.named_children():
-        if isinstance(child, Stem):
+        frozen = isinstance(getattr(child, "bn1", None), FrozenBatchNorm2d)
+        if isinstance(child, Stem) and frozen:
             module.add_module(name, PackedStem(child))
-        elif isinstance(child, FoldedBasicBlock | FoldedBottleneck):
+        elif isinstance(child, FoldedBasicBlock | FoldedBottleneck) and frozen:
             module.add_module(name, PackedBlock(child))
         elif isinstance(child, nn.Conv2d):
             module.add_module(name, PackedConv(child))
@@ -125,3 +147,9 @@ def _replace(module: nn.Module) -> None:
             module.add_module(name, PackedLinear(child))
         else:
             _replace(child)
+
+
+def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weights and bias of the convolution that does what `conv` and then `norm` do."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale

@@ -40,7 +40,9 @@ def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tens
     images = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes))
     regions = torch.cat([images, flat], 1)
-    level = level_of(flat, len(features))
+    extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
+    level = torch.floor(_CANONICAL_LEVEL + torch.log2(extent / _CANONICAL_PIXELS + 1e-8))
+    level = level.clamp(2, 1 + len(features)).to(torch.int64) - 2
     pooled = features[0].new_zeros((len(flat), features[0].shape[1], size, size), dtype=torch.float32)
     for number, feature in enumerate(features):
         index = (level == number).nonzero()[:, 0]
@@ -50,20 +52,12 @@ def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tens
     return pooled
 
 
-def level_of(boxes: Tensor, levels: int) -> Tensor:
-    """Level of the pyramid, 0 for p2, that each box `(n, 4)` is pooled from."""
-    extent = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
-    level = torch.floor(_CANONICAL_LEVEL + torch.log2(extent / _CANONICAL_PIXELS + 1e-8))
-    return level.clamp(2, 1 + levels).to(torch.int64) - 2
-
-
 class RoiHeads(nn.Module):
     """Box head, mask head, their losses and the final selection of detections."""
 
     def __init__(self, config: Detector) -> None:
         super().__init__()
         self.config = config
-        self.pool = pool
         self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
         self.box_head = TwoMLPHead(config.fpn_channels * _BOX_POOL**2, config.box_head_dim)
         self.classifier = nn.Linear(config.box_head_dim, CLASSES + 1)
@@ -80,12 +74,12 @@ class RoiHeads(nn.Module):
 
     def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits `(regions, classes + 1)` and deltas `(regions, classes, 4)`, float32."""
-        value = self.box_head(self.pool(features, boxes, _BOX_POOL))
+        value = self.box_head(pool(features, boxes, _BOX_POOL))
         return self.classifier(value).float(), self.regressor(value).float().unflatten(1, (CLASSES, 4))
 
     def mask_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Mask logits `(regions, classes, 28, 28)`, float32."""
-        return self.mask_predictor(self.mask_head(self.pool(features, boxes, _MASK_POOL))).float()
+        return self.mask_predictor(self.mask_head(pool(features, boxes, _MASK_POOL))).float()
 
     def losses(
         self,
