@@ -219,14 +219,14 @@ def unscored_cases(stored: Results, member: int, patient: str, cohort: str, coun
 
 
 def area_cases(stored: Results, count: int = 5) -> list[AreaCase]:
-    """For each examination with drawings, the STIR slice with most inflamed voxels, found or drawn by most readings."""
+    """For each examination with drawings, the STIR slice on which most readings drew most (or most was found)."""
     cohort, cases = stored.cohort(), []
     readers = sorted(set(cohort.half_slices["reader"]))
     for patient in stored.measured("lesions")["patient"].drop_duplicates().head(count):
         masks = {reader: cohort.truth(patient, f"inflammation_{reader}") for reader in readers}
         drawn = majority({reader: mask.array > 0 for reader, mask in masks.items() if mask is not None})
         stir, found = cohort.volume(patient, "STIR"), stored.found_area(patient).array > 0
-        place = int((found | drawn).sum(axis=(1, 2)).argmax())
+        place = int((drawn if drawn.any() else found).sum(axis=(1, 2)).argmax())
         title = f"{patient}, slice {place}"
         cases.append(AreaCase(title, stir.array[place], found[place], drawn[place], stir.spacing[1:]))
     return cases

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from axspa_lib.config import load_study
 from axspa_lib.errors import DataError
 from axspa_lib.tables import real
 
@@ -86,3 +87,23 @@ def test_the_learning_curve_is_ordered_by_subjects() -> None:
                           "high": [0.7, 0.5]})  # fmt: skip
     curve = real.learning_curve(table, [("all_included", 3.0), ("one_subject", 1.0), ("two_subjects", 2.0)])
     assert list(curve["subjects"]) == [1.0, 3.0] and list(curve["value"]) == [0.3, 0.6]
+
+
+def test_gains_are_those_of_the_first_row_and_rows_are_told_apart_by_their_intervals() -> None:
+    table = pd.DataFrame(
+        [("all_included", "All included", np.nan, np.nan, np.nan), ("no_clahe", "No CLAHE", -0.2, -0.3, -0.1),
+         ("no_local_median", "No Local Median", 0.1, -0.1, 0.3), ("fixed_matrix", "Fixed", 0.2, 0.1, 0.3)],
+        columns=["experiment", "label", "difference", "difference_low", "difference_high"],
+    )  # fmt: skip
+    assert real.gain_over(table, "no_clahe") == "+0.20 [+0.10, +0.30]"
+    said = real.told_apart(table, real.PREPROCESSING)
+    assert said == (
+        "of 3 rows without a step, 1 (No CLAHE) agree less with the consensus; 1 (Fixed) agree more; "
+        "1 cannot be told from the first row"
+    )
+    assert real.label(table, "no_clahe") == "No CLAHE"
+
+
+def test_a_smaller_network_is_stated_beside_the_papers() -> None:
+    said = real.network(load_study("public").detector)
+    assert "ResNet-18 with 16 channels" in said and "paper: ResNet-50, 64" in said and "1 mm (paper: 0.5 mm)" in said

@@ -70,6 +70,33 @@ def learning_curve(table: pd.DataFrame, aim: tuple[float, float] | None = None) 
     return figure
 
 
+def probabilities(judged: pd.DataFrame) -> Figure:
+    """The ensemble's probability of inflammation of every half-slice, by examination and by what most readings say.
+
+    Args:
+        judged: `patient, inflammation, p_inflamed`; examinations stand by their share of inflamed half-slices.
+    """
+    shares = judged.groupby("patient")["inflammation"].mean().sort_values(kind="stable")
+    figure, axes = new_figure(height=2.9)
+    axis = axes[0, 0]
+    for place, patient in enumerate(shares.index):
+        for label, name, marker, face, shift in ((0, "healthy", "o", "none", -0.17), (1, "inflamed", "s", None, 0.17)):
+            chosen = (judged["patient"] == patient) & (judged["inflammation"] == label)
+            values = np.sort(judged.loc[chosen, "p_inflamed"].to_numpy(float))
+            spread = (np.arange(len(values)) % 5 - 2) * 0.045
+            axis.plot(place + shift + spread, values, marker, ms=3.5, mfc=face, mec=COLOURS[name], color=COLOURS[name],
+                      alpha=0.8, label=f"{name} for the consensus" if place == 0 else None)  # fmt: skip
+            if len(values):
+                axis.hlines(np.median(values), place + shift - 0.15, place + shift + 0.15, color="black", lw=1.5)
+    axis.set_xticks(range(len(shares)), [f"{patient}\n{share:.0%} inflamed" for patient, share in shares.items()])
+    axis.tick_params(axis="x", labelsize=7)
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_ylabel("probability of inflammation")
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=7, ncols=2, loc="outside upper center")
+    mark(figure, "real")
+    return figure
+
+
 def overlaps(table: pd.DataFrame, value: str, label: str) -> Figure:
     """A measure of overlap for every examination and pair, by kind of pair; the bar is the mean of the kind.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.agreement import Floats, bootstrap_by_patient, confusion, holm, mcc_counts, paired_difference
-from axspa_lib.config import experiments
+from axspa_lib.config import Detector, experiments
 from axspa_lib.diagnosis import Members, checked_members, ensemble_vote
 from axspa_lib.errors import DataError
 from axspa_lib.tables.ablation import BASE
@@ -23,6 +23,8 @@ TRIALS, READERS, MODEL_READERS, MODEL_CONSENSUS, MEMBERS_CONSENSUS = (
     "ensemble and consensus",
     "single models and consensus",
 )
+#: Rows of the experiment table that leave out one step of the preprocessing.
+PREPROCESSING = ("no_constant_pixel", "fixed_matrix", "no_remove_gaussian_bias", "no_local_median", "no_clahe")
 
 
 def agreement_table(
@@ -142,6 +144,45 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
             "p": ["–" if np.isnan(p) else f"{p:.2f}" for p in table["p_value"]],
             "p (Holm)": ["–" if np.isnan(p) else f"{p:.2f}" for p in table["p_holm"]],
         }
+    )
+
+
+def label(table: pd.DataFrame, name: str) -> str:
+    """Label of a row of `experiment_table`, as in a sentence."""
+    return str(table.set_index("experiment").loc[name, "label"])
+
+
+def gain_over(table: pd.DataFrame, name: str) -> str:
+    """What the first row of `experiment_table` gains over another: paired, with interval, positive if it is better."""
+    row = table.set_index("experiment").loc[name]
+    value, low, high = (-float(row[column]) for column in ("difference", "difference_high", "difference_low"))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def told_apart(table: pd.DataFrame, names: Sequence[str]) -> str:
+    """Which of some rows of `experiment_table` differ from the first by more than chance explains, in words.
+
+    A row counts when the 95 % interval of its paired difference does not hold zero; nothing is corrected for the number
+    of rows.
+    """
+    rows = table[table["experiment"].isin(names)]
+    worse, better = rows[rows["difference_high"] < 0], rows[rows["difference_low"] > 0]
+    parts = [
+        f"{len(part)} ({', '.join(part['label'])}) {verb}"
+        for part, verb in ((worse, "agree less with the consensus"), (better, "agree more"))
+        if len(part)
+    ]
+    rest = len(rows) - len(worse) - len(better)
+    return f"of {len(rows)} rows without a step, " + "; ".join([*parts, f"{rest} cannot be told from the first row"])
+
+
+def network(detector: Detector) -> str:
+    """The detector's size in words: network, width, pixel size, and the paper's where it differs."""
+    paper = Detector()
+    name = f"{detector.backbone.replace('resnet', 'ResNet-')} with {detector.width} channels in its first stage"
+    return (
+        f"Mask R-CNN with a {name} (paper: {paper.backbone.replace('resnet', 'ResNet-')}, {paper.width}), "
+        f"on pixels of {detector.preprocessing.pixel_mm:g} mm (paper: {paper.preprocessing.pixel_mm:g} mm)"
     )
 
 
