@@ -17,14 +17,17 @@ from axspa_lib.runs import write_text
 def mark_tables(path: Path) -> None:
     """Write below every table of an executed chapter whether it holds phantom or real data, as figures do themselves.
 
-    Cells tagged `unmarked` (parameters, published figures) and the provenance (`remove-input`) are left as they are.
+    Cells tagged `mixed` hold both. Those tagged `unmarked` (parameters, published figures) and the provenance
+    (`remove-input`) are left as they are.
     """
     notebook = _read(path)
     study = load_study(check_executed(path).get("profile", "quick"))
-    text = MARKS["phantom" if study.training_cohort in study.phantoms else "real"]
+    whole = "phantom" if study.training_cohort in study.phantoms else "real"
     for cell in notebook["cells"]:
-        if {"unmarked", "remove-input"} & set(cell["metadata"].get("tags", [])):
+        tags = set(cell["metadata"].get("tags", []))
+        if {"unmarked", "remove-input"} & tags:
             continue
+        text = MARKS["both" if "mixed" in tags else whole]
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             html = "".join(data.get("text/html", ""))
             if "<table" in html:

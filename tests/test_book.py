@@ -15,6 +15,7 @@ from axspa_lib import book
 from axspa_lib.chapter_pages import distinguish, extract_figures, glued, mark_tables
 from axspa_lib.errors import AxspaError
 from axspa_lib.execution import execute, inputs
+from axspa_lib.labels import MARKS
 from axspa_lib.pages import check_site
 from axspa_lib.stored import StoredResultError, write_manifest
 
@@ -127,11 +128,10 @@ class TestStoredChapters:
             "fig-a.png": b"a picture"
         }
 
-    @pytest.mark.parametrize(("profile", "told"), [("quick", "PHANTOM"), ("public", "REAL MRI")])
-    def test_every_table_says_what_it_holds(self, tmp_path, profile, told):
-        cells = [
-            new_code_cell("1", metadata={"tags": tags}) for tags in (["hide-input"], ["unmarked"], ["remove-input"])
-        ]
+    @pytest.mark.parametrize(("profile", "kind"), [("quick", "phantom"), ("public", "real")])
+    def test_every_table_says_what_it_holds(self, tmp_path, profile, kind):
+        tags = ("hide-input", "mixed", "unmarked", "remove-input")
+        cells = [new_code_cell("1", metadata={"tags": [tag]}) for tag in tags]
         for count, cell in enumerate(cells, start=1):
             cell.execution_count = count
             cell.outputs = [new_output("display_data", {"text/html": "<table></table>"})]
@@ -139,8 +139,9 @@ class TestStoredChapters:
         nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "a.ipynb")
         mark_tables(tmp_path / "a.ipynb")
         shown = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
-        marked = [told in "".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
-        assert marked == [True, False, False]
+        html = ["".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
+        mark = '<table></table><p class="mark-of-data">{}</p>'
+        assert html == [mark.format(MARKS[kind]), mark.format(MARKS["both"]), "<table></table>", "<table></table>"]
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")

@@ -143,7 +143,7 @@ def style(cells: pd.DataFrame, caption: str = "") -> Styler:
     decimals = _decimals(cells)
     rows, columns = _order(cells)
     heads = {name: _head(cells, name) for name in columns}
-    wide = pd.DataFrame("-", index=pd.Index(rows, name=""), columns=[heads[name] for name in columns])
+    wide = pd.DataFrame("-", index=pd.Index(rows), columns=[heads[name] for name in columns])
     marks = marked(cells)
     for position, (_, c) in enumerate(cells.iterrows()):
         figure = _figure(c["value"], c["sd"], decimals)
