@@ -26,8 +26,8 @@ ABOUT = {
     "diagnostic|failure|limitations|practice|protocol|availability|funding",
     "tripod_ai": "title|abstract|context|population|inequalities|objectives|sources|dates|centres|eligibility|"
     "treatments|preparation|outcome|judge the outcome|blinding|choice|definition|predictors that need judgement|size|"
-    "missing|partitioned|handling of predictors|kind of model|heterogeneity|measures|updating|computed|imbalance|fairness|"
-    "output|differences|ethics|funding|conflicts|protocol|registration|data|code|public|flow|characteristics|"
+    "missing|partitioned|handling of predictors|kind of model|heterogeneity|measures|updating|computed|imbalance|"
+    "fairness|output|differences|ethics|funding|conflicts|protocol|registration|data|code|public|flow|characteristics|"
     "evaluation beside|events|full model|performance|clusters|results of updating|interpretation|limits|poor|users|"
     "next",
 }
