@@ -17,8 +17,8 @@ from axspa_lib.runs import write_text
 def mark_tables(path: Path) -> None:
     """Write below every table of an executed chapter whether it holds phantom or real data, as figures do themselves.
 
-    Cells tagged `mixed` hold both. Those tagged `unmarked` (parameters, published figures) and the provenance
-    (`remove-input`) are left as they are.
+    Cells tagged `mixed` hold both, those tagged `simulated` the phantom alone. Those tagged `unmarked` (parameters,
+    published figures) and the provenance (`remove-input`) are left as they are.
     """
     notebook = _read(path)
     study = load_study(check_executed(path).get("profile", "quick"))
@@ -27,7 +27,7 @@ def mark_tables(path: Path) -> None:
         tags = set(cell["metadata"].get("tags", []))
         if {"unmarked", "remove-input"} & tags:
             continue
-        text = MARKS["both" if "mixed" in tags else whole]
+        text = MARKS["both" if "mixed" in tags else "phantom" if "simulated" in tags else whole]
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             html = "".join(data.get("text/html", ""))
             if "<table" in html:

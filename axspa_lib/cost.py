@@ -30,6 +30,7 @@ KINDS = {
     "pretrained": "pre-training of a detector",
     "detector": "training of a detector",
     "measures": "lesions and change",
+    "likeness": "the phantom beside real scans",
     "chapters": "chapter",
 }
 #: Width of a field of view, mm, where slices are not brought to a fixed number of pixels.

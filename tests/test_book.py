@@ -130,7 +130,7 @@ class TestStoredChapters:
 
     @pytest.mark.parametrize(("profile", "kind"), [("quick", "phantom"), ("public", "real")])
     def test_every_table_says_what_it_holds(self, tmp_path, profile, kind):
-        tags = ("hide-input", "mixed", "unmarked", "remove-input")
+        tags = ("hide-input", "mixed", "simulated", "unmarked", "remove-input")
         cells = [new_code_cell("1", metadata={"tags": [tag]}) for tag in tags]
         for count, cell in enumerate(cells, start=1):
             cell.execution_count = count
@@ -141,7 +141,8 @@ class TestStoredChapters:
         shown = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
         html = ["".join(cell["outputs"][0]["data"]["text/html"]) for cell in shown]
         mark = '<table></table><p class="mark-of-data">{}</p>'
-        assert html == [mark.format(MARKS[kind]), mark.format(MARKS["both"]), "<table></table>", "<table></table>"]
+        marked = [mark.format(MARKS[name]) for name in (kind, "both", "phantom")]
+        assert html == [*marked, "<table></table>", "<table></table>"]
 
     def test_a_changed_prediction_fails_the_book(self, stored):
         (stored / "detector" / "predictions.csv").write_text("a\nb\nc\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,26 @@ from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_sli
 
 Array = NDArray[np.floating]
 Stack = tuple[Array, Array, tuple[float, float, float]]
+
+
+class Judged(Protocol):
+    """A slice and the classifier's score of it (`likeness_results.Judged`)."""
+
+    @property
+    def score(self) -> float:
+        """1 is surely real."""
+        ...
+
+    @property
+    def image(self) -> Array:
+        """`(row, column)`."""
+        ...
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """mm."""
+        ...
+
 
 _NAMES = {
     "muscle": "other muscle / muscle", "fat": "deep fat / muscle", "csf": "CSF / muscle", "marrow": "marrow / muscle",
@@ -29,20 +50,20 @@ def spread(count: int, columns: int, low: float = 0.08, high: float = 0.92) -> l
     return [round(v * (count - 1)) for v in np.linspace(low, high, columns)]
 
 
-def beside_real(phantom: Stack, real: Stack, columns: int = 6) -> Figure:
+def beside_real(phantom: Stack, real: Stack, columns: int = 7) -> Figure:
     """Phantom and real slices from ventral to dorsal, both sequences.
 
     Args:
         phantom, real: T1, STIR `(slice, row, column)` and spacing in mm.
         columns: slices shown of each.
     """
-    figure, axes = new_figure(4, columns, width=1.55 * columns, height=6.6)
-    for row, (stack, name) in enumerate(((phantom, "phantom"), (real, "real"))):
+    figure, axes = new_figure(4, columns, width=1.55 * columns, height=6.9)
+    for row, (stack, name) in enumerate(((phantom, "PHANTOM"), (real, "REAL MRI"))):
         for column, k in enumerate(spread(stack[0].shape[0], columns)):
             for place, volume in enumerate(stack[:2]):
                 title = f"{('T1', 'STIR')[place]}, {name}" if column == 0 else f"slice {k}"
                 show_slice(axes[row + 2 * place, column], _window(volume, k), stack[2][1:], title)
-    mark(figure, "phantom")
+    mark(figure, "both")
     return figure
 
 
@@ -92,7 +113,7 @@ def contrast(table: pd.DataFrame) -> Figure:
         axis.set_yticks(range(len(names)), [_NAMES[name] for name in names])
     axes[0, 0].invert_yaxis()
     axes[0, 1].legend(loc="lower right", fontsize=7)
-    mark(figure, "phantom")
+    mark(figure, "both")
     return figure
 
 
@@ -115,6 +136,74 @@ def readers(table: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("MCC")
     axes[0, 0].legend(loc="lower left")
     mark(figure, "phantom")
+    return figure
+
+
+def dice_history(table: pd.DataFrame, aims: Mapping[str, float]) -> Figure:
+    """Dice on real scans of networks that saw only the phantom, change by change; dotted, what they have to reach.
+
+    Args:
+        table: `sacrum, iliac` by change of the phantom, in order; the last row is this run's.
+        aims: by bone.
+    """
+    figure, axes = new_figure(width=5.2, height=2.8)
+    axis = axes[0, 0]
+    places = [*(str(number) for number in range(1, len(table))), "this run"]
+    for (bone, aim), marker, style in zip(aims.items(), "so", ("-", "--"), strict=True):
+        axis.plot(places, table[bone], marker=marker, linestyle=style, color=COLOURS[bone], label=bone)
+        axis.axhline(aim, color=COLOURS[bone], linestyle=":", linewidth=1)
+    axis.set_ylim(0, 1)
+    axis.set_xlabel("change of the phantom (table above)")
+    axis.set_ylabel("Dice on real T1 scans")
+    axis.legend(loc="lower right")
+    mark(figure, "real")
+    return figure
+
+
+def told_apart(scores: pd.DataFrame, looks_at: pd.DataFrame) -> Figure:
+    """Left, the classifier's mean score of every patient; right, how well each group of features does alone.
+
+    Args:
+        scores: `sequence, patient, real, score` by patient; 1 is surely real.
+        looks_at: `sequence, looks_at, auc`.
+    """
+    figure, axes = new_figure(2, 2, width=7.6, height=4.6)
+    for row, sequence in enumerate(("T1", "STIR")):
+        points, bars = axes[row]
+        mine = scores[scores["sequence"] == sequence]
+        for height, (real, marker, colour) in enumerate(((False, "o", "model"), (True, "D", "published"))):
+            shown = mine.loc[mine["real"] == real, "score"].sort_values().to_numpy()
+            spreaded = height + np.resize([-0.18, -0.06, 0.06, 0.18], len(shown))
+            points.plot(shown, spreaded, marker, color=COLOURS[colour], markersize=4, alpha=0.7)
+        points.set_yticks([0, 1], ["phantom", "real"])
+        points.set_xlim(-0.02, 1.02)
+        points.set_ylim(-0.5, 1.5)
+        points.set_title(sequence)
+        groups = looks_at[looks_at["sequence"] == sequence].sort_values("auc")
+        bars.barh(groups["looks_at"], groups["auc"], color=COLOURS["neutral"])
+        bars.axvline(0.5, color="black", linestyle=":", linewidth=1)
+        bars.set_xlim(0, 1)
+        bars.set_title(f"{sequence}, one group of features")
+    axes[1, 0].set_xlabel("mean score of a patient (1: surely real)")
+    axes[1, 1].set_xlabel("area under the curve (0.5: cannot tell)")
+    mark(figure, "both")
+    return figure
+
+
+def mistaken(phantom: Sequence[Judged], real: Sequence[Judged]) -> Figure:
+    """Above, phantom slices that the classifier took most for real ones; below, the other way round.
+
+    Args:
+        phantom, real: slices with their scores, as many of either kind.
+    """
+    columns = max(len(phantom), len(real))
+    figure, axes = new_figure(2, columns, width=1.9 * columns, height=4.4)
+    for row, (cases, name) in enumerate(((phantom, "PHANTOM"), (real, "REAL MRI"))):
+        for axis in axes[row]:
+            axis.set_axis_off()
+        for axis, case in zip(axes[row], cases, strict=False):
+            show_slice(axis, case.image, case.spacing, f"{name}, {case.score:.2f}")
+    mark(figure, "both")
     return figure
 
 

@@ -8,7 +8,7 @@ tell from a scan; 1 one that always gives itself away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -43,7 +43,7 @@ class Verdict:
 
     Attributes:
         slices: AUC over slices; `patients` over the mean score of each patient's slices. Both out of fold.
-        scores: `patient, real, score` per patient, 1 for surely real.
+        scores: `patient, real, slice, score` per slice, 1 for surely real, out of fold.
         groups: `looks_at, auc`: the same classifier given one group of features alone, best first.
     """
 
@@ -146,41 +146,69 @@ def slice_table(
     return pd.DataFrame(rows)
 
 
-def judge(table: pd.DataFrame, folds: int = 5, seed: int = 0) -> Verdict:
-    """Tell phantom from real, cross-validated by patient.
+def judge(table: pd.DataFrame, folds: int = 5, seed: int = 0, subjects: Mapping[str, str] | None = None) -> Verdict:
+    """Tell phantom from real, cross-validated by person.
 
     Args:
         table: of `slice_table`.
-        folds: of patients, stratified; no more than there are patients of either kind.
+        folds: of persons, stratified; no more than there are persons of either kind.
         seed: of the folds and the forest.
+        subjects: person of each patient, where some have several examinations.
 
     Raises:
-        DataError: fewer than `folds` phantom or real patients.
+        DataError: fewer than `folds` phantom or real persons.
     """
-    counts = table.groupby("real")["patient"].nunique()
+    people = table["patient"] if subjects is None else table["patient"].map(lambda name: subjects.get(name, name))
+    counts = people.groupby(table["real"]).nunique()
     if len(counts) < 2 or counts.min() < folds:
         raise DataError(
-            f"{folds} folds need at least {folds} phantom and {folds} real patients; there are {dict(counts)}"
+            f"{folds} folds need at least {folds} phantom and {folds} real persons; there are {dict(counts)}"
         )
-    score = _out_of_fold(table, FEATURES, folds, seed)
-    scored = table[["patient", "real"]].assign(score=score)
-    patients = scored.groupby("patient", as_index=False).agg(real=("real", "first"), score=("score", "mean"))
+    score = _out_of_fold(table, FEATURES, people, folds, seed)
+    scored = table[["patient", "real", "slice"]].assign(score=score)
+    patients = by_patient(scored)
     groups = [
-        (name, _auc(table["real"], _out_of_fold(table, columns, folds, seed))) for name, columns in GROUPS.items()
+        (name, _auc(table["real"], _out_of_fold(table, columns, people, folds, seed)))
+        for name, columns in GROUPS.items()
     ]
     ranked = pd.DataFrame(groups, columns=["looks_at", "auc"]).sort_values("auc", ascending=False, ignore_index=True)
-    return Verdict(_auc(table["real"], score), _auc(patients["real"], patients["score"]), patients, ranked)
+    return Verdict(_auc(table["real"], score), _auc(patients["real"], patients["score"]), scored, ranked)
 
 
-def _out_of_fold(table: pd.DataFrame, columns: tuple[str, ...], folds: int, seed: int) -> NDArray[np.float64]:
+def by_patient(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean score of each patient's slices: `patient, real, score`, from `Verdict.scores`."""
+    return scores.groupby("patient", as_index=False).agg(real=("real", "first"), score=("score", "mean"))
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """Each feature by itself, the most telling first.
+
+    Args:
+        table: of `slice_table`.
+
+    Returns:
+        `looks_at, feature, phantom, real, auc`: medians over slices, and how well the feature alone tells real from
+        phantom, whichever way it points (0.5 not at all, 1 always).
+    """
+    group = {name: looks_at for looks_at, names in GROUPS.items() for name in names}
+    medians = table.groupby("real")[list(FEATURES)].median()
+    rows = []
+    for name in FEATURES:
+        auc = _auc(table["real"], table[name])
+        rows.append((group[name], name, medians.loc[False, name], medians.loc[True, name], max(auc, 1 - auc)))
+    found = pd.DataFrame(rows, columns=["looks_at", "feature", "phantom", "real", "auc"])
+    return found.sort_values("auc", ascending=False, ignore_index=True)
+
+
+def _out_of_fold(
+    table: pd.DataFrame, columns: tuple[str, ...], people: pd.Series, folds: int, seed: int
+) -> NDArray[np.float64]:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
     values, real = table[list(columns)].to_numpy(), table["real"].to_numpy(dtype=bool)
     out = np.full(len(table), np.nan)
-    for training, held_out in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
-        values, real, table["patient"]
-    ):
+    for training, held_out in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(values, real, people):
         forest = RandomForestClassifier(200, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         out[held_out] = forest.fit(values[training], real[training]).predict_proba(values[held_out])[:, 1]
     return out

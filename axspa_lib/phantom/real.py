@@ -44,6 +44,14 @@ def pair_of_dicom(folder: Path) -> Pair:
     return Pair(t1, stir, (float(first.SpacingBetweenSlices), rows, columns))
 
 
+def patients_of_vhi(folder: Path) -> list[str]:
+    """Examinations of the public collection that `measure` can judge: with T1W, STIR and a mask of normal marrow."""
+    marked = {path.name.split("_")[0] for path in (folder / "segmentations").rglob("*_normal_marrow.nii.gz")}
+    images = folder / "images_study"
+    both = [{path.name.split("_")[0] for path in (images / name).rglob(f"*_{name}.nii.gz")} for name in ("T1W", "STIR")]
+    return sorted(marked.intersection(*both))
+
+
 def _only(folder: Path, name: str, patient: str) -> Path:
     found = sorted(folder.rglob(name))
     if not found:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.figures import phantom
+from axspa_lib.labels import MARKS
+from axspa_lib.likeness_results import Judged
 from axspa_lib.phantom.measure import compare
 
 
@@ -17,8 +19,13 @@ def stack(slices: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, floa
 def test_beside_real_shows_both_sequences_of_both_from_front_to_back() -> None:
     figure = phantom.beside_real(stack(9), stack(15), columns=4)
     assert len(figure.axes) == 16
-    assert [axis.get_title() for axis in figure.axes[::4]] == ["T1, phantom", "T1, real", "STIR, phantom", "STIR, real"]
-    assert "PHANTOM" in figure.texts[0].get_text()
+    assert [axis.get_title() for axis in figure.axes[::4]] == [
+        "T1, PHANTOM",
+        "T1, REAL MRI",
+        "STIR, PHANTOM",
+        "STIR, REAL MRI",
+    ]
+    assert figure.texts[0].get_text() == MARKS["both"]
 
 
 def test_truth_outlines_bones_joint_and_lesions() -> None:
@@ -35,3 +42,27 @@ def test_contrast_and_readers_draw_one_mark_per_figure_and_pair() -> None:
     assert [len(axis.lines) for axis in figure.axes] == [6, 3]
     table = pd.DataFrame({"first": ["1"], "second": ["2"], "patient": [0.8], "published_patient": [0.9]})
     assert len(phantom.readers(table).axes) == 1
+
+
+def test_history_has_a_point_for_every_change_and_a_line_for_every_aim() -> None:
+    table = pd.DataFrame({"sacrum": [0.2, 0.4, 0.5], "iliac": [0.3, 0.6, 0.7]})
+    axis = phantom.dice_history(table, {"sacrum": 0.5, "iliac": 0.6}).axes[0]
+    assert [list(line.get_ydata()) for line in axis.lines[::2]] == [[0.2, 0.4, 0.5], [0.3, 0.6, 0.7]]
+    assert [line.get_ydata()[0] for line in axis.lines[1::2]] == [0.5, 0.6]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2", "this run"]
+
+
+def test_every_patient_is_a_point_and_every_group_a_bar() -> None:
+    scores = pd.DataFrame({"sequence": ["T1"] * 3 + ["STIR"] * 2, "patient": list("abcab"),
+                           "score": [0.1, 0.2, 0.9, 0.5, 0.5], "real": [False, False, True, False, True]})  # fmt: skip
+    groups = pd.DataFrame({"sequence": ["T1", "T1", "STIR"], "looks_at": ["texture", "symmetry", "texture"],
+                           "auc": [0.9, 0.5, 0.8]})  # fmt: skip
+    figure = phantom.told_apart(scores, groups)
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [2, 1]
+    assert [len(axis.patches) for axis in figure.axes[1::2]] == [2, 1]
+
+
+def test_mistaken_slices_tell_their_kind_and_score() -> None:
+    cases = [Judged(real, 0.3, np.random.default_rng(0).random((9, 9)), (1.0, 1.0)) for real in (False, True)]
+    figure = phantom.mistaken(cases[:1], cases[1:])
+    assert [axis.get_title() for axis in figure.axes] == ["PHANTOM, 0.30", "REAL MRI, 0.30"]

@@ -51,7 +51,10 @@ def test_a_blurred_kind_is_found_out_by_its_sharpness() -> None:
     verdict = likeness.judge(likeness.slice_table(stacks(6, blur_of_real=2.0)), folds=3)
     assert verdict.slices > 0.95 and verdict.patients == 1.0
     assert dict(verdict.groups.to_numpy())["power spectrum"] > 0.95
-    assert len(verdict.scores) == 12
+    assert len(likeness.by_patient(verdict.scores)) == 12 and set(verdict.scores["slice"]) == {2, 3, 4}
+    told = likeness.compared(likeness.slice_table(stacks(6, blur_of_real=2.0)))
+    assert told["auc"].is_monotonic_decreasing and told["auc"].iloc[0] > 0.95
+    assert told.set_index("feature").loc["spectrum_fine", "looks_at"] == "power spectrum"
 
 
 def test_equal_kinds_cannot_be_told_apart() -> None:
@@ -69,6 +72,23 @@ def test_a_patient_is_never_on_both_sides() -> None:
         for k in range(5)
     ]
     assert likeness.judge(pd.DataFrame(rows), folds=4).slices < 0.8
+
+
+def test_two_scans_of_a_person_are_never_on_both_sides() -> None:
+    """As above, but the constant numbers belong to a person with two examinations."""
+    rng = np.random.default_rng(5)
+    identity = rng.normal(size=(24, len(likeness.FEATURES)))
+    rows = [
+        {"patient": f"P{p}-{visit}", "real": p % 2 == 0, "slice": k}
+        | dict(zip(likeness.FEATURES, identity[p], strict=True))
+        for p in range(24)
+        for visit in "ab"
+        for k in range(4)
+    ]
+    table = pd.DataFrame(rows)
+    known = {name: name[:-2] for name in table["patient"]}
+    apart, leaking = likeness.judge(table, folds=4, subjects=known).slices, likeness.judge(table, folds=4).slices
+    assert apart < 0.8 < leaking
 
 
 def test_small_empty_and_few_are_refused_by_name() -> None:
