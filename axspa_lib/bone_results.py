@@ -8,7 +8,7 @@ from axspa_lib.bone_variants import bone_variant
 from axspa_lib.cohort import Cohort
 from axspa_lib.dice import dice_difference, dice_summary, lacking
 from axspa_lib.labels import SUBSETS, TEST, TRAIN
-from axspa_lib.results import Results, with_interval
+from axspa_lib.results import Results, share, with_interval
 from axspa_lib.runs import noted, read_run
 
 #: What the tables call the study's own networks.
@@ -166,6 +166,23 @@ def rounds(stored: Results) -> pd.DataFrame:
         parts.append(summary.assign(round=round_, candidates=len(candidates), accepted=len(accepted)))
     columns = ["round", "bone", "candidates", "accepted", "dice", "low", "high", "dice_accepted", "held_out"]
     return pd.concat(parts, ignore_index=True)[columns]
+
+
+def rounds_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `rounds` to read: who was tried, who was accepted, and Dice of each group by bone."""
+    made = table[table["bone"].isin(["iliac", "sacrum"])].copy()
+    tried = [with_interval(*row) for row in made[["dice", "low", "high"]].to_numpy(float)]
+    unknown = made["dice"].isna()  # nobody's bones are known but those of the annotated
+    made["all tried"] = pd.Series(tried, made.index).mask(unknown, "unknown")
+    made["of the accepted"] = made["dice_accepted"].map("{:.2f}".format).mask(unknown, "unknown")
+    made["of the held-out"] = made["held_out"].map("{:.2f}".format)
+    columns = ["all tried", "of the accepted", "of the held-out"]
+    wide = made.pivot(index="round", columns="bone", values=columns)
+    shown = [(column, bone) for bone in ("iliac", "sacrum") for column in columns]
+    wide = wide[shown].set_axis([f"{bone}: Dice {column}" for column, bone in shown], axis=1)
+    counts = made.groupby("round")[["accepted", "candidates"]].first().to_numpy(int)
+    wide.insert(0, "accepted", [share(int(part), int(whole)) for part, whole in counts])
+    return wide.reset_index()
 
 
 def candidates_of(stored: Results, round_: int | None = None) -> tuple[list[str], list[str]]:

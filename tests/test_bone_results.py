@@ -127,6 +127,14 @@ def test_rounds_say_who_was_accepted_and_how_well_they_are_segmented(stored: Res
     assert np.isnan(made.loc[(1, "sacrum"), "dice_accepted"])
     assert made.loc[(2, "sacrum"), "dice_accepted"] == made.loc[(2, "sacrum"), "dice"] == pytest.approx(120 / 160)
     assert made.loc[(2, "sacrum"), "held_out"] > made.loc[(1, "sacrum"), "held_out"]
+    read = bone_results.rounds_in_words(made.reset_index()).set_index("round")
+    assert read["accepted"].tolist() == ["0 of 1 (0 %)", "1 of 1 (100 %)"]
+    assert (
+        read.loc[2, "sacrum: Dice all tried"].startswith("0.75 [")
+        and read.loc[2, "sacrum: Dice of the accepted"] == "0.75"
+    )
+    blind = made.reset_index().assign(dice=np.nan, low=np.nan, high=np.nan, dice_accepted=np.nan)
+    assert set(bone_results.rounds_in_words(blind)["iliac: Dice all tried"]) == {"unknown"}
     assert bone_results.candidates_of(stored, 1) == (["e"], []) and bone_results.candidates_of(stored) == (["e"], ["e"])
 
 

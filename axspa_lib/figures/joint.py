@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from axspa_lib.errors import DataError
 from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_slice
 from axspa_lib.joint import PATIENT_LEFT, PATIENT_RIGHT, JointTrace
 from axspa_lib.labels import Bone
@@ -100,6 +104,111 @@ def joints_over_volume(
         figure.suptitle(title, fontsize=10)
     if kind is not None:
         mark(figure, kind)
+    return figure
+
+
+def quality_by_position(table: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
+    """Over the place of the slice: regions found where one is expected, their overlap, and the true joint inside.
+
+    Args:
+        table: `place, expected, found, dice, covered`, a row per half-slice (`axspa_lib.joint_results.joint_quality`).
+        kind: "phantom" or "real".
+        bins: equal parts of the stack.
+    """
+    table = table.assign(part=np.minimum((table["place"] * bins).astype(int), bins - 1))
+    middle = (np.arange(bins) + 0.5) / bins
+    expected = table[table["expected"]].groupby("part")
+    figure, axes = new_figure(2, 1, height=3.8, sharex=True, height_ratios=(3, 1))
+    lines = [("found, of those expected", "found", COLOURS["neutral"], ":^")]
+    lines.append(("Dice with the region of the reference bones", "dice", COLOURS["joint"], "-o"))
+    if table["covered"].notna().any():
+        lines.append(("share of the true joint space inside", "covered", COLOURS["healthy"], "--s"))
+    for name, column, colour, line in lines:
+        values = expected[column].mean().reindex(range(bins))
+        axes[0, 0].plot(middle, values, line, color=colour, label=name, ms=4)
+    axes[0, 0].set(ylabel="mean of the half-slices", ylim=(0, 1.02))
+    axes[0, 0].legend(loc="lower center", fontsize=7)
+    for name, rows, offset, hatch in (
+        ("expected", expected, -0.2, ""),
+        ("found, not expected", table[table["found"] & ~table["expected"]].groupby("part"), 0.2, "///"),
+    ):
+        counts = rows.size().reindex(range(bins), fill_value=0)
+        colour = COLOURS["joint" if not hatch else "inflamed"]
+        axes[1, 0].bar(
+            middle + offset / bins, counts, 0.38 / bins, color=colour, hatch=hatch, edgecolor="white", label=name
+        )
+    axes[1, 0].legend(fontsize=7, loc="upper left", ncols=2)
+    axes[1, 0].set_ylim(0, 1.6 * axes[1, 0].get_ylim()[1])
+    axes[1, 0].set(ylabel="half-slices", xlabel="place of the slice, 0 anterior to 1 posterior", xlim=(0, 1))
+    mark(figure, kind)
+    return figure
+
+
+def sensitivities(table: pd.DataFrame, usual: dict[str, float], kind: str) -> Figure:
+    """What each parameter does: area of a region above, share of the joint space inside and of regions lost below.
+
+    Args:
+        table: `parameter, value, area_mm2, covered, lost` (`axspa_lib.joint_results.sensitivity`).
+        usual: the value of each parameter in this study, drawn as a vertical line.
+        kind: "phantom" or "real".
+    """
+    names = list(dict.fromkeys(table["parameter"]))
+    figure, axes = new_figure(2, len(names), width=1.9 * len(names), height=3.8, sharex="col", sharey="row")
+    for column, name in enumerate(names):
+        rows = table[table["parameter"] == name]
+        top, bottom = axes[:, column]
+        top.plot(rows["value"], rows["area_mm2"] / 100, "-o", color=COLOURS["joint"], ms=4)
+        bottom.plot(rows["value"], rows["covered"], "--s", color=COLOURS["healthy"], ms=4, label="joint space inside")
+        bottom.plot(rows["value"], rows["lost"], ":^", color=COLOURS["inflamed"], ms=4, label="regions lost")
+        for axis in (top, bottom):
+            axis.axvline(usual[name], color=COLOURS["neutral"], lw=0.8)
+        bottom.set_xlabel(name.replace("_", "\n"))
+    axes[0, 0].set(ylabel="area of a region, cm²", ylim=(0, None))
+    axes[1, 0].set(ylabel="share", ylim=(-0.03, 1.03))
+    axes[1, 0].legend(fontsize=6, loc="center left")
+    mark(figure, kind)
+    return figure
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One examination that the increment judged, by a slice `(row, column)`; `missed` half-slices lack a joint."""
+
+    patient: str
+    accepted: bool
+    missed: int
+    image: NDArray[np.generic]
+    joint: NDArray[np.uint8]
+    bones: NDArray[np.uint8]
+    spacing: tuple[float, float]
+
+
+def judged_sheet(cases: Sequence[Examined], kind: str, columns: int = 8) -> Figure:
+    """Contact sheet of the examinations that the increment judged; the frame of a refused one is drawn and dashed.
+
+    Args:
+        cases: one slice each, in the order shown.
+        kind: "phantom" or "real".
+        columns: slices in a row.
+    """
+    if not cases:
+        raise DataError("the increment judged nobody: every examination has bones of its own")
+    rows = -(-len(cases) // columns)
+    figure, axes = new_figure(rows, columns, width=1.25 * columns, height=1.4 * rows + 0.3)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, case in zip(axes.flat, cases, strict=False):
+        title = f"{case.patient}, " + ("accepted" if case.accepted else f"refused ({case.missed} missed)")
+        show_slice(axis, np.asarray(case.image, float), case.spacing, title)
+        axis.title.set_fontsize(6.5)
+        for bone in (Bone.SACRUM, Bone.ILIAC):
+            outline(axis, case.bones == bone, bone.name.lower(), 0.6)
+        _fill(axis, case.joint > 0, "joint", 0.25)
+        outline(axis, case.joint > 0, "joint", 0.9)
+        if not case.accepted:
+            height, width = case.image.shape
+            axis.add_patch(Rectangle((0, 0), width - 1, height - 1, fill=False, ls="--", lw=2, ec=COLOURS["inflamed"]))
+    mark(figure, kind)
     return figure
 
 
