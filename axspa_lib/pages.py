@@ -8,12 +8,15 @@ from urllib.parse import unquote, urlsplit
 
 from axspa_lib.errors import AxspaError
 
+#: Bytes that the whole site, and one page, may have at most.
+SITE_BYTES, PAGE_BYTES = 60_000_000, 6_000_000
+
 #: Elements and attributes through which a page fetches something.
 _FETCHES = {"img": "src", "script": "src", "iframe": "src", "link": "href", "source": "src", "video": "src"}
 
 
 def check_site(html: Path) -> None:
-    """Check every page: what it shows exists on disk, and it fetches nothing from another host.
+    """Check every page: what it shows exists on disk, it fetches nothing from another host, nothing is too large.
 
     Raises:
         AxspaError: lists the offending pages and addresses.
@@ -21,8 +24,15 @@ def check_site(html: Path) -> None:
     if not (html / "index.html").exists():
         raise AxspaError(f"no book in {html}: the build wrote no index.html")
     problems = []
+    total = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
+    if total > SITE_BYTES:
+        problems.append(f"the site has {total / 1e6:.1f} MB, at most {SITE_BYTES / 1e6:.0f} are allowed")
     pages = [page for page in html.rglob("*.html") if page.relative_to(html).parts[0] != "_static"]
     for page in sorted(pages):
+        if (size := page.stat().st_size) > PAGE_BYTES:
+            problems.append(
+                f"{page.relative_to(html)} has {size / 1e6:.1f} MB, at most {PAGE_BYTES / 1e6:.0f} are allowed"
+            )
         parser = _References()
         text = page.read_text(encoding="utf-8")
         parser.feed(text)

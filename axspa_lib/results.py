@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -327,6 +327,23 @@ def share(part: int, whole: int) -> str:
     ('205 of 237 (86 %)', '0 of 0')
     """
     return f"{part} of {whole}" + (f" ({100 * part / whole:.0f} %)" if whole else "")
+
+
+def dotted(overrides: Mapping[str, Any]) -> str:
+    """Nested parameters in one line, as a reader writes them.
+
+    >>> dotted({"detector": {"augmentation": {"flip": False, "rotation_deg": 0}}}), dotted({})
+    ('detector.augmentation: flip = False, rotation_deg = 0', '–')
+    """
+    lines = []
+    for name, value in overrides.items():
+        deeper = isinstance(value, Mapping)
+        while isinstance(value, Mapping) and len(value) == 1 and isinstance(next(iter(value.values())), Mapping):
+            part, value = next(iter(value.items()))
+            name = f"{name}.{part}"
+        lines.append(f"{name}: {', '.join(f'{key} = {kept}' for key, kept in value.items())}" if deeper
+                     else f"{name} = {value}")  # fmt: skip
+    return "; ".join(lines) or "–"
 
 
 def listing(rows: Iterable[Iterable[Any]], columns: Sequence[str]) -> Styler:

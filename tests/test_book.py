@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from axspa_lib import book
 from axspa_lib.chapter_pages import distinguish, extract_figures, glued, mark_tables
+from axspa_lib.detector.inference import read_predictions, write_predictions
 from axspa_lib.errors import AxspaError
 from axspa_lib.execution import execute, inputs
 from axspa_lib.labels import MARKS
@@ -43,6 +44,19 @@ def test_a_complete_page_passes(tmp_path):
 def test_missing_and_foreign_files_fail(tmp_path, body, told):
     page(tmp_path, body)
     with pytest.raises(AxspaError, match=told):
+        check_site(tmp_path)
+
+
+def test_a_page_or_a_site_that_is_too_large_fails(tmp_path, monkeypatch):
+    page(tmp_path, "x" * 2000)
+    monkeypatch.setattr("axspa_lib.pages.PAGE_BYTES", 1000)
+    with pytest.raises(AxspaError, match=r"index\.html has 0\.0 MB, at most"):
+        check_site(tmp_path)
+    monkeypatch.setattr("axspa_lib.pages.PAGE_BYTES", 3000)
+    check_site(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"x" * 2000)
+    monkeypatch.setattr("axspa_lib.pages.SITE_BYTES", 3000)
+    with pytest.raises(AxspaError, match="the site has"):
         check_site(tmp_path)
 
 
@@ -244,3 +258,44 @@ def test_figures_of_a_page_shown_twice_have_names_of_their_own(tmp_path):
     first, second = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
     assert "{numref}`fig-a-public`" in first["source"] and "profile `public`" in first["source"]
     assert second["metadata"]["mystnb"]["figure"]["name"] == "fig-a-public"
+
+
+@pytest.fixture
+def own_stored(tmp_path, monkeypatch) -> Path:
+    """The results that come with the repository, in a place where they may be changed."""
+    shutil.copytree(Path(__file__).parents[1] / "book" / "stored" / "quick", tmp_path / "stored" / "quick")
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
+    monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
+    monkeypatch.setattr(book, "chapters_of_toc", lambda: ["07_tables"])
+    return tmp_path / "stored" / "quick"
+
+
+def all_negative(stored: Path) -> list[Path]:
+    """Let every member of the repository's own run find nothing at all in the first cohort."""
+    paths = sorted((stored / "detector" / "all_included").rglob("predictions_phantom-desir.parquet"))
+    for path in paths:
+        write_predictions(path, read_predictions(path).assign(score=0.0))
+    return paths
+
+
+def mcc_ensemble(chapter: Path) -> str:
+    value = glued(chapter)["mcc_ensemble"]
+    return "".join(next(iter(value.values()))).strip("'")
+
+
+class TestTheRepositorysOwnResults:
+    def test_a_changed_prediction_file_is_refused_by_name(self, own_stored):
+        name = all_negative(own_stored)[0].relative_to(own_stored.parent).as_posix()
+        with pytest.raises(StoredResultError, match=rf"07_tables\.ipynb: was computed from another {name}"):
+            book.assemble(None)
+
+    @pytest.mark.slow
+    def test_a_changed_prediction_file_changes_the_numbers_of_the_tables(self, own_stored):
+        """Without a single detection every patient is negative, whose MCC with anything is 0."""
+        book.assemble(None)
+        shown = book.EXECUTED / "07_tables.ipynb"
+        assert not mcc_ensemble(shown).startswith("0.00 ")
+        all_negative(own_stored)
+        book.assemble(None, recompute=True)
+        assert mcc_ensemble(shown).startswith("0.00 ")
