@@ -154,7 +154,7 @@ def label(table: pd.DataFrame, name: str) -> str:
 
 def gain_over(table: pd.DataFrame, name: str) -> str:
     """What the first row of `experiment_table` gains over another: paired, with interval, positive if it is better."""
-    row = table.set_index("experiment").loc[name]
+    row: pd.Series = table.set_index("experiment").loc[name]  # type: ignore[assignment]
     value, low, high = (-float(row[column]) for column in ("difference", "difference_high", "difference_low"))
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
