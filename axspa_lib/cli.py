@@ -142,8 +142,12 @@ def _curate(options: argparse.Namespace) -> None:
     if source == out or source in out.parents or out in source.parents:
         raise AxspaError(f"{options.out} and {options.source} lie in each other: curate into a folder of its own")
     study = load_study("paper")
+    opened = open_source(options.source, options.kind)
+    missing = getattr(opened, "missing", [])
+    if missing:
+        print(f"{len(missing)} files of the collection {opened.name} are not there, the first: {missing[0]}")
     curate(
-        open_source(options.source, options.kind),
+        opened,
         options.out,
         seed=options.seed,
         bones_split=None if options.no_splits else study.bones.split,

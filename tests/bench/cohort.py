@@ -64,11 +64,21 @@ def plain_read(files: list[Path], workers: int = WORKERS) -> float:
     """Seconds for a plain pydicom read with decoded pixels."""
     start = time.perf_counter()
     with ProcessPoolExecutor(workers) as pool:
-        sum(pool.map(_read, files, chunksize=32))
+        sum(pool.map(read, files, chunksize=32))
     return time.perf_counter() - start
 
 
-def _read(path: Path) -> int:
+def files_of(source: Path) -> list[Path]:
+    """The DICOM files of a source in the layout `{patient}/{T1,STIR}/`."""
+    return sorted(file for sequence in ("T1", "STIR") for file in source.glob(f"*/{sequence}/*"))
+
+
+def read(path: Path) -> int:
+    """Decode one file, as plainly as pydicom does it.
+
+    Returns:
+        Its first pixel.
+    """
     import pydicom
 
     return int(pydicom.dcmread(path).pixel_array[0, 0])
@@ -88,7 +98,7 @@ def main(source: Path, sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for size in sizes:
             part = part_of(source, size, Path(scratch, f"source-{size}"))
-            files = [file for folder in sorted(part.iterdir()) for file in sorted(folder.glob("*/*"))]
+            files = files_of(part)
             took = curated(part, Path(scratch, f"cohort-{size}"))
             floor = plain_read(files)
             print(

@@ -18,16 +18,23 @@ import pandas as pd
 import pytest
 
 from axspa_lib.cohort import Cohort
+from axspa_lib.config import load_study
 from axspa_lib.curation import curate as module
 from axspa_lib.curation import patient as one_patient
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
+from axspa_lib.execution import execute
+from axspa_lib.layout import Layout
+from axspa_lib.runs import REPOSITORY, recording
 from tests.curation.corpus import READ, REFUSED, SECRETS, build, plant
 
 SPLITS: dict[str, Any] = {"seed": 3, "bones_split": (31, 6, 14), "detection_split": (178, 25, 53)}
 
 GOOD = ("Patient 1 é à", "good-2", "good-3", "shifted")
+
+
+PROVENANCE = module.runs.provenance
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,6 +132,33 @@ def test_planted_identity_is_nowhere(
                 said.append(raw.decode("latin-1"))
     text = "\n".join(said).lower()
     assert "participants" in text
+    for secret in SECRETS:
+        assert secret.lower() not in text, secret
+
+
+def test_planted_identity_is_in_no_executed_notebook(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chapter on curation, executed on cohorts whose headers, folders and free text carry an identity."""
+    folders = {}
+    for cohort in ("phantom-desir", "phantom-asas"):
+        for number in range(3):
+            make.pair(tmp_path / "in" / cohort / f"P{number}", {"edit": plant}, {"edit": plant})
+        lines = [f"P{n},{reader},1" for n in range(3) for reader in "12"]
+        (tmp_path / "in" / cohort / "opinions.csv").write_text("patient,reader,asas_positive\n" + "\n".join(lines))
+        make.pair(tmp_path / "in" / cohort / "P3", {"edit": plant}, {"edit": plant, "frame": "9", "centre": (3, 0, 9)})
+        folders[cohort] = tmp_path / "in" / cohort
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(module.runs, "provenance", PROVENANCE)
+    for cohort, folder in folders.items():
+        with recording(Layout.of(load_study("smoke")).cohort(cohort), {"cohort": cohort}):
+            curate(
+                open_source(folder), Layout.of(load_study("smoke")).cohort(cohort), require_agreement=False, **SPLITS
+            )
+    notebook = tmp_path / "01_data_curation.ipynb"
+    execute(REPOSITORY / "notebooks" / notebook.name, notebook, {"profile": "smoke"})
+    text = notebook.read_text().lower()
+    assert "image/png" in text and "do not share a frame of reference" in text  # images, and why P3 was left out
     for secret in SECRETS:
         assert secret.lower() not in text, secret
 

@@ -6,8 +6,11 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.source import open_source
+from tests.bench.cohort import curated, files_of
 
 
 def peak(source: Path, out: Path) -> int:
@@ -30,3 +33,27 @@ def test_peak_does_not_grow_with_patients(make: Any, tmp_path: Path) -> None:
     many = peak(tmp_path / "many", tmp_path / "b")
     one_patient = 2 * 6 * 48 * 48 * 2
     assert many - few < 6 * one_patient * 0.5, (few, many)
+
+
+@pytest.mark.slow
+def test_two_processes_hold_no_more_for_more_patients(tmp_path: Path) -> None:
+    """All processes together, as the system counts them, on one examination under many names.
+
+    Figures for 300 different examinations are in CONTRIBUTING.md.
+    """
+    from axspa_lib.config import parse_study
+    from axspa_lib.phantom.cohort import simulate_cohort
+
+    study = parse_study({"phantoms": {"phantom-desir": {"patients": 1, "prevalence": 0.33}}, "seed": 2022})
+    simulate_cohort("phantom-desir", study.phantoms["phantom-desir"], study.seed, tmp_path / "one")
+    peaks = []
+    for number in (8, 64):
+        source = tmp_path / f"source-{number}"
+        source.mkdir()
+        for place in range(number):
+            (source / f"P{place}").symlink_to(tmp_path / "one" / "D0001")
+        took = curated(source, tmp_path / f"cohort-{number}")
+        assert took["included"] == number
+        peaks.append(took["peak_mb"])
+    examination = sum(file.stat().st_size for file in files_of(tmp_path / "one")) / 2**20
+    assert peaks[1] - peaks[0] < 2 * examination, (peaks, examination)
