@@ -16,6 +16,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study, load_study
 from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
+from axspa_lib.errors import MissingResultError
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
 from axspa_lib.runs import noted, read_run, stored_root
@@ -52,6 +53,11 @@ class Results:
         """Where its results lie."""
         own, stored = Layout.of(self.study), Layout(stored_root() / self.profile)
         return stored if self.or_stored and not any(own.root.glob("cohorts/*/run.json")) else own
+
+    @property
+    def kind(self) -> str:
+        """What figures of the profile show: `phantom` or `real` (a key of `labels.MARKS`)."""
+        return "phantom" if self.study.training_cohort in self.study.phantoms else "real"
 
     def variant(self, experiment: str) -> Study:
         """The study of one row of the experiment table."""
@@ -183,6 +189,18 @@ class Results:
             cohort: {name: self.patients(cohort, name) for name in self.study.experiments if self.seeds(name)}
             for cohort in self.study.cohorts
         }
+
+    def true_lesions(self, cohort: str | None = None) -> pd.DataFrame:
+        """Lesions of simulated patients: `patient, type, side, volume_mm3, first_slice, last_slice`, ...
+
+        Raises:
+            MissingResultError: the cohort is not simulated, so nobody knows its lesions.
+        """
+        name = cohort or self.study.training_cohort
+        path = self.layout.source(name) / "export" / "truth" / "lesions.csv"
+        if not path.is_file():
+            raise MissingResultError(f"the true lesions of {name} are not known: only a simulated cohort has them")
+        return pd.read_csv(noted(path), dtype={"patient": str})
 
     # real scans -------------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,9 @@ _KINDS = (".csv", ".json", ".parquet")
 _LEFT_OUT = ("identity", "workflow", "export", "derivatives", "failed", "instances.json", MANIFEST)
 _LARGEST = 3_000_000
 
+#: What is kept of the raw data: the table of the lesions that the simulator drew.
+_TRUTH = ("export", "truth", "lesions.csv")
+
 
 class StoredResultError(AxspaError):
     """A stored result that does not belong to the others."""
@@ -68,6 +71,8 @@ def is_small(name: PurePosixPath) -> bool:
     >>> [is_small(PurePosixPath(p)) for p in ("tables/table1.csv", "cohorts/a/sub-1/anat/x.json", "bones/a/model.pt")]
     [True, False, False]
     """
+    if name.parts[-3:] == _TRUTH:
+        return True
     if any(part.startswith((".", "sub-")) or part in _LEFT_OUT for part in name.parts):
         return False
     return name.suffix in _KINDS or (name.parts[0] == "notebooks" and name.suffix == ".ipynb")

@@ -54,8 +54,8 @@ def run_study(
     root = Layout.of(study).root
     command = [
         *_snakemake(profile, root), "--cores", str(cores), "--rerun-incomplete", "--keep-going",
-        *_TRIGGERS, "--workflow-profile", executor_profile or "none", *([] if executor_profile else _machine()),
-        *(extra or []),
+        *_TRIGGERS, *([] if executor_profile else _machine()), "--workflow-profile", executor_profile or "none",
+        *(extra or []),  # results wanted must not follow an option that takes several values
     ]  # fmt: skip
     with _alone(root) as lock:
         unlock = subprocess.run([*command, "--unlock"], capture_output=True, text=True)

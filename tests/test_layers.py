@@ -27,7 +27,7 @@ LAYERS = [
      "lesions", "change"},
     {"stages"},
     {"figures"},
-     {"results", "bone_results", "joint_results", "likeness_results", "chapters", "conclusions"},
+     {"results", "bone_results", "joint_results", "likeness_results", "chapters", "conclusions", "paper_tables", "performance"},
     {"pages", "chapter_pages", "stand_ins"},
     {"workflow", "book"},
     {"cli"},

@@ -65,7 +65,7 @@ def decision_rules(rules: pd.DataFrame, kind: str | None = None) -> Figure:
         part = rules[rules["rate"] == rate].set_index("rule").loc[names]
         _bars(axis, np.arange(len(names)) + shift, part, COLOURS[colour], marker, rate)
     positives = rules.drop_duplicates("rule").set_index("rule").loc[names, "positives"]
-    ticks = [f"{name}\n{positives[name]} positive" for name in names]
+    ticks = [f"{str(name).replace('>= ', '≥ ')}\n{positives[name]} positive" for name in names]
     axis.set_xticks(range(len(names)), ticks)
     axis.set_xlabel("decision rule: positive half-slices, or consecutive slices (ASAS)")
     axis.set_ylabel("rate (95 % interval)")
@@ -89,29 +89,46 @@ def thresholds(sweep: pd.DataFrame, used: float, kind: str | None = None) -> Fig
 
 
 def curves(
-    roc: Mapping[str, Curve], precision_recall: Mapping[str, Curve], prevalence: float, kind: str | None = None
+    roc: Mapping[str, Curve],
+    precision_recall: Mapping[str, Curve],
+    prevalence: Mapping[str, float],
+    kind: str | None = None,
+    bands: tuple[Mapping[str, Floats], Mapping[str, Floats]] = ({}, {}),
 ) -> Figure:
-    """ROC and precision-recall curves by name, with the area and its interval in the legend."""
-    figure, axes = new_figure(1, 2, width=7.2, height=3.4)
+    """ROC and precision-recall curves by name, the area with its interval in the legend, pointwise bands as shadows.
+
+    Args:
+        roc: by name.
+        precision_recall: by name.
+        prevalence: share of inflamed cases by name, which a score without knowledge has as precision.
+        kind: `phantom` or `real`, written on the figure.
+        bands: of both, rows `x, low, high` (`tables.bands.band`).
+    """
+    figure, axes = new_figure(1, 2, width=7.2, height=3.9)
     styles = ("-", "--", ":", "-.")
     palette = ("model", "inflamed", "joint", "reader")
-    for axis, found in zip(axes[0], (roc, precision_recall), strict=True):
+    left, right = axes[0]
+    for axis, found, shadows in zip((left, right), (roc, precision_recall), bands, strict=True):
         for place, (name, curve) in enumerate(found.items()):
             area = f"{name}: {curve.area.value:.2f} [{curve.area.low:.2f}, {curve.area.high:.2f}]"
-            colour = COLOURS[palette[place % len(palette)]]
-            axis.step(curve.x, curve.y, where="post", color=colour, linestyle=styles[place % len(styles)], label=area)
+            colour, style = COLOURS[palette[place % len(palette)]], styles[place % len(styles)]
+            axis.step(curve.x, curve.y, where="post", color=colour, linestyle=style, label=area)
+            if name in shadows:
+                x, low, high = shadows[name].T
+                axis.fill_between(x, low, high, step="post", color=colour, alpha=0.12 + 0.06 * place, linewidth=0)
+            if axis is right:
+                axis.axhline(prevalence[name], color=colour, linestyle=style, linewidth=0.6)
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.02)
         axis.set_aspect("equal")
-    left, right = axes[0]
     left.plot([0, 1], [0, 1], color=COLOURS["neutral"], linewidth=0.6)
     left.set_xlabel("1 – specificity")
     left.set_ylabel("sensitivity")
-    left.legend(loc="lower right", fontsize=7, title="area under the ROC", frameon=False)
-    right.axhline(prevalence, color=COLOURS["neutral"], linewidth=0.6)
     right.set_xlabel("recall (sensitivity)")
     right.set_ylabel("precision")
-    right.legend(loc="lower left", fontsize=7, title="average precision", frameon=False)
+    for axis, title in ((left, "area under the ROC"), (right, "average precision (thin: prevalence)")):
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=7, title=title, title_fontsize=7.5,
+                    alignment="left", frameon=False)  # fmt: skip
     return _finished(figure, "", kind)
 
 
@@ -180,23 +197,52 @@ def learning_curve(table: pd.DataFrame, unit: str, rate: str = "MCC × 100", kin
         ordered = part.sort_values("patients")
         axis.fill_between(ordered["patients"], ordered["low"], ordered["high"], color=colour, alpha=0.15, linewidth=0)
         axis.plot(ordered["patients"], ordered["value"], color=colour, marker="os^D"[place % 4], label=str(name))
-    axis.set_xlabel(f"annotated {unit}")
+    axis.set_xlabel(unit)
     axis.set_ylabel(f"{rate} (95 % interval)")
     if "series" in table:
         axis.legend(frameon=False)
     return _finished(figure, "", kind)
 
 
-def groups(table: pd.DataFrame, label: str, rate: str = "MCC", kind: str | None = None) -> Figure:
-    """A rate by group with intervals (`tables.beyond.by_group`): scanner, slice position, lesion size."""
-    figure, axes = new_figure(1, 1, width=5.5, height=2.6)
+def groups(tables: Mapping[str, pd.DataFrame], rate: str = "MCC", kind: str | None = None) -> Figure:
+    """A rate by group with intervals (`tables.beyond.by_group`), a panel for each grouping by its label."""
+    widths = [max(len(table), 2) for table in tables.values()]
+    figure, axes = new_figure(1, len(tables), height=2.7, sharey=True, gridspec_kw={"width_ratios": widths})
+    for axis, (label, table) in zip(axes[0], tables.items(), strict=True):
+        _bars(axis, np.arange(len(table)), table, COLOURS["model"], "o", rate)
+        ticks = [f"{name}\nn = {n}\n{p} patients" for name, n, p in zip(table["group"], table["n"], table["patients"],
+                                                                     strict=True)]  # fmt: skip
+        axis.set_xticks(range(len(table)), ticks, fontsize=7)
+        axis.set_xlim(-0.6, len(table) - 0.4)
+        axis.axhline(0, color=COLOURS["neutral"], linewidth=0.6)
+        axis.set_xlabel(label)
+    axes[0, 0].set_ylabel(rate)
+    return _finished(figure, "", kind)
+
+
+def marked_by_size(table: pd.DataFrame | None, kind: str | None = None) -> Figure:
+    """Share of half-slices marked as inflamed by size of the lesion there (`tables.lesion_size.marked_by_size`).
+
+    Without a table, an empty frame that says that the true lesions are not known.
+    """
+    figure, axes = new_figure(1, 1, width=6.2, height=3.0)
     axis = axes[0, 0]
-    _bars(axis, np.arange(len(table)), table, COLOURS["model"], "o", rate)
-    ticks = [f"{name}\nn = {n}" for name, n in zip(table["group"], table["n"], strict=True)]
-    axis.set_xticks(range(len(table)), ticks, fontsize=7.5)
-    axis.set_xlim(-0.6, len(table) - 0.4)
-    axis.set_xlabel(label)
-    axis.set_ylabel(f"{rate} (95 % interval by patient)")
+    if table is None:
+        axis.text(0.5, 0.5, "The true lesions of these scans are not known.", ha="center", va="center")
+        axis.set_axis_off()
+        return _finished(figure, "", kind)
+    names = list(dict.fromkeys(table["group"]))
+    styles = (("reader", "D", -0.12), ("model", "^", 0.12), ("joint", "s", 0.3))
+    for (series, part), (colour, marker, shift) in zip(table.groupby("series", sort=False), styles, strict=False):
+        part = part.set_index("group").loc[names]
+        _bars(axis, np.arange(len(names)) + shift, part, COLOURS[colour], marker, str(series))
+    counts = table.drop_duplicates("group").set_index("group")["n"]
+    axis.set_xticks(range(len(names)), [f"{name}\nn = {counts[name]}" for name in names], fontsize=8)
+    axis.axvline(0.5, color=COLOURS["neutral"], linewidth=0.6, linestyle=":")
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlabel("volume of the largest oedema that crosses the half-slice, mm³")
+    axis.set_ylabel("half-slices marked inflamed\n(share, 95 % interval)")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return _finished(figure, "", kind)
 
 

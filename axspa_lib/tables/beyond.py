@@ -197,13 +197,17 @@ def half_slice_cases(
         reference: a reader, or the consensus.
 
     Returns:
-        `patient, slice, side, reference, prediction, failed, position`; a wrong number of boxes is a wrong answer, and
-        `position` runs from 0 (first slice read of the patient, anterior) to 1 (last).
+        `patient, slice, side, reference, prediction, failed, marked, score, position`; a wrong number of boxes is a
+        wrong `prediction`, while `marked` is what the ensemble said and `score` its mean `p_inflamed`; `position` runs
+        from 0 (first slice read of the patient, anterior) to 1 (last).
     """
     wide, _ = readings_wide(half_slices, only=only)
     wide = wide[wide["patient"].isin(set(next(iter(checked_members(members).values()))["patient"].astype(str)))]
-    truth, answer, _, failed = reference_and_answer(wide, reference, ensemble_vote(members, "half_slice"))
+    vote = ensemble_vote(members, "half_slice")
+    truth, answer, _, failed = reference_and_answer(wide, reference, vote)
     cases = wide.dropna(subset=[reference])[KEY].reset_index(drop=True)
+    said = cases.merge(vote.astype({"patient": str, "slice": int}), on=KEY, how="left", validate="one_to_one")
+    cases = cases.assign(marked=said["positive"], score=said["p_inflamed"])
     place = cases.groupby("patient")["slice"]
     first, last = place.transform("min"), place.transform("max")
     position = (cases["slice"] - first) / (last - first).clip(lower=1)
@@ -211,9 +215,15 @@ def half_slice_cases(
 
 
 def by_group(
-    cases: pd.DataFrame, group: str, rate: str = "MCC", bins: int | None = None, n: int = 2000, seed: int = 0
+    cases: pd.DataFrame,
+    group: str,
+    rate: str = "MCC",
+    bins: int | None = None,
+    n: int = 2000,
+    seed: int = 0,
+    simultaneous: bool = False,
 ) -> pd.DataFrame:
-    """A rate by scanner, slice position, lesion size or any other column: `group, value, low, high, n, patients`.
+    """A rate by scanner, slice position or any other column: `group, value, low, high, n, patients`.
 
     Args:
         cases: `patient, reference, prediction` (0/1) and the column `group`.
@@ -222,15 +232,18 @@ def by_group(
         bins: quantile bins of a numerical column; its values as they are when None.
         n: bootstrap resamples.
         seed: of the bootstrap.
+        simultaneous: intervals that hold all together in 95 of 100 studies (Bonferroni), for whoever compares groups.
     """
     if rate not in RATES:
         raise DataError(f"unknown rate {rate!r}: choose one of {', '.join(RATES)}")
     known = cases.dropna(subset=[group])
     values = known[group] if bins is None else pd.qcut(known[group], bins, duplicates="drop")
+    parts = known.groupby(values, observed=True)
+    level = 1 - 0.05 / max(parts.ngroups, 1) if simultaneous else 0.95
     rows = []
-    for name, part in known.groupby(values, observed=True):
+    for name, part in parts:
         counts = confusion(part["reference"], part["prediction"])
-        found = bootstrap_by_patient(RATES[rate], counts, part["patient"], n, seed, "jeffreys")
+        found = bootstrap_by_patient(RATES[rate], counts, part["patient"], n, seed, "jeffreys", level)
         rows.append(_entry(found, group=str(name)))
     return pd.DataFrame(rows)
 

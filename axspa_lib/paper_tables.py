@@ -1,0 +1,154 @@
+"""Tables 1 to 4 of a profile's cohorts from its stored results, or a sentence on what a cohort lacks for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from axspa_lib import tables
+from axspa_lib.config import experiments
+from axspa_lib.results import Results, listing, with_interval
+from axspa_lib.tables.cells import CELL_COLUMNS
+
+#: What each table compares, and the cohort of the paper that it is of.
+TITLES = {
+    1: "agreement on half-slices",
+    2: "agreement on patients",
+    3: "agreement on patients of the second cohort",
+    4: "ablations",
+}
+PAPER_COHORT = {1: "desir", 2: "desir", 3: "asas"}
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of one cohort: its cells, or none and what the cohort lacks in a sentence."""
+
+    number: int
+    cohort: str
+    kind: str
+    cells: pd.DataFrame
+    lacks: str = ""
+
+    def style(self) -> Styler:
+        """The table in the paper's layout; a sentence where there is none."""
+        if self.lacks:
+            return listing([[self.lacks]], [f"Table {self.number}"])
+        mark = "PHANTOM" if self.kind == "phantom" else "REAL MRI"
+        return tables.style(
+            self.cells, f"Table {self.number} – {mark}, {self.cohort}: {TITLES[self.number]} (MCC × 100)"
+        )
+
+    def figure_of(self, row: str, column: str) -> tuple[float, float, float, int] | None:
+        """MCC (not × 100), the ends of its interval and n of a cell; None where the table has no such cell."""
+        found = self.cells[(self.cells["row"] == row) & (self.cells["column"] == column)]
+        if found.empty:
+            return None
+        cell = found.iloc[0]
+        return cell["value"] / 100, cell["low"] / 100, cell["high"] / 100, int(cell["n"])
+
+    def text_of(self, row: str, column: str) -> str:
+        """The same as text, `0.77 [0.44, 0.90] (N = 24)`; says so where it was not measured."""
+        found = self.figure_of(row, column)
+        return "not measured" if found is None else f"{with_interval(*found[:3])} (N = {found[3]})"
+
+
+def paper_table(stored: Results, number: int, cohort: str | None) -> PaperTable:
+    """Table 1, 2 or 3 of a cohort, written to `tables/`; the published figures stand beside the paper's own cohort.
+
+    Args:
+        stored: the results.
+        number: of the table.
+        cohort: None where the profile has none for it.
+    """
+    reason = _lacks(stored, number, cohort)
+    if reason or cohort is None:
+        return PaperTable(number, cohort or "", stored.kind, pd.DataFrame(columns=[*CELL_COLUMNS]), reason)
+    data, n = stored.cohort(cohort), stored.study.diagnosis.bootstrap
+    compare = cohort.endswith(PAPER_COHORT[number])
+    if number == 1:
+        evaluated = stored.evaluated(cohort)
+        cells = tables.table1_cells(
+            data.half_slices,
+            stored.half_slices(cohort),
+            patients=evaluated["patient"].unique(),
+            only=evaluated[evaluated["joint"]],
+            n=n,
+            compare=compare,
+        )
+    else:
+        make = tables.table2_cells if number == 2 else tables.table3_cells
+        cells = make(data.opinions, stored.patients(cohort), n=n, compare=compare)
+    name = f"table{number}" if compare or cohort == stored.study.training_cohort else f"table{number}_{cohort}"
+    stored.write_table(name, cells)
+    return PaperTable(number, cohort, stored.kind, cells)
+
+
+def table4(stored: Results) -> PaperTable:
+    """Table 4: every row of the experiment table that was trained, on every cohort with opinions of two readers."""
+    given = {name: reason for name in stored.study.cohorts if not (reason := _lacks(stored, 2, name))}
+    if not given:
+        return PaperTable(4, "", stored.kind, pd.DataFrame(columns=[*CELL_COLUMNS]), _lacks(stored, 4, None))
+    members = {heading(name): variants for name, variants in stored.all_patients().items() if name in given}
+    opinions = {heading(name): stored.cohort(name).opinions for name in given}
+    cells = tables.table4_cells(members, opinions, n=stored.study.diagnosis.bootstrap)
+    stored.write_table("table4", cells)
+    return PaperTable(4, " and ".join(given), stored.kind, cells)
+
+
+def heading(cohort: str) -> str:
+    """A cohort as the paper calls it.
+
+    >>> heading("phantom-desir")
+    'DESIR'
+    """
+    return cohort.rpartition("-")[2].upper()
+
+
+def second_cohort(stored: Results) -> str | None:
+    """The cohort that nothing was trained on, or None."""
+    return stored.study.cohorts[1] if len(stored.study.cohorts) > 1 else None
+
+
+def experiment_rows(stored: Results) -> list[tuple[str, str, int, int]]:
+    """Rows of the experiment table that were trained: label, what differs in words, training patients, members."""
+    rows = []
+    for name in (name for name in experiments() if name in stored.study.experiments and stored.seeds(name)):
+        entry = experiments()[name]
+        (_, patients), *_ = stored.training_sizes([name])
+        rows.append(
+            (str(entry["label"]), _in_words(entry.get("overrides", {})), round(patients), len(stored.seeds(name)))
+        )
+    return rows
+
+
+def _in_words(overrides: dict[str, object], prefix: str = "") -> str:
+    """Nested parameters as text: `preprocessing: clahe off`."""
+    parts = []
+    for name, value in overrides.items():
+        label = name.replace("_", " ")
+        if isinstance(value, dict):
+            parts.append(_in_words(value, "" if name in ("detector", "increment") else f"{label}: "))
+        else:
+            parts.append(f"{prefix}{label} {'off' if value is False else 'on' if value is True else value}")
+    return ", ".join(parts) or "–"
+
+
+def _lacks(stored: Results, number: int, cohort: str | None) -> str:
+    """Why a table cannot be made of a cohort, in a sentence; empty where it can."""
+    if cohort is None:
+        what = "a second cohort" if number == 3 else "a cohort with diagnoses of two readers"
+        return f"Table {number} needs {what}, and this profile has none."
+    if not stored.seeds():
+        return f"Table {number} needs a trained detector, and this profile has none yet."
+    data = stored.cohort(cohort)
+    readings, what = (
+        (data.half_slices, "half-slices read") if number == 1 else (data.opinions, "diagnoses of the patients")
+    )
+    readers = int(np.unique(readings["reader"].astype(str)).size)
+    if readers < 2:
+        return f"Table {number} needs {what} by two readers or more, and {cohort} has {readers or 'none'}."
+    return ""
