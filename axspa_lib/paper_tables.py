@@ -125,15 +125,26 @@ def experiment_rows(stored: Results) -> list[tuple[str, str, int, int]]:
     return rows
 
 
-def _in_words(overrides: dict[str, object], prefix: str = "") -> str:
-    """Nested parameters as text: `preprocessing: clahe off`."""
+#: Overrides of the experiment table in words; any other reads as its parameter's name and value.
+_WORDS: dict[tuple[str, object], str] = {
+    ("manual_only", True): "only patients outlined by hand",
+    ("constant_pixel", False): "slices keep their own pixel size",
+    ("remove_bias", False): "shading is not removed",
+    ("local_median", False): "no median filter",
+    ("clahe", False): "contrast is not equalised (CLAHE)",
+    ("flip", False): "no mirroring",
+    ("rotation_deg", 0): "no rotation",
+}
+
+
+def _in_words(overrides: dict[str, object]) -> str:
+    """What nested parameters change, as text."""
     parts = []
     for name, value in overrides.items():
-        label = name.replace("_", " ")
         if isinstance(value, dict):
-            parts.append(_in_words(value, "" if name in ("detector", "increment") else f"{label}: "))
+            parts.append(_in_words(value))
         else:
-            parts.append(f"{prefix}{label} {'off' if value is False else 'on' if value is True else value}")
+            parts.append(_WORDS.get((name, value), f"{name.replace('_', ' ')} {value}"))
     return ", ".join(parts) or "–"
 
 

@@ -21,6 +21,7 @@ KEPT = (
     "detector/all_included/seed-0/history.parquet",
     "slices/0123456789/phantom-desir/half_slices.csv",
     "notebooks/07_tables.ipynb",
+    "sources/phantom-desir/export/truth/lesions.csv",
 )
 LEFT = (
     "cohorts/phantom-desir/sub-1/anat/sub-1_acq-cor_T1w.json",
@@ -32,6 +33,7 @@ LEFT = (
     "slices/0123456789/phantom-desir/instances.json",
     "slices/0123456789/phantom-desir/D1_T1.nii.gz",
     "sources/phantom-desir/export/readings.csv",
+    "sources/phantom-desir/export/truth/groups.csv",
     "identity/bones.json",
 )
 

@@ -199,6 +199,7 @@ def _figure(value: float, sd: float, decimals: int) -> str:
 
 
 def _range(low: float, high: float, decimals: int) -> str:
+    low, high = round(low, decimals) + 0.0, round(high, decimals) + 0.0  # no minus before a zero
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if np.isfinite(low) and np.isfinite(high) else "-"
 
 

@@ -14,6 +14,7 @@ from axspa_lib.figures import results as figures
 from axspa_lib.figures.run import durations
 from axspa_lib.labels import MARKS
 from axspa_lib.tables import beyond
+from axspa_lib.tables.bands import band
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,12 @@ def test_curves_and_reliability_state_their_area(study):
     truth = opinions.groupby("patient")["asas_positive"].sum().loc[vote["patient"]] >= 2
     case = truth.astype(int), vote["score"], vote["patient"]
     roc, curve = agreement.roc(*case, n=50), agreement.precision_recall(*case, n=50)
-    text = drawn(figures.curves({"ensemble": roc}, {"ensemble": curve}, truth.mean(), "phantom"))
+    shadow = band(*case, n=50)
+    text = drawn(
+        figures.curves(
+            {"ensemble": roc}, {"ensemble": curve}, {"ensemble": truth.mean()}, "phantom", ({"ensemble": shadow}, {})
+        )
+    )
     assert f"ensemble: {roc.area.value:.2f}" in text and f"ensemble: {curve.area.value:.2f}" in text
     assert "sensitivity" in text and "precision" in text
     assert "Brier score 0.250" in drawn(figures.reliability(agreement.calibration(*case, n=50), 0.25))
@@ -78,7 +84,7 @@ def test_other_figures_carry_their_labels(study):
     inflamed = rng.integers(0, 2, len(grid))
     halves = {0: grid.assign(boxes=1, inflamed=inflamed, positive=inflamed, correct_count=True,
                              p_inflamed=inflamed * 0.8)}  # fmt: skip
-    assert ">= 2" in drawn(figures.decision_rules(beyond.rule_sensitivity(halves, opinions, n=30)))
+    assert "≥ 2" in drawn(figures.decision_rules(beyond.rule_sensitivity(halves, opinions, n=30)))
     gained = beyond.abstention(ensemble_vote(members), opinions, n=30)
     assert "share of patients answered" in drawn(figures.abstention(gained, "phantom"))
     sweep = pd.DataFrame(
@@ -86,9 +92,19 @@ def test_other_figures_carry_their_labels(study):
     )
     assert "used: 0.7" in drawn(figures.thresholds(sweep, 0.7))
     curve = pd.DataFrame({"patients": [5, 10], "value": [1, 2], "low": 0, "high": 3, "series": ["one", "two"]})
-    assert "annotated patients" in drawn(figures.learning_curve(curve, "patients"))
+    assert "annotated patients" in drawn(figures.learning_curve(curve, "annotated patients"))
     grouped = beyond.by_group(grid.assign(reference=inflamed, prediction=inflamed), "slice", n=30)
-    assert "n = 40" in drawn(figures.groups(grouped, "slice"))
+    assert "n = 40" in drawn(figures.groups({"slice": grouped, "again": grouped}))
+    sizes = pd.DataFrame({"group": ["none", "none", "any", "any"], "series": ["readers", "ensemble"] * 2,
+                          "value": [0.1, 0.2, 0.7, 0.8], "low": 0.0, "high": 1.0, "n": [9, 9, 5, 5]})  # fmt: skip
+    figure = figures.marked_by_size(sizes, "phantom")
+    text = drawn(figure)
+    assert "none\nn = 9" in text and "any\nn = 5" in text and "readers" in text and "ensemble" in text
+    points = {
+        line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
+    }
+    assert points["readers"] == [0.1, 0.7] and points["ensemble"] == [0.2, 0.8]
+    assert "not known" in drawn(figures.marked_by_size(None, "real"))
 
 
 def test_findings_show_every_claim():
