@@ -100,9 +100,7 @@ def test_other_figures_carry_their_labels(study):
     figure = figures.marked_by_size(sizes, "phantom")
     text = drawn(figure)
     assert "none\nn = 9" in text and "any\nn = 5" in text and "readers" in text and "ensemble" in text
-    points = {
-        line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
-    }
+    points = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2}
     assert points["readers"] == [0.1, 0.7] and points["ensemble"] == [0.2, 0.8]
     assert "not known" in drawn(figures.marked_by_size(None, "real"))
 
