@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 
 from axspa_lib import tables
 from axspa_lib.config import experiments
-from axspa_lib.results import Results, listing, with_interval
+from axspa_lib.results import Results, dotted, listing, with_interval
 from axspa_lib.tables.cells import CELL_COLUMNS
 
 #: What each table compares, and the cohort of the paper that it is of.
@@ -113,15 +113,13 @@ def second_cohort(stored: Results) -> str | None:
     return stored.study.cohorts[1] if len(stored.study.cohorts) > 1 else None
 
 
-def experiment_rows(stored: Results) -> list[tuple[str, str, int, int]]:
-    """Rows of the experiment table that were trained: label, what differs in words, training patients, members."""
+def experiment_rows(stored: Results) -> list[tuple[str, str, str, int, int]]:
+    """Rows of the experiment table that were trained: label, what differs, its parameters, patients, members."""
     rows = []
     for name in (name for name in experiments() if name in stored.study.experiments and stored.seeds(name)):
-        entry = experiments()[name]
+        label, overrides = str(experiments()[name]["label"]), experiments()[name].get("overrides", {})
         (_, patients), *_ = stored.training_sizes([name])
-        rows.append(
-            (str(entry["label"]), _in_words(entry.get("overrides", {})), round(patients), len(stored.seeds(name)))
-        )
+        rows.append((label, _in_words(overrides), dotted(overrides), round(patients), len(stored.seeds(name))))
     return rows
 
 

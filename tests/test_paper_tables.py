@@ -163,7 +163,10 @@ def test_table4_and_its_rows(stored):
         "Only manually",
     }
     rows = paper_tables.experiment_rows(stored)
-    assert rows == [("All included", "–", 60, 3), ("Only manually", "only patients outlined by hand", 14, 1)]
+    assert rows == [
+        ("All included", "–", "–", 60, 3),
+        ("Only manually", "only patients outlined by hand", "increment: manual_only = True", 14, 1),
+    ]
 
 
 def test_rates_and_kappas_are_those_of_the_cases(stored):
