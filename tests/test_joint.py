@@ -15,10 +15,13 @@ from scipy import ndimage
 from skimage import morphology as skimage_morphology
 
 from axspa_lib import morphology
-from axspa_lib.config import Joint
+from axspa_lib.config import Joint, load_study
 from axspa_lib.errors import DataError
 from axspa_lib.figures.joint import algorithm_steps, joints_over_volume
 from axspa_lib.joint import SIDE_VALUE, extract_joint, extract_joints, trace_joint
+from axspa_lib.phantom.examination import draw_examination
+from axspa_lib.phantom.scene import Scene
+from axspa_lib.phantom.texture import Grid
 from axspa_lib.volume import Volume
 from tests.bench.images import bone_mask
 from tests.oracles.joint import reference_joint
@@ -218,6 +221,25 @@ def test_figures_can_be_drawn() -> None:
     assert [text.get_text() for text in sheet.axes[0].texts] == ["no R or L"]
     assert not sheet.axes[1].texts
     sheet.savefig(BytesIO())
+
+
+@pytest.mark.slow
+def test_identical_on_five_hundred_phantom_slices() -> None:
+    """The true bones of the simulated patients of profile quick, at the matrix of each patient's own scanner."""
+    study, slices, matrices, found = load_study("quick"), 0, set(), 0
+    spec = study.phantoms["phantom-desir"]
+    for number in range(1, spec.patients + 1):
+        patient = draw_examination("phantom-desir", spec, study.seed, number)
+        scan = patient.protocol
+        grid = Grid(scan.matrix, scan.pixel, *(middle - scan.fov / 2 for middle in scan.centre_xy))
+        for bones in Scene(patient.body, patient.lesions).truth(grid, scan.depths())[0]:
+            joint = extract_joint(bones, Joint())
+            assert np.array_equal(joint, reference_joint(bones, Joint())), f"patient {number}"
+            slices, found = slices + bool(bones.any()), found + bool(joint.any())
+            matrices.add(scan.matrix)
+        if slices >= 500:
+            break
+    assert slices >= 500 and found >= 300 and len(matrices) >= 3
 
 
 @pytest.mark.real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from skimage.morphology import disk
 
 from axspa_lib.chapters import patients_from, preprocessing_of, without_each_step
 from axspa_lib.clahe import equalise
-from axspa_lib.config import BoneNets, Preprocessing
+from axspa_lib.config import BoneNets, Preprocessing, load_study
 from axspa_lib.errors import ConfigError, DataError
 from axspa_lib.figures.preprocessing import (
     preprocessing_difference,
@@ -28,6 +29,7 @@ from axspa_lib.figures.preprocessing import (
     scanner_distances,
     step_effects,
 )
+from axspa_lib.phantom.examination import draw_examination, render
 from axspa_lib.preprocess import (
     minmax,
     preprocess_slice,
@@ -350,6 +352,27 @@ def test_distance_of_one_tissue_between_scanners() -> None:
     assert tissue_distances(slices[:1], Preprocessing()).empty
     with pytest.raises(DataError, match="scanner a"):
         tissue_distances([(*slices[0][:3], np.ones((3, 3), bool))], Preprocessing())
+
+
+@pytest.mark.parametrize("variant", ["paper", "demo", "u-net"])
+def test_phantom_slices(phantom_slices: list[tuple[np.ndarray, tuple[float, float]]], variant: str) -> None:
+    assert len(phantom_slices) >= 4
+    for image, spacing in phantom_slices:
+        assert not apart(image, spacing, **VARIANTS[variant]).any()
+        fast = apart(image, spacing, **VARIANTS[variant] | {"arithmetic": "fast"})
+        assert (fast == 0).mean() >= 0.96 and fast.max() <= 5
+
+
+@pytest.fixture(scope="module")
+def phantom_slices() -> list[tuple[np.ndarray, tuple[float, float]]]:
+    """T1 and STIR of two simulated patients, one slice of each, as their scanners store them."""
+    study, found = load_study("quick"), []
+    for number in (1, 4):
+        patient = draw_examination("phantom-desir", study.phantoms["phantom-desir"], study.seed, number)
+        middle = float(patient.protocol.depths()[patient.protocol.slices // 2])
+        images = render(replace(patient, protocol=replace(patient.protocol, slices=1, first_z=middle), fault=""))
+        found += [(stack[0], (patient.protocol.pixel, patient.protocol.pixel)) for stack in images.pixels.values()]
+    return found
 
 
 @pytest.mark.real
