@@ -68,6 +68,7 @@ def joints_over_volume(
     columns: int = 6,
     title: str = "",
     kind: str | None = None,
+    width: float = 1.55,
 ) -> Figure:
     """Contact sheet: the joints (and bones) outlined over the slices of a volume.
 
@@ -79,13 +80,14 @@ def joints_over_volume(
         columns: slices in a row of the sheet.
         title: of the whole sheet.
         kind: `phantom` or `real`, written below.
+        width: of a slice, inches.
     """
     shown = list(range(len(volume.array)) if slices is None else slices)
     count = -(-len(shown) // columns)
     _, row_mm, column_mm = volume.spacing
     proportion = volume.array.shape[1] * row_mm / (volume.array.shape[2] * column_mm)
-    width = 1.55 * columns
-    figure, axes = new_figure(count, columns, width=width, height=(1.55 * proportion + 0.22) * count + 0.35)
+    height = (width * proportion + 0.22) * count + (0.35 if kind or title else 0)
+    figure, axes = new_figure(count, columns, width=width * columns, height=height)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, index in zip(axes.flat, shown, strict=False):
