@@ -228,8 +228,21 @@ def area_cases(stored: Results, count: int = 5) -> list[AreaCase]:
         stir, found = cohort.volume(patient, "STIR"), stored.found_area(patient).array > 0
         place = int((drawn if drawn.any() else found).sum(axis=(1, 2)).argmax())
         title = f"{patient}, slice {place}"
-        cases.append(AreaCase(title, stir.array[place], found[place], drawn[place], stir.spacing[1:]))
+        rows, columns = window(drawn if drawn.any() else found, stir.spacing[1:])
+        views = (array[place, rows, columns] for array in (stir.array, found, drawn))
+        cases.append(AreaCase(title, *views, stir.spacing[1:]))
     return cases
+
+
+def window(mask: NDArray[np.bool_], spacing: tuple[float, float], margin_mm: float = 30.0) -> tuple[slice, slice]:
+    """Rows and columns that hold a mask `(slice, row, column)` on any slice, with a margin; all if it is empty."""
+    found = []
+    for axis, mm in zip((1, 2), spacing, strict=True):
+        places = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        room = round(margin_mm / mm)
+        ends = (places[0] - room, places[-1] + room + 1) if len(places) else (0, mask.shape[axis])
+        found.append(slice(max(0, int(ends[0])), min(mask.shape[axis], int(ends[1]))))
+    return found[0], found[1]
 
 
 def training_views(stored: Results, draws: int = 3) -> list[TrainingView]:

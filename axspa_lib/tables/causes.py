@@ -89,6 +89,19 @@ def causes(
     )  # fmt: skip
 
 
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`causes` as text fit for a page."""
+    return pd.DataFrame(
+        {
+            "answer": table["answer"],
+            "measure": table["measure"],
+            "value": table["value"].map("{:.2f}".format),
+            "95 % interval": [f"[{a:.2f}, {b:.2f}]" for a, b in zip(table["low"], table["high"], strict=True)],
+            "by chance": table["chance"].map("{:g}".format),
+        }
+    )
+
+
 def verdict(table: pd.DataFrame) -> str:
     """What the last two rows of `causes` say, in a sentence."""
     rows = table.set_index("answer")

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 
+from axspa_lib.chapters import window
 from axspa_lib.figures import real
 from axspa_lib.labels import MARKS
 
@@ -22,3 +23,11 @@ def test_every_half_slice_is_a_marker_and_examinations_stand_by_their_share() ->
     names = [text.get_text() for text in axis.get_xticklabels()]
     assert [name.split("\n")[0] for name in names] == ["a", "b"] and "33%" in names[0] and "67%" in names[1]
     assert any(text.get_text() == MARKS["real"] for text in figure.findobj(lambda item: hasattr(item, "get_text")))
+
+
+def test_the_window_holds_the_mask_and_its_margin_within_the_image() -> None:
+    mask = np.zeros((3, 40, 50), bool)
+    mask[1, 10:12, 45] = True
+    rows, columns = window(mask, (1.0, 0.5), margin_mm=4.0)
+    assert (rows.start, rows.stop) == (6, 16) and (columns.start, columns.stop) == (37, 50)
+    assert window(np.zeros_like(mask), (1.0, 1.0)) == (slice(0, 40), slice(0, 50))
