@@ -97,3 +97,17 @@ def test_probabilities_are_the_mean_of_the_members() -> None:
         .sort_index()
         .equals(table.set_index(KEY)["inflammation"].sort_index().astype(found["inflammation"].dtype))
     )
+
+
+def test_small_lesions_are_told_from_large_ones() -> None:
+    table = truth(4)
+    large = table["patient"].isin(["p0", "p1"])
+    areas = table.assign(area_mm2=np.where(table["inflammation"] == 1, np.where(large, 300.0, 20.0), 0.0))
+    areas = pd.concat([areas.assign(reader=name, quadrant="iliac_upper") for name in CONSENSUS_OF])
+    seen = np.where((table["inflammation"] == 1) & large, 0.9, 0.1)  # a model that finds large lesions only
+    members = {0: half_slice_results(boxes(table, seen), table[KEY], 0.6)}
+    best = causes.best_box_results({0: boxes(table, seen)}, table)
+    found = causes.by_size(readings(table), areas, members, best, table).set_index("size")
+    assert list(found.index) == ["healthy", "inflamed, up to 50 mm²", "inflamed, more than 200 mm²"]
+    assert found["n"].sum() == len(table) and list(found["readings"]) == [0, 1, 1]
+    assert list(found["any_box"]) == list(found["best_box"]) == [0, 0, 1]

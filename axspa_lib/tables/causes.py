@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ PAPER, ANY, BEST, RANKING, WITHIN = (
     "ranking of all half-slices",
     "ranking within a subject",
 )
+#: Bounds of the drawn area of a half-slice in `by_size`, mm² (mean over the readings).
+SIZES_MM2 = (50, 200)
 CHANCE = {PAPER: 0.0, ANY: 0.0, BEST: 0.0, RANKING: 0.5, WITHIN: 0.5}
 
 
@@ -123,6 +126,41 @@ def verdict(table: pd.DataFrame) -> str:
             "rank the half-slices of another one"
         )
     return f"The area under the ROC is {figures}: {said}."
+
+
+def by_size(
+    half_slices: pd.DataFrame, areas: pd.DataFrame, members: Members, best: Members, only: pd.DataFrame
+) -> pd.DataFrame:
+    """Who calls a half-slice inflamed, by how much the readings drew on it.
+
+    Args:
+        half_slices: readings.
+        areas: drawn areas by quadrant, `patient, reader, slice, side, quadrant, area_mm2`.
+        members: `half_slice_results` by seed with the study's threshold.
+        best: `best_box_results`.
+        only: `patient, slice, side` that contain a joint.
+
+    Returns:
+        `size` (the consensus, and the drawn area as a mean over the readings), `n`, and the shares of these half-slices
+        called inflamed: `readings` (mean over the readings), `any_box` and `best_box` of the ensemble. The first row is
+        of the half-slices that are healthy for the consensus: false alarms.
+    """
+    wide, names = readings_wide(half_slices, only=only)
+    wide = wide.dropna(subset=[*names, CONSENSUS])
+    drawn = areas.groupby([*KEY, "reader"])["area_mm2"].sum().groupby(KEY).mean().rename("mm2").reset_index()
+    table = wide.merge(drawn.astype({"patient": str}), on=KEY, how="left").fillna({"mm2": 0.0})
+    table["readings"] = table[names].mean(axis=1)
+    for name, tables in (("any_box", members), ("best_box", best)):
+        vote = ensemble_vote(checked_members(tables), "half_slice")
+        table = table.merge(vote[[*KEY, "positive"]].rename(columns={"positive": name}), on=KEY, validate="one_to_one")
+    inner = pd.cut(table["mm2"], [-np.inf, *SIZES_MM2, np.inf], labels=False)
+    labels = [f"inflamed, up to {SIZES_MM2[0]} mm²", *(f"inflamed, {a} to {b} mm²" for a, b in pairwise(SIZES_MM2)),
+              f"inflamed, more than {SIZES_MM2[-1]} mm²"]  # fmt: skip
+    order = ["healthy", *labels]
+    table["size"] = np.where(table[CONSENSUS] == 1, np.array(labels)[inner], order[0])
+    found = table.groupby("size").agg(n=("mm2", "size"), readings=("readings", "mean"), any_box=("any_box", "mean"),
+                                      best_box=("best_box", "mean"))  # fmt: skip
+    return found.reindex([name for name in order if name in found.index]).reset_index()
 
 
 def judged(half_slices: pd.DataFrame, best: Members, only: pd.DataFrame) -> pd.DataFrame:
