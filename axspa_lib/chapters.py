@@ -229,8 +229,8 @@ def area_cases(stored: Results, count: int = 5) -> list[AreaCase]:
         place = int((drawn if drawn.any() else found).sum(axis=(1, 2)).argmax())
         title = f"{patient}, slice {place}"
         rows, columns = window(drawn if drawn.any() else found, stir.spacing[1:])
-        views = (array[place, rows, columns] for array in (stir.array, found, drawn))
-        cases.append(AreaCase(title, *views, stir.spacing[1:]))
+        shown, area, drawing = (array[place, rows, columns] for array in (stir.array, found, drawn))
+        cases.append(AreaCase(title, shown, area, drawing, stir.spacing[1:]))
     return cases
 
 
