@@ -46,7 +46,7 @@ def likeness_table(stored: Results, name: str) -> pd.DataFrame:
     """
     folder = likeness_folder(stored.layout)
     read_run(folder)
-    return pd.read_csv(noted(folder / f"{name}.csv"), dtype={"patient": str}, keep_default_na=name != "failures")
+    return pd.read_csv(noted(folder / f"{name}.csv"), dtype={"patient": str})
 
 
 def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,71 @@
+"""Verdicts on the phantom beside real scans, by hand; and the stored tables of the stage, on small made-up results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from axspa_lib import likeness_results as likeness
+from axspa_lib.config import load_study
+from axspa_lib.errors import MissingResultError
+from axspa_lib.layout import Layout
+from axspa_lib.phantom.address import likeness_folder
+from axspa_lib.phantom.measure import compare
+from axspa_lib.results import Results
+from axspa_lib.runs import recording
+
+
+def contrast(figure: str, phantom: float, real: list[float]) -> pd.DataFrame:
+    return compare(pd.DataFrame({figure: [phantom] * 3}), pd.DataFrame({figure: real}))
+
+
+@pytest.mark.parametrize(
+    ("figure", "phantom", "verdict", "holds"),
+    [
+        ("T1_fat", 2.2, "in the range, within 20%", True),
+        ("T1_fat", 2.9, "in the range, beyond 20%", False),
+        ("T1_fat", 1.7, "outside the range, within 20%", False),
+        ("T1_noise", 2.9, "in the range", True),  # of image quality the range alone is asked
+        ("T1_noise", 1.7, "outside the range", False),
+    ],
+)
+def test_a_contrast_has_to_lie_in_the_range_and_near_the_median(figure, phantom, verdict, holds):
+    row = likeness.verdicts(contrast(figure, phantom, [1.8, 2.0, 3.0])).iloc[0]
+    assert (row["verdict"], row["holds"], row["range"]) == (verdict, holds, "1.80–3.00")
+    assert row["relative"] == pytest.approx(phantom / 2.0 - 1)
+
+
+def test_a_pair_of_readers_holds_when_both_levels_are_within_three_hundredths():
+    table = pd.DataFrame({"first": ["1", "1"], "second": ["2", "3"], "patient": [0.87, 0.80],
+                          "half_slice": [0.76, 0.60], "published_patient": [0.89, 0.79],
+                          "published_half_slice": [0.75, 0.64]})  # fmt: skip
+    found = likeness.readers_beside(table)
+    assert list(found["pair"]) == ["1–2", "1–3"] and list(found["holds"]) == [True, False]
+    assert found["half_slice difference"].round(2).tolist() == [0.01, -0.04]
+    second = likeness.readers_beside(table.drop(columns="published_half_slice"))
+    assert "half_slice" not in second and list(second["holds"]) == [True, True]
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """Results with the stage and the phantom-only networks of profile public, and nothing else."""
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    return Results("public")
+
+
+def test_a_stage_that_has_not_run_is_named_with_its_remedy(stored: Results):
+    with pytest.raises(MissingResultError, match="make book PROFILE=public"):
+        likeness.likeness_table(stored, "contrast")
+
+
+def test_tables_are_read_once_the_stage_has_finished(stored: Results):
+    folder = likeness_folder(Layout.of(load_study("public")))
+    with recording(folder, {}) as record:
+        contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
+        pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
+        record["metrics"] = {"T1_slices": 0.9}
+    assert likeness.likeness_table(stored, "contrast")["figure"].tolist() == ["fat"]
+    assert likeness.likeness_table(stored, "failures").empty
+    assert likeness.classifier_metrics(stored) == {"T1_slices": 0.9}
