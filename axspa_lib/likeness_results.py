@@ -46,7 +46,8 @@ def likeness_table(stored: Results, name: str) -> pd.DataFrame:
     """
     folder = likeness_folder(stored.layout)
     read_run(folder)
-    return pd.read_csv(noted(folder / f"{name}.csv"), dtype={"patient": str})
+    # in the readers' tables `patient` is a coefficient, elsewhere a name
+    return pd.read_csv(noted(folder / f"{name}.csv"), dtype=None if name.startswith("readers") else {"patient": str})
 
 
 def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "sequence": row["sequence"], "figure": row["figure"], "phantom": row["phantom"], "real": row["real"],
-                "range": f"{row['real_low']:.2f}–{row['real_high']:.2f}", "relative": row["relative"],
+                "range": f"{row['real_low']:.3g}–{row['real_high']:.3g}", "relative": row["relative"],
                 "verdict": said, "holds": bool(row["in_range"] and (near or not is_contrast)),
             }
         )  # fmt: skip

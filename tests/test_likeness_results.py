@@ -33,7 +33,7 @@ def contrast(figure: str, phantom: float, real: list[float]) -> pd.DataFrame:
 )
 def test_a_contrast_has_to_lie_in_the_range_and_near_the_median(figure, phantom, verdict, holds):
     row = likeness.verdicts(contrast(figure, phantom, [1.8, 2.0, 3.0])).iloc[0]
-    assert (row["verdict"], row["holds"], row["range"]) == (verdict, holds, "1.80–3.00")
+    assert (row["verdict"], row["holds"], row["range"]) == (verdict, holds, "1.8–3")
     assert row["relative"] == pytest.approx(phantom / 2.0 - 1)
 
 
@@ -65,7 +65,11 @@ def test_tables_are_read_once_the_stage_has_finished(stored: Results):
     with recording(folder, {}) as record:
         contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
         pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
+        pairs = pd.DataFrame({"first": ["1"], "second": ["2"], "patient": [0.9], "published_patient": [0.88]})
+        pairs.to_csv(folder / "readers_phantom-asas.csv", index=False)
         record["metrics"] = {"T1_slices": 0.9}
     assert likeness.likeness_table(stored, "contrast")["figure"].tolist() == ["fat"]
     assert likeness.likeness_table(stored, "failures").empty
+    beside = likeness.readers_beside(likeness.likeness_table(stored, "readers_phantom-asas"))
+    assert beside["patient difference"].iloc[0] == pytest.approx(0.02) and bool(beside["holds"].iloc[0])
     assert likeness.classifier_metrics(stored) == {"T1_slices": 0.9}

@@ -112,7 +112,7 @@ def contrast(table: pd.DataFrame) -> Figure:
         axis.set_xlabel("value (ratio, or mm for edges)")
         axis.set_yticks(range(len(names)), [_NAMES[name] for name in names])
     axes[0, 0].invert_yaxis()
-    axes[0, 1].legend(loc="lower right", fontsize=7)
+    axes[0, 1].legend(loc="upper left", fontsize=7)
     mark(figure, "both")
     return figure
 
