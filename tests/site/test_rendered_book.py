@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from axspa_lib.pages import check_site
+
 HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
 AXE = Path(__file__).parent / "axe-core" / "axe.min.js"
 #: Console errors of the theme that change nothing on the page: jupyter-book's thebe switch is declared twice.
@@ -122,6 +124,23 @@ class TestPage:
             wide = browser.execute_script(WIDER_THAN_THE_PAGE)
         assert wide == []
 
+    def test_figures_stay_legible_on_a_phone(self, browser, address, page):
+        """Wider than the phone if need be, in a box that scrolls: text of 8 points in a figure is not shrunk away."""
+        with phone(browser):
+            browser.get(f"{address}/{page}")
+            widths = browser.execute_script(
+                "return [...document.querySelectorAll('article figure img')].map(i => i.getBoundingClientRect().width)"
+            )
+        assert [width for width in widths if width < 600] == []
+
+    def test_no_table_of_results_is_cut_on_a_desktop(self, browser, address, page):
+        browser.get(f"{address}/{page}")
+        cut = browser.execute_script(
+            "return [...document.querySelectorAll('article .text_html')]"
+            ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 60))"
+        )
+        assert cut == []
+
     @pytest.mark.parametrize("theme", ["light", "dark"])
     def test_is_accessible(self, browser, address, page, theme):
         """Contrast, names, alternative texts, landmarks: the rules of WCAG 2.1 A and AA, checked by axe-core."""
@@ -158,8 +177,10 @@ def test_the_search_finds_a_term(browser, address):
     assert results > 0
 
 
-def test_size():
-    total = sum(path.stat().st_size for path in HTML.rglob("*") if path.is_file())
-    assert total < 60e6, f"the site has {total / 1e6:.0f} MB"
-    for path in HTML.rglob("*.html"):
-        assert path.stat().st_size < 6e6, path.name
+def test_the_site_holds_what_it_shows_and_is_not_too_large():
+    check_site(HTML)
+
+
+def test_every_chapter_was_executed():
+    lacking = [page for page in pages() if "This chapter was not executed" in (HTML / page).read_text(encoding="utf-8")]
+    assert lacking == [], "stored results lack these chapters: run their profile, then `axspa store`"
