@@ -20,6 +20,7 @@ from axspa_lib.errors import MissingResultError
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
 from axspa_lib.runs import noted, read_run, stored_root
+from axspa_lib.stored import result_file
 from axspa_lib.volume import Volume, read_volume
 
 
@@ -224,8 +225,12 @@ class Results:
 
     # the run ----------------------------------------------------------------------------------------------------------
 
-    def jobs(self) -> pd.DataFrame:
+    def jobs(self, note: bool = False) -> pd.DataFrame:
         """Every finished job of the profile, in the order in which they started.
+
+        Args:
+            note: whether the chapter that asks depends on their records; those of chapters, which its own is one of,
+                and of raw data, which are stored without the place where they lie, are never noted.
 
         Returns:
             `job, kind, seconds, cpu_seconds, peak_memory_mb, threads, device, seed, commit, started`; what a record of
@@ -233,6 +238,8 @@ class Results:
         """
         rows = []
         for job in cost.recorded(self.profile):
+            if note and cost.kind_of(job.name) not in ("chapters", "sources"):
+                noted(result_file(self.profile, f"{job.name}/run.json"))
             used, origin = job.record.get("resources", {}), job.record["provenance"]
             row = {"job": job.name, "kind": job.kind, "seconds": job.seconds}
             row |= {name: used.get(name, float("nan")) for name in ("cpu_seconds", "peak_memory_mb", "threads")}

@@ -11,6 +11,7 @@ import pytest
 
 from axspa_lib import runs
 from axspa_lib.errors import MissingResultError
+from axspa_lib.results import Results
 from axspa_lib.stored import StoredResultError, check_inputs, check_manifest, keep, result_file, stored_table
 
 KEPT = (
@@ -153,3 +154,18 @@ def test_reading_is_noted_only_when_asked(places, monkeypatch):
     runs.noted(path)
     runs.noted(places / "elsewhere.csv")
     assert [json.loads(line) for line in notes.read_text().splitlines()] == [[f"quick/{KEPT[0]}", runs.sha256(path)]]
+
+
+def test_a_page_of_jobs_depends_on_their_records_but_not_on_its_own(tmp_path, monkeypatch):
+    """The record of a chapter is written after it; that of raw data is stored without the place where they lie."""
+    record = {"seconds": 1.0, "started": "2026-01-01T00:00:00", "provenance": {"device": "cpu", "commit": "abc"}}
+    for job in ("detector/all_included/seed-0", "bones/round-1/iliac", "chapters/13_this_run", "sources/vhi"):
+        path = tmp_path / "quick" / job / "run.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    monkeypatch.setenv("AXSPA_NOTES", str(tmp_path / "notes"))
+    assert len(Results("quick").jobs()) == 4 and not (tmp_path / "notes").exists()
+    Results("quick").jobs(note=True)
+    names = [json.loads(line)[0] for line in (tmp_path / "notes").read_text().splitlines()]
+    assert names == ["quick/bones/round-1/iliac/run.json", "quick/detector/all_included/seed-0/run.json"]
