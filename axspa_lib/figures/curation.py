@@ -27,7 +27,7 @@ def draw_flow(cohort: Cohort) -> Figure:
     stages = {stage: what for stage, what in report.STAGES.items() if what in set(table["what"])}
     left = table[table["step"] == "excluded"].set_index("what")["patients"]
     texts = [
-        f"{left[what]} left out: {what}\n" + "\n".join(report.flow_reasons(cohort, stage))
+        f"{left[what]} left out: {what}\n" + "\n".join(map(_phrase, report.flow_reasons(cohort, stage)))
         for stage, what in stages.items()
     ]
     heights = [0.3 + 0.2 * (text.count("\n") + 1) for text in texts]
@@ -60,6 +60,11 @@ def draw_flow(cohort: Cohort) -> Figure:
             axis.plot([3.3, x], [-down - 0.3] * 2, color="#444444", lw=1)
             _arrow(axis, (x, -down - 0.3), (x, -down - 0.95))
     return _marked(figure, cohort)
+
+
+def _phrase(reason: str) -> str:
+    """A reason that lost its figures (`report.flow_reasons`), so that it reads as one: `covers only 69 % of`."""
+    return reason.replace("covers only of", "covers too few of")
 
 
 def contact_sheet(

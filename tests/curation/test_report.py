@@ -133,3 +133,16 @@ def test_a_cohort_nobody_read_still_draws(make: Any, tmp_path: Path) -> None:
     assert report.agreement(alone)[0].empty and report.prevalence(alone).empty
     for draw in (figures.draw_flow, figures.draw_agreement, figures.draw_prevalence, figures.draw_scanners):
         draw(alone).savefig(tmp_path / "figure.png", dpi=40)
+
+
+def test_reasons_of_the_flow_read_as_phrases_without_their_figures(make: Any, tmp_path: Path) -> None:
+    make.pair(tmp_path / "in" / "good")
+    make.pair(tmp_path / "in" / "elsewhere", {}, {"centre": (3.0, 300.0, -40.0)})
+    make.pair(tmp_path / "in" / "unregistered", {}, {"frame": "1.2.9", "centre": (3.0, 20.0, -60.0)})
+    out = curate(open_source(tmp_path / "in"), tmp_path / "out", seed=0, bones_split=None, detection_split=None)
+    flow = figures.draw_flow(Cohort(out))
+    box = next(text.get_text() for axis in flow.axes for text in axis.texts if "2 left out" in text.get_text())
+    assert box.split("\n")[1:] == [
+        "1 STIR covers too few of the T1 slices",
+        "1 T1 and STIR differ and do not share a frame of reference",
+    ]
