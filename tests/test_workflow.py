@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,3 +79,45 @@ def test_a_dry_run_says_what_would_run_and_what_it_would_cost(finished, monkeypa
     assert "== would run: detector/all_included/seed-0" in said and "seed-1" not in said
     assert "training of a detector             1 ×  1.5 min =  1.5 min   from its like in this profile" in said
     assert "jobs of which nothing is recorded yet" in said, "no chapter has a recorded time here"
+
+
+def _card(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """Puts an `nvidia-smi` that gives `answer` before all other programs."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{answer}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+SHARED = """
+rule all:
+    input: expand("{n}.done", n=range(4))
+rule train_detector:
+    output: "{n}.done"
+    shell: "date +%s.%N > {output}.start; sleep 1; date +%s.%N > {output}.end; touch {output}"
+"""
+
+
+@pytest.mark.parametrize(("megabytes", "together"), [(13_000, 2), (4_000, 1)])
+def test_as_many_trainings_share_a_gpu_as_its_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int, together: int
+) -> None:
+    _card(tmp_path, monkeypatch, f"echo {megabytes}; echo 99999")  # only the first card is used
+    (tmp_path / "Snakefile").write_text(SHARED)
+    options = [text for text in workflow._machine() if not text.startswith(("train_bones", "segment"))]
+    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--quiet", "all", *options]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    times = [[float((tmp_path / f"{n}.done.{at}").read_text()) for at in ("start", "end")] for n in range(4)]
+    most = max(sum(start <= moment < end for start, end in times) for moment, _ in times)
+    assert most == together
+
+
+def test_without_an_answer_of_the_card_jobs_take_turns_and_without_a_card_nothing_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _card(tmp_path, monkeypatch, "exit 9")
+    monkeypatch.setattr(workflow.Path, "exists", lambda self: True)
+    assert workflow.gpu_memory() == 1
+    assert all(text.endswith(":gpu_mb=1") for text in workflow._machine()[4:])
+    monkeypatch.setattr(workflow.Path, "exists", lambda self: False)
+    assert workflow.gpu_memory() == 0 and not any("gpu" in text for text in workflow._machine())

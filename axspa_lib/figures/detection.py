@@ -17,6 +17,7 @@ from axspa_lib.figures.style import COLOURS, mark, new_figure, outline, show_sli
 
 #: Colour and line of each class, so that the figures read in grey.
 _CLASS = {0: ("healthy", "--"), 1: ("inflamed", "-")}
+_CALIBRATED = {"inflamed": ("probability", "inflamed")}
 _NAMES = {
     "loss_cls": "class",
     "loss_box_reg": "box",
@@ -85,7 +86,8 @@ def calibration(panels: Mapping[str, NDArray[np.float64]], kind: str) -> Figure:
     """Reliability diagrams: share of right answers in each interval of the score, with its 95 % interval.
 
     Args:
-        panels: title, and the rows of `agreement.curves.calibration`: mean score, share, low, high, cases.
+        panels: title (`inflamed` has labels of its own), and the rows of `agreement.curves.calibration`: mean score,
+            share, low, high, cases.
         kind: "phantom" or "real".
     """
     figure, axes = new_figure(1, len(panels), width=3.6 * len(panels), height=3.5)
@@ -96,8 +98,9 @@ def calibration(panels: Mapping[str, NDArray[np.float64]], kind: str) -> Figure:
         for mean, share, *_, cases in rows:
             axis.annotate(f"{cases:.0f}", (mean, share), (4, 4), textcoords="offset points", fontsize=6)
         axis.set_title(title)
-        axis.set_xlabel("mean score of the interval")
-        axis.set_ylabel("share that is right (95 % interval)")
+        what, share = _CALIBRATED.get(title, ("score", "right"))
+        axis.set_xlabel(f"mean {what} of the interval")
+        axis.set_ylabel(f"share that is {share} (95 % interval)")
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.02)
         axis.set_aspect("equal")
@@ -167,9 +170,10 @@ def detections(cases: Sequence[DetectionCase], kind: str) -> Figure:
 
 def _draw(axis: Axes, roi: Roi) -> None:
     name, style = _CLASS[roi.label]
-    outline(axis, roi.mask, name)
+    outline(axis, roi.mask, name, line=style)
     if roi.box is not None:
         x0, y0, x1, y1 = roi.box
         axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=COLOURS[name], ls=style, lw=1.0))
     if roi.box is not None and roi.score is not None:
-        axis.text(roi.box[0], roi.box[1] - 2, f"{roi.score:.2f}", color="white", fontsize=6)
+        box = {"facecolor": "black", "alpha": 0.6, "pad": 0.8, "linewidth": 0}
+        axis.text(roi.box[0], roi.box[1] - 3, f"{roi.score:.2f}", color="white", fontsize=6, bbox=box, clip_on=True)

@@ -94,7 +94,8 @@ def show_slice(axis: Axes, image: NDArray[Any], spacing: tuple[float, float] = (
         axis.set_title(title)
 
 
-def outline(axis: Axes, mask: NDArray[Any], colour: str, width: float = 1.2) -> None:
+def outline(axis: Axes, mask: NDArray[Any], colour: str, width: float = 1.2, line: str = "-") -> None:
     """Draw the outline of a binary mask `(row, column)`; nothing for an empty one."""
     if mask.any():
-        axis.contour(mask.astype(float), levels=[0.5], colors=[COLOURS.get(colour, colour)], linewidths=width)
+        colours = [COLOURS.get(colour, colour)]
+        axis.contour(mask.astype(float), levels=[0.5], colors=colours, linewidths=width, linestyles=line)

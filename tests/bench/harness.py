@@ -64,18 +64,21 @@ def compare(
 
     Returns:
         `name, unit, repeats`, for `ours` and `reference` each `{name, median, spread}` in `unit` (spread: the middle
-        half of the runs, `[25 %, 75 %]`), `ratio` (reference / ours, of the medians), `ratio_spread` (middle half of
+        half of the runs, `[25 %, 75 %]`), `ratio` (reference / ours, of the medians), `cpu_ratio` (the same of the
+        seconds that the processor worked, which others on the machine hardly change), `ratio_spread` (middle half of
         the ratios of neighbouring runs) and `versions`.
     """
     times: dict[str, list[float]] = {"ours": [], "reference": []}
+    worked: dict[str, list[float]] = {"ours": [], "reference": []}
     with one_thread():
         ours(), reference()
         for turn in range(repeats):
             order: Sequence[tuple[str, Callable[[], object]]] = [("ours", ours), ("reference", reference)]
             for key, work in order if turn % 2 == 0 else reversed(order):
-                start = time.perf_counter()
+                start, busy = time.perf_counter(), time.process_time()
                 work()
                 times[key].append((time.perf_counter() - start) / UNITS[unit])
+                worked[key].append(time.process_time() - busy)
     ratios = np.array(times["reference"]) / np.array(times["ours"])
     return {
         "name": name,
@@ -84,6 +87,7 @@ def compare(
         "ours": {"name": ours_name} | _summary(times["ours"]),
         "reference": {"name": reference_name} | _summary(times["reference"]),
         "ratio": round(float(np.median(times["reference"]) / np.median(times["ours"])), 2),
+        "cpu_ratio": round(float(np.median(worked["reference"]) / np.median(worked["ours"])), 2),
         "ratio_spread": [round(float(value), 2) for value in np.quantile(ratios, [0.25, 0.75])],
         "versions": provenance()["versions"],
     }
@@ -110,8 +114,8 @@ def in_words(result: dict[str, Any]) -> str:
     aimed = f", aim {result['target']:g} ×" if result.get("target") else ""
     return (
         f"{result['name']}: {ours['median']:.3g} {unit} ({ours['name']}) against {reference['median']:.3g} {unit} "
-        f"({reference['name']}): {result['ratio']:.1f} × [{low:.1f}, {high:.1f}]{aimed}"
-        + (f"; {result['agreement']}" if result.get("agreement") else "")
+        f"({reference['name']}): {result['ratio']:.1f} × [{low:.1f}, {high:.1f}], of processor time "
+        f"{result['cpu_ratio']:.1f} ×{aimed}" + (f"; {result['agreement']}" if result.get("agreement") else "")
     )
 
 
