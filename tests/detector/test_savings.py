@@ -1,4 +1,4 @@
-"""What a saving changes is counted right; packing changes nothing on phantom slices, with trained or generated weights."""
+"""What a saving changes is counted right; packing changes nothing on phantom slices, weights trained or generated."""
 
 from __future__ import annotations
 
