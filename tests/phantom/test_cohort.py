@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,3 +177,20 @@ def test_impossible_cohorts_are_refused_in_one_sentence(change: dict[str, float]
 def test_impossible_calls_are_refused(tmp_path: Path, cohort: str, seed: int, workers: int) -> None:
     with pytest.raises(ConfigError):
         simulate_cohort(cohort, SPEC, seed, tmp_path, workers=workers)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_patients(tmp_path: Path) -> None:
+    """Peak of a process of its own, three patients against nine."""
+    code = (
+        "import resource, sys; from pathlib import Path; from axspa_lib.config import PhantomCohort; "
+        "from axspa_lib.phantom.cohort import simulate_cohort; count = int(sys.argv[1]); "
+        "simulate_cohort('phantom-asas', PhantomCohort(patients=count), 3, Path(sys.argv[2])); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = [
+        int(subprocess.run([sys.executable, "-c", code, str(count), str(tmp_path / str(count))], check=True,
+                           capture_output=True, text=True).stdout)
+        for count in (3, 9)
+    ]  # fmt: skip
+    assert peaks[1] < 1.15 * peaks[0]
