@@ -171,6 +171,12 @@ def _curated(out: Path) -> str:
     lines += [f"  {number} left out: {STAGES[stage]}" for stage, number in counts["excluded"].items()]
     if counts["rows or masks left out"]:
         lines.append(f"  {counts['rows or masks left out']} findings on rows or masks that cost no patient")
+    for table, without in (
+        ("readings", "no half-slice has a label"),
+        ("opinions", "nobody is left out for disagreement"),
+    ):
+        if len((out / f"{table}.csv").read_text(encoding="utf-8").splitlines()) < 2:
+            lines.append(f"  no {table} were found: {without}")
     return "\n".join([*lines, f"every reason with its remedy: {out / 'exclusions.csv'}"])
 
 

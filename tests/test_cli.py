@@ -56,6 +56,17 @@ def test_curation_ends_with_what_was_included_and_where_the_report_lies(curated)
     assert (folder / "out" / "exclusions.csv").is_file() and str(folder / "out" / "exclusions.csv") in result.stdout
 
 
+def test_tables_that_were_not_found_are_named(curated):
+    """A spreadsheet saved as opinions.xlsx would otherwise switch the inclusion criterion off without a word."""
+    folder, result, command = curated
+    assert "were found" not in result.stdout
+    (folder / "lab" / "opinions.csv").rename(folder / "lab" / "opinions.xlsx")
+    without = axspa(*command)
+    (folder / "lab" / "opinions.xlsx").rename(folder / "lab" / "opinions.csv")
+    assert without.returncode == 0 and "no opinions were found: nobody is left out for disagreement" in without.stdout
+    assert "no readings were found" not in without.stdout
+
+
 def test_refinement_is_asked_for_and_is_in_the_report(curated):
     folder, _, command = curated
     result = axspa(*command[:2], str(folder / "refined"), *command[3:], "--refine")
