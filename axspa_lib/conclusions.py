@@ -85,7 +85,8 @@ def verdict_counts(table: pd.DataFrame, source: str) -> dict[str, int]:
 
 
 def _in_words(part: pd.DataFrame, column: str) -> str:
-    groups = {verdict: list(part.loc[part[column] == verdict, "claim"]) for verdict in (HOLDS, FAILS, OPEN)}
+    texts = part["claim"].str[0].str.lower() + part["claim"].str[1:]
+    groups = {verdict: list(texts[part[column] == verdict]) for verdict in (HOLDS, FAILS, OPEN)}
     if len(groups[OPEN]) == len(part):
         return "cannot be told"
     openings = {HOLDS: "yes", FAILS: "no", OPEN: "cannot be told"}

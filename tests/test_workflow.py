@@ -121,3 +121,17 @@ def test_without_an_answer_of_the_card_jobs_take_turns_and_without_a_card_nothin
     assert all(text.endswith(":gpu_mb=1") for text in workflow._machine()[4:])
     monkeypatch.setattr(workflow.Path, "exists", lambda self: False)
     assert workflow.gpu_memory() == 0 and not any("gpu" in text for text in workflow._machine())
+
+
+def test_a_row_added_to_a_study_that_has_run_is_planned(finished, monkeypatch):
+    """The files that decide staleness are there before Snakemake looks into their folder."""
+    monkeypatch.setenv("AXSPA_RUNS", str(finished))
+    added = finished / "smoke" / "detector" / "no_clahe" / "seed-0" / "run.json"
+    (finished / "smoke" / "identity" / "detector-no_clahe.json").unlink()
+    added.unlink()
+    try:
+        assert workflow.planned("smoke", ["--", str(added)]) == ["detector/no_clahe/seed-0"]
+    finally:
+        added.write_text("{}")
+        for path in (added, finished / "smoke" / "identity" / "detector-no_clahe.json"):
+            os.utime(path, (STAMP, STAMP))

@@ -110,7 +110,10 @@ def curves(
     left, right = axes[0]
     for axis, found, shadows in zip((left, right), (roc, precision_recall), bands, strict=True):
         for place, (name, curve) in enumerate(found.items()):
-            area = f"{name}: {curve.area.value:.2f} [{curve.area.low:.2f}, {curve.area.high:.2f}]"
+            ends = f"[{curve.area.low:.2f}, {curve.area.high:.2f}]"
+            if curve.area.low == curve.area.high:  # a perfect order stays perfect in every resample
+                ends = "(no interval: no pair in wrong order)" if curve.area.value == 1 else "(no interval)"
+            area = f"{name}: {curve.area.value:.2f} {ends}"
             colour, style = COLOURS[palette[place % len(palette)]], styles[place % len(styles)]
             axis.step(curve.x, curve.y, where="post", color=colour, linestyle=style, label=area)
             if name in shadows:
