@@ -75,7 +75,7 @@ def test_curves_and_reliability_state_their_area(study):
     assert f"ensemble: {roc.area.value:.2f}" in text and f"ensemble: {curve.area.value:.2f}" in text
     assert "sensitivity" in text and "precision" in text
     perfect = agreement.roc([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], list("abcd"), n=50)
-    assert "no interval: no pair in wrong order" in drawn(figures.curves({"x": perfect}, {}, {"x": 0.5}))
+    assert "no interval: no pair in wrong order" in drawn(figures.curves({"x": perfect}, {"x": perfect}, {"x": 0.5}))
     assert "Brier score 0.250" in drawn(figures.reliability(agreement.calibration(*case, n=50), 0.25))
 
 
