@@ -17,8 +17,8 @@ ENTRIES = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in pa
 CHAPTERS = [name for name in NOTEBOOKS if f"executed/{name}" in ENTRIES]
 PAGES = [entry for entry in ENTRIES if not entry.startswith("executed/")]
 
-#: Parameters and limits, not results: the widths of the Gaussian of the paper (3.1.1) and of its authors' demo; a score
-#: threshold of chapter 05.
+#: Parameters and limits, not results: the widths of the Gaussian of the paper (3.1.1) and of its authors' demo; the
+#: distance in pixels within which chapter 05 calls two boxes the same.
 PARAMETERS = {"0.05", "0.08", "0.01"}
 QUOTED = re.compile(r"\{glue:text\}`(?:executed/(\w+)\.ipynb::)?(\w+)(?::([^`]*))?`")
 GLUES = re.compile(r"\bglue\(\s*f?\"(\w+)\"")
