@@ -334,6 +334,25 @@ def savings(stored: Results, member: int, most: int = 200) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def roi_boxes(stored: Results, experiment: str = "all_included") -> pd.DataFrame:
+    """Box around the ROI of Algorithm 1 of every half-slice that an experiment was tested on.
+
+    Returns:
+        `patient, slice, side, left, top, right, bottom` in pixels of the detector's grid, out of fold.
+    """
+    rows = []
+    for fold in stored.study.fold_numbers:
+        dataset = read_instances(stored.slices_folder(experiment=experiment, fold=fold) / "instances.json")
+        tested = set(stored.member_run(stored.seeds(experiment)[0], experiment, fold)["tested"][stored.cohort().name])
+        names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+        for entry in dataset["annotations"]:
+            patient, place = names[entry["image_id"]]
+            if patient in tested:
+                x, y, wide, high = entry["bbox"]
+                rows.append((patient, place, entry["side"], x, y, x + wide, y + high))
+    return pd.DataFrame(rows, columns=["patient", "slice", "side", "left", "top", "right", "bottom"])
+
+
 def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
     """What the jobs of a run took, by kind, as text: `job, number, one takes, together, peak memory, device`.
 

@@ -111,3 +111,18 @@ def test_small_lesions_are_told_from_large_ones() -> None:
     assert list(found.index) == ["healthy", "inflamed, up to 50 mm²", "inflamed, more than 200 mm²"]
     assert found["n"].sum() == len(table) and list(found["readings"]) == [0, 1, 1]
     assert list(found["any_box"]) == list(found["best_box"]) == [0, 0, 1]
+
+
+def test_a_box_is_on_its_roi_when_half_of_both_is_shared() -> None:
+    rois = pd.DataFrame([("a", 0, "R", 0, 0, 10, 10), ("a", 0, "L", 20, 0, 30, 10), ("b", 1, "R", 0, 0, 10, 10)],
+                        columns=[*KEY, "left", "top", "right", "bottom"])  # fmt: skip
+    found = pd.DataFrame(
+        [("a", 0, "R", 0.9, 0.0, 0.0, 10.0, 5.0), ("a", 0, "L", 0.9, 25.0, 0.0, 35.0, 10.0),
+         ("a", 0, "L", 0.8, 20.0, 0.0, 30.0, 10.0)],
+        columns=[*KEY, "score", "x0", "y0", "x1", "y1"],
+    )  # fmt: skip
+    # R of a: 50 of 100 is half; L of a: the best box shares 50 of 150, the weaker one does not speak; b: no box
+    assert causes.located({0: found}, rois, n=50).value == pytest.approx(1 / 3)
+    assert causes.located({0: found, 1: found.iloc[:0]}, rois, n=50).value == pytest.approx(1 / 6)
+    table = causes.located_table({"phantom_only": {0: found}}, {"phantom_only": rois}, n=50)
+    assert table["experiment"].item() == "Phantom only" and table["best box on the ROI"].item().startswith("33%")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.agreement import Interval, bootstrap_by_patient, confusion, mcc_counts, roc
+from axspa_lib.config import experiments
 from axspa_lib.diagnosis import KEY, Members, checked_members, ensemble_vote, half_slice_results
 from axspa_lib.errors import DataError
 from axspa_lib.tables.cells import CONSENSUS
@@ -208,6 +209,42 @@ def within_subjects(each: pd.DataFrame, n: int = 2000, seed: int = 0) -> Interva
         raise DataError("no patient has inflamed and healthy half-slices: nothing can be ranked within one")
     found = bootstrap_by_patient(_ratio, counts, np.arange(len(counts)), n, seed)
     return Interval(found.value, found.low, found.high, len(each), len(counts))
+
+
+def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int = 2000, seed: int = 0) -> Interval:
+    """Share of ROIs whose best box lies on them: boxes that overlap by half or more (intersection over union).
+
+    The mean over the members; the interval resamples patients. It asks for the place only, never for the class.
+
+    Args:
+        predictions: detections by member.
+        rois: `patient, slice, side, left, top, right, bottom`.
+        n: bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    hits = []
+    for table in predictions.values():
+        both = rois.merge(best_boxes(table)[[*KEY, "x0", "y0", "x1", "y1"]], on=KEY, how="left")
+        wide = np.minimum(both["x1"], both["right"]) - np.maximum(both["x0"], both["left"])
+        high = np.minimum(both["y1"], both["bottom"]) - np.maximum(both["y0"], both["top"])
+        common = wide.clip(lower=0) * high.clip(lower=0)
+        areas = (both["x1"] - both["x0"]) * (both["y1"] - both["y0"])
+        areas = areas + (both["right"] - both["left"]) * (both["bottom"] - both["top"])
+        hits.append((common / (areas - common) >= 0.5).to_numpy(float))
+    mean = np.mean(hits, axis=0)
+    return bootstrap_by_patient(_ratio, np.stack([mean, np.ones_like(mean)], axis=1), rois["patient"], n, seed)
+
+
+def located_table(
+    predictions: Mapping[str, Mapping[int, pd.DataFrame]], rois: Mapping[str, pd.DataFrame], n: int = 2000
+) -> pd.DataFrame:
+    """`located` by experiment as text fit for a page; predictions and ROIs by experiment."""
+    rows = []
+    for name, members in predictions.items():
+        found = located(members, rois[name], n)
+        text = f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+        rows.append((experiments()[name]["label"], text, found.n, found.patients))
+    return pd.DataFrame(rows, columns=["experiment", "best box on the ROI", "half-slices", "examinations"])
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
