@@ -227,7 +227,7 @@ def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int 
         both = rois.merge(best_boxes(table)[[*KEY, "x0", "y0", "x1", "y1"]], on=KEY, how="left")
         wide = np.minimum(both["x1"], both["right"]) - np.maximum(both["x0"], both["left"])
         high = np.minimum(both["y1"], both["bottom"]) - np.maximum(both["y0"], both["top"])
-        common = wide.clip(lower=0) * high.clip(lower=0)
+        common = np.maximum(0, wide) * np.maximum(0, high)
         areas = (both["x1"] - both["x0"]) * (both["y1"] - both["y0"])
         areas = areas + (both["right"] - both["left"]) * (both["bottom"] - both["top"])
         hits.append((common / (areas - common) >= 0.5).to_numpy(float))
