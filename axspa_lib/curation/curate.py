@@ -91,12 +91,13 @@ def curate(
     patients = source.patients()
     if not patients:
         raise DataError(f"{source.name}: holds no patients; give the folder that holds them")
-    opinions, findings = reader_tables.clean_opinions(source.opinions(), patients)
+    given = source.opinions()
+    opinions, findings = reader_tables.clean_opinions(given, patients)
     known_readers = set(opinions["reader"]) or None
     readings, more = reader_tables.clean_readings(source.readings(), patients, known_readers)
     positive, disagreements = reader_tables.opinion_of(opinions, require_agreement)
     findings += more + disagreements
-    if len(opinions):
+    if given is not None and len(given):  # a table in which nobody is known is a mistake, not the absence of readers
         unread = sorted(set(patients) - set(opinions["patient"]) - {f.patient for f in findings if f.excludes})
         findings += [Finding(p, "opinions", "no reader gave an opinion", "add it to opinions.csv") for p in unread]
     early = {finding.patient for finding in findings if finding.excludes}

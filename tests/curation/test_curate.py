@@ -333,6 +333,14 @@ def test_bad_annotations_cost_their_patient_or_their_row(
     assert len(kept) == 4 and set(kept["reader"]) == {"1", "2"} and kept["slice"].eq(5).all()
 
 
+def test_opinions_on_others_only_do_not_switch_the_criterion_off(make: Any, tmp_path: Path) -> None:
+    make.pair(tmp_path / "in" / "P1")
+    (tmp_path / "in" / "opinions.csv").write_text("patient,reader,asas_positive\nP01,1,1\nP01,2,1\n")
+    with pytest.raises(DataError, match="no patient can be included"):
+        curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)
+    assert "P1,opinions,no reader gave an opinion" in (tmp_path / "out" / "exclusions.csv").read_text()
+
+
 @pytest.mark.parametrize("fault", ["vanishes", "grows"])
 def test_a_file_that_is_not_still_costs_its_patient(
     source_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
