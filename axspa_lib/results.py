@@ -16,7 +16,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study, load_study
 from axspa_lib.detector.inference import read_predictions
 from axspa_lib.diagnosis import half_slice_results, patient_results
-from axspa_lib.errors import MissingResultError
+from axspa_lib.errors import ConfigError, MissingResultError
 from axspa_lib.labels import TEST
 from axspa_lib.layout import Layout
 from axspa_lib.runs import noted, read_run, stored_root
@@ -37,12 +37,19 @@ class Results:
         score_threshold: detections scoring less do not count; 0 takes the study's (0.7 in the demo).
         rule: positive half-slices that make a patient positive; 0 takes the study's (2 in the paper).
         or_stored: read what comes with the repository (`book/stored/`) where this machine has no run of the profile.
+
+    Raises:
+        ConfigError: the threshold is no score.
     """
 
     profile: str = "quick"
     score_threshold: float = 0.0
     rule: int = 0
     or_stored: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise ConfigError(f"parameter score_threshold: a score lies from 0 to 1 (given: {self.score_threshold})")
 
     @cached_property
     def study(self) -> Study:
