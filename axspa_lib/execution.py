@@ -34,6 +34,10 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
     """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ.setdefault("MPLBACKEND", "agg")
+    # pages have no widgets; tqdm would say so, with a path of this machine
+    os.environ["PYTHONWARNINGS"] = ",".join(
+        filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"))
+    )
     import papermill
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from axspa_lib.errors import AxspaError, MissingResultError
-from axspa_lib.runs import noted, runs_root, sha256, stored_root, write_json, write_text
+from axspa_lib.runs import REPOSITORY, noted, runs_root, sha256, stored_root, write_json, write_text
 
 MANIFEST = "manifest.json"
 
@@ -105,9 +106,13 @@ def keep(source: Path, target: Path) -> list[PurePosixPath]:
     """Store the small part of a profile's results with a manifest of checksums, whole or not at all.
 
     Raises:
-        StoredResultError: a file is too large to come with a repository.
+        StoredResultError: a file is too large to come with a repository, or a chapter tells a folder of this machine.
     """
     for name in small_files(source):
+        if name.suffix == ".ipynb" and (told := _own_folder((source / name).read_text(encoding="utf-8"))):
+            raise StoredResultError(
+                f"{source.name}/{name}: shows the folder {told} of this machine: silence what printed it, run it again"
+            )
         if (size := (source / name).stat().st_size) > _LARGEST:
             raise StoredResultError(f"{source.name}/{name}: has {size / 1e6:.1f} MB, at most 3 are kept")
     part = target.with_name(f".{target.name}.part")
@@ -120,6 +125,12 @@ def keep(source: Path, target: Path) -> list[PurePosixPath]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return names
+
+
+def _own_folder(text: str) -> str:
+    """The folder of this machine that a text tells: of the packages, of the repository or of the user; else nothing."""
+    told = (str(folder) for folder in (sys.prefix, REPOSITORY, Path.home()) if folder != Path("/"))
+    return next((folder for folder in told if f"{folder}/" in text), "")
 
 
 def write_manifest(root: Path) -> None:

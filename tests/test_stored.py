@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +81,18 @@ def test_a_file_too_large_for_a_repository_is_refused(places):
     with pytest.raises(StoredResultError, match=r"predictions_phantom-desir\.parquet: has 3\.0 MB"):
         kept(places)
     assert not (places / "stored" / "quick").exists()
+
+
+@pytest.mark.parametrize("folder", [sys.prefix, str(runs.REPOSITORY), str(Path.home())])
+def test_a_chapter_that_tells_a_folder_of_this_machine_is_refused(places, folder):
+    (places / "runs" / "quick" / KEPT[6]).write_text(f"{folder}/lib/x.py:2: SomeWarning")
+    with pytest.raises(StoredResultError, match=r"07_tables\.ipynb: shows the folder"):
+        kept(places)
+
+
+def test_chapters_that_come_with_the_repository_tell_no_folder():
+    for path in sorted((runs.REPOSITORY / "book" / "stored").rglob("*.ipynb")):
+        assert "site-packages" not in path.read_text(encoding="utf-8"), path
 
 
 def test_a_table_is_read_from_this_machines_run_first(places):
