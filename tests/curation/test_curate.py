@@ -144,7 +144,7 @@ def test_planted_identity_is_in_no_executed_notebook(
     for cohort in ("phantom-desir", "phantom-asas"):
         for number in range(3):
             make.pair(tmp_path / "in" / cohort / f"P{number}", {"edit": plant}, {"edit": plant})
-        lines = [f"P{n},{reader},1" for n in range(3) for reader in "12"]
+        lines = [f"P{n},{reader},1" for n in range(4) for reader in "12"]
         (tmp_path / "in" / cohort / "opinions.csv").write_text("patient,reader,asas_positive\n" + "\n".join(lines))
         make.pair(tmp_path / "in" / cohort / "P3", {"edit": plant}, {"edit": plant, "frame": "9", "centre": (3, 0, 9)})
         folders[cohort] = tmp_path / "in" / cohort
