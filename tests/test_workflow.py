@@ -58,8 +58,9 @@ def test_a_changed_prediction_file_makes_exactly_its_chapters_stale(finished, mo
     assert {name.removeprefix("chapters/")[:2] for name in stale} == chapters
 
 
-def test_a_dry_run_says_what_would_run_and_what_it_would_cost(finished, monkeypatch, capsys):
+def test_a_dry_run_says_what_would_run_and_what_it_would_cost(finished, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("AXSPA_RUNS", str(finished))
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path))  # what comes with the repository has recorded times
     assert main(["study", "--profile", "smoke", "--dry-run"]) == 0
     assert "== study smoke: nothing to do" in capsys.readouterr().out
     member = finished / "smoke" / "detector" / "all_included"
