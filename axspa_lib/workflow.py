@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from axspa_lib import cost
 from axspa_lib.config import load_studies, load_study
@@ -156,16 +157,15 @@ def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
     failed: list[str] = []  # rules, as Snakemake names them: on a cluster the jobs' own words stay in their logs
     done = "nothing to do"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with log.open("w", encoding="utf-8") as file, _ending(
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-            start_new_session=True, pass_fds=[lock],
-        )
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
+    with (
+        log.open("w", encoding="utf-8") as file,
+        _ending(
+            subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True, pass_fds=[lock]
+            )
+        ) as process,
+    ):
+        for line in _lines(log, process):
             if line.startswith("== "):
                 print(line, end="", flush=True)
             if (match := _FAILED.match(line)) and match[1] not in failed:
@@ -181,8 +181,30 @@ def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
     return (failures if process.returncode else []), done
 
 
+def _lines(log: Path, process: subprocess.Popen[Any]) -> Iterator[str]:
+    """The lines of a log while a process writes it.
+
+    A file, not a pipe: were this process killed, Snakemake would write into a pipe without a reader and stop half-way,
+    holding the lock. So it ends its work, and the next run waits for it.
+    """
+    with log.open(encoding="utf-8", errors="replace") as file:
+        part = ""
+        while True:
+            ended = process.poll() is not None  # before reading: what was written by then is read below
+            while line := file.readline():
+                part += line
+                if part.endswith("\n"):
+                    yield part
+                    part = ""
+            if ended:
+                break
+            time.sleep(0.2)
+        if part:
+            yield part
+
+
 @contextmanager
-def _ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def _ending(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
     """End Snakemake and its jobs with this process, when it is interrupted or asked to stop."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
