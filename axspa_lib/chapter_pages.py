@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from axspa_lib.config import load_study
 from axspa_lib.execution import check_executed
 from axspa_lib.labels import MARKS
+from axspa_lib.results import Results
 from axspa_lib.runs import write_text
 
 
@@ -21,8 +21,7 @@ def mark_tables(path: Path) -> None:
     published figures) and the provenance (`remove-input`) are left as they are.
     """
     notebook = _read(path)
-    study = load_study(check_executed(path).get("profile", "quick"))
-    whole = "phantom" if study.training_cohort in study.phantoms else "real"
+    whole = Results(check_executed(path).get("profile", "quick")).kind
     for cell in notebook["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if {"unmarked", "remove-input"} & tags:

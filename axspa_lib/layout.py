@@ -59,6 +59,11 @@ class Layout:
         """Lesions and change on real scans (profile `public`)."""
         return self.root / "measures"
 
+    @property
+    def likeness(self) -> Path:
+        """The phantom beside real scans: contrast, readers and the phantom-or-real classifier."""
+        return self.root / "likeness"
+
     def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:
         """One trained detector with its predictions."""
         return self.root / "detector" / experiment / _part(fold) / f"seed-{seed}"

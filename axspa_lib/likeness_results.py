@@ -12,7 +12,6 @@ from axspa_lib.bone_results import subjects, variant_slices
 from axspa_lib.bone_variants import PHANTOM
 from axspa_lib.cohort import Cohort
 from axspa_lib.dice import dice_summary
-from axspa_lib.phantom.address import likeness_folder
 from axspa_lib.phantom.measure import FIGURES
 from axspa_lib.results import Results
 from axspa_lib.runs import noted, read_run
@@ -44,7 +43,7 @@ def likeness_table(stored: Results, name: str) -> pd.DataFrame:
     Raises:
         MissingResultError: the stage has not run.
     """
-    folder = likeness_folder(stored.layout)
+    folder = stored.layout.likeness
     read_run(folder)
     # in the readers' tables `patient` is a coefficient, elsewhere a name
     return pd.read_csv(noted(folder / f"{name}.csv"), dtype=None if name.startswith("readers") else {"patient": str})
@@ -115,7 +114,7 @@ def dice_history(stored: Results) -> pd.DataFrame:
 
 def classifier_metrics(stored: Results) -> dict[str, float]:
     """Area under the curve of the phantom-or-real classifier: `<sequence>_slices`, `<sequence>_patients`."""
-    return dict(read_run(likeness_folder(stored.layout))["metrics"])
+    return dict(read_run(stored.layout.likeness)["metrics"])
 
 
 def examination(stored: Results, cohort: str, place: int) -> tuple[

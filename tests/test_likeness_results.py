@@ -11,7 +11,6 @@ from axspa_lib import likeness_results as likeness
 from axspa_lib.config import load_study
 from axspa_lib.errors import MissingResultError
 from axspa_lib.layout import Layout
-from axspa_lib.phantom.address import likeness_folder
 from axspa_lib.phantom.measure import compare
 from axspa_lib.results import Results
 from axspa_lib.runs import recording
@@ -61,7 +60,7 @@ def test_a_stage_that_has_not_run_is_named_with_its_remedy(stored: Results):
 
 
 def test_tables_are_read_once_the_stage_has_finished(stored: Results):
-    folder = likeness_folder(Layout.of(load_study("public")))
+    folder = Layout.of(load_study("public")).likeness
     with recording(folder, {}) as record:
         contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
         pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)

@@ -18,7 +18,6 @@ from axspa_lib.errors import AxspaError
 from axspa_lib.labels import SEQUENCES
 from axspa_lib.layout import Layout
 from axspa_lib.phantom import calibration, likeness
-from axspa_lib.phantom.address import likeness_folder
 from axspa_lib.phantom.measure import Pair, compare, measure, pair_of_source
 from axspa_lib.phantom.real import pair_of_dicom, pair_of_vhi, patients_of_vhi
 from axspa_lib.runs import recording
@@ -45,7 +44,7 @@ def measure_likeness(study: Study) -> dict[str, Any]:
         DataError: too few scans of either kind for a cross-validated classifier.
     """
     layout = Layout.of(study)
-    out = likeness_folder(layout)
+    out = layout.likeness
     with recording(out, {"readers": READ_PATIENTS, "seed": READ_SEED}) as record:
         failures: list[dict[str, str]] = []
         phantom = _measured(_phantom_pairs(source_folder(study, PHANTOM)), failures)
