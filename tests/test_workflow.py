@@ -82,6 +82,15 @@ def test_a_dry_run_says_what_would_run_and_what_it_would_cost(finished, monkeypa
     assert "jobs of which nothing is recorded yet" in said, "no chapter has a recorded time here"
 
 
+def test_planning_again_rewrites_no_identity(finished, monkeypatch):
+    monkeypatch.setenv("AXSPA_RUNS", str(finished))
+    stamps = []
+    for _ in range(2):
+        assert main(["study", "--profile", "smoke", "--dry-run"]) == 0
+        stamps.append({path: path.stat().st_mtime_ns for path in (finished / "smoke" / "identity").iterdir()})
+    assert stamps[0] == stamps[1]
+
+
 def _card(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """Puts an `nvidia-smi` that gives `answer` before all other programs."""
     program = folder / "nvidia-smi"
