@@ -100,12 +100,13 @@ def table4(stored: Results) -> PaperTable:
 
 
 def heading(cohort: str) -> str:
-    """A cohort as the paper calls it.
+    """A cohort as the paper calls it; a simulated one never bears the name of the clinical one alone.
 
-    >>> heading("phantom-desir")
-    'DESIR'
+    >>> heading("phantom-desir"), heading("vhi")
+    ('phantom-DESIR', 'VHI')
     """
-    return cohort.rpartition("-")[2].upper()
+    family, _, name = cohort.rpartition("-")
+    return f"phantom-{name.upper()}" if family == "phantom" else name.upper()
 
 
 def second_cohort(stored: Results) -> str | None:

@@ -158,7 +158,7 @@ def test_lesions_of_real_scans_are_not_known(tmp_path, monkeypatch):
 
 def test_table4_and_its_rows(stored):
     found = paper_tables.table4(stored)
-    assert set(found.cells["column"]) == {"DESIR", "ASAS"} and set(found.cells["row"]) == {
+    assert set(found.cells["column"]) == {"phantom-DESIR", "phantom-ASAS"} and set(found.cells["row"]) == {
         "All included",
         "Only manually",
     }
@@ -175,12 +175,12 @@ def test_rates_and_kappas_are_those_of_the_cases(stored):
     for level, n in ((performance.HALF, 72), (performance.PATIENT, 12)):
         part = cases[level]
         hits = part.loc[part["reference"] == 1, "prediction"].mean()
-        assert rates[f"DESIR, {level} (n = {n})", "sensitivity"] == pytest.approx(hits)
+        assert rates[f"phantom-DESIR, {level} (n = {n})", "sensitivity"] == pytest.approx(hits)
     wide = performance.wide(performance.rates(stored), "of")
     assert list(wide[""]) == list(dict.fromkeys(performance.rates(stored)["of"])) and len(wide) == 4
     shown, pairs = performance.kappas(stored)
-    cohen = pairs[(pairs["of"] == "ASAS, patients") & (pairs["measure"] == "Cohen's kappa")]["value"]
-    row = shown.set_index("").loc["ASAS, patients"]
+    cohen = pairs[(pairs["of"] == "phantom-ASAS, patients") & (pairs["measure"] == "Cohen's kappa")]["value"]
+    row = shown.set_index("").loc["phantom-ASAS, patients"]
     assert row["pairs of readers: Cohen's kappa"] == f"{cohen.min():.2f} to {cohen.max():.2f}" and len(cohen) == 3
 
 
@@ -210,7 +210,10 @@ def test_groups_hold_every_case(stored):
 
 def test_the_learning_curve_compares_as_many_members(stored):
     curve = performance.learning_curve(stored)
-    assert curve["patients"].tolist() == [14, 60, 14, 60] and curve["series"].tolist() == ["DESIR"] * 2 + ["ASAS"] * 2
+    assert (
+        curve["patients"].tolist() == [14, 60, 14, 60]
+        and curve["series"].tolist() == ["phantom-DESIR"] * 2 + ["phantom-ASAS"] * 2
+    )
     one = {1: stored.half_slices()[1]}
     cells = tables.table1_cells(stored.cohort().half_slices, one, only=stored.evaluated()[KEY], n=20)
     expected = cells[(cells["row"] == "Consensus") & (cells["column"] == "ensembling")]["value"].iloc[0] / 100
