@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,6 +83,37 @@ def simulate_batch(cohort: str, spec: PhantomCohort, seed: int, patients: int) -
             parts[name][i, :, :n] = getattr(draws, name)
     middle = np.array([joint_middle(e.present) for e in exams])
     return Batch(seen, present, slices, middle, Draws(**parts), np.array([e.group for e in exams]))
+
+
+def pool(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one, so that no single draw of patients decides a calibration."""
+    longest = max(batch.present.shape[1] for batch in batches)
+
+    def join(arrays: Sequence[NDArray[Any]], slices: int | None = None, fill: float = 0) -> NDArray[Any]:
+        if slices is not None:
+            arrays = [
+                np.pad(
+                    a,
+                    [(0, longest - size if axis == slices else 0) for axis, size in enumerate(a.shape)],
+                    constant_values=fill,
+                )
+                for a in arrays
+            ]
+        return np.concatenate(arrays)
+
+    slices_at = {"patient": None, "image": 1, "slice": 2, "lapse": 2, "lesion": None, "window": None, "quadrant": 2}
+    draws = {
+        name: join([getattr(batch.draws, name) for batch in batches], axis, 1.0 if name == "lapse" else 0.0)
+        for name, axis in slices_at.items()
+    }
+    return Batch(
+        join([batch.seen for batch in batches], 2),
+        join([batch.present for batch in batches], 1),
+        join([batch.slices for batch in batches]),
+        join([batch.middle for batch in batches]),
+        Draws(**draws),
+        join([batch.groups for batch in batches]),
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +199,8 @@ def fit(
 ) -> tuple[Panel, float]:
     """Fit a cohort's readers to the published agreement; returns the panel and the loss.
 
-    Differential evolution from the readers given, then a simplex search.
+    Differential evolution from the readers given (left out where `generations` is 0), then a simplex search. One draw
+    of 3000 patients moves a coefficient by 0.02 to 0.04: fit on several of them (`pool`).
 
     The loss is the sum of squared differences of the coefficients (patients, and half-slices where published),
     with a weak preference for readers whose share of positive patients is that of the published cohorts.
@@ -203,9 +237,11 @@ def fit(
     spreads = [float(getattr(start, name)) for name in fitted]
     guess = np.concatenate([start.threshold, start.noisiness[1:] / start.noisiness[0], spreads])
     low, high = np.array(bounds).T
-    found = differential_evolution(
-        loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol",
-        x0=np.clip(guess, low, high),
-    )  # fmt: skip
-    best = minimize(loss, found.x, method="Nelder-Mead", bounds=bounds, options={"maxfev": 40 * len(bounds)})
+    first = np.clip(guess, low, high)
+    if generations:
+        first = differential_evolution(
+            loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol",
+            x0=first,
+        ).x  # fmt: skip
+    best = minimize(loss, first, method="Nelder-Mead", bounds=bounds, options={"maxfev": 40 * len(bounds)})
     return build(best.x), float(best.fun)

@@ -26,7 +26,7 @@ from axspa_lib.stages.sources import source_folder
 log = logging.getLogger(__name__)
 
 #: Simulated patients that the readers judge, and the seed of that draw: not the one they were calibrated on.
-READ_PATIENTS, READ_SEED = 3000, 101
+READ_PATIENTS, READ_SEED = 12_000, 101
 #: Real cohorts: the public collection with masks, and the published patient without.
 VHI, DEMO = "vhi", "iaxspa-demo"
 
