@@ -119,8 +119,8 @@ def fetch_collection(
         What is there now, and what is missing and why: a part of a collection is enough to work with.
 
     Raises:
-        DataError: a file has another checksum than published (named, not kept), the disk is too small, the mirror
-            is not a folder, or nothing at all could be had.
+        DataError: a file has another checksum than published (named, not kept), the disk is too small or cannot
+            be written, the mirror is not a folder, or nothing at all could be had.
     """
     table = manifest(name)
     source = sources()[name]
@@ -155,6 +155,10 @@ def fetch_collection(
             except _UnavailableError as error:
                 result.missing[path] = str(error)
                 in_a_row += not error.reached
+            except OSError as error:
+                raise DataError(
+                    f"{target} of {name!r} cannot be written ({error.strerror or error}): choose a folder that is yours"
+                ) from None
             bar.update(size)
     if wrong:
         origin = f"the mirror {mirror}" if mirror is not None else base_url or source["base_url"]

@@ -214,6 +214,12 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_fetched(
     assert not server.requests
 
 
+def test_a_folder_that_cannot_be_written_is_named(mirror: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(DataError, match=r"taken/collection/images/.* cannot be written \(Not a directory\)"):
+        download.fetch_collection("strict", tmp_path / "taken" / "collection", mirror=mirror, progress=False)
+
+
 def test_verify_tells_present_altered_and_missing_apart(mirror: Path) -> None:
     folder = mirror / "strict"
     (folder / "images" / "a.nii.gz").write_bytes(b"x")
