@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from axspa_lib.config import MANIFEST, BoneNets, parse_yaml
+from axspa_lib.config import MANIFEST, BoneNets
 from axspa_lib.errors import ConfigError
+from axspa_lib.overrides import parse_yaml
 
 #: Phantom cohort that a variant learns from.
 PHANTOM = "phantom-desir"

@@ -15,10 +15,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from axspa_lib.errors import ConfigError
+from axspa_lib.overrides import merge, nest, parse_yaml
 
 MANIFEST = Path(__file__).resolve().parents[1] / "data_manifest"
 
@@ -341,7 +341,7 @@ def load_study(profile: str = "quick", experiment: str = "all_included", **overr
     for layer in _lineage(experiment):
         merge(values, layer)
     for name, value in overrides.items():
-        merge(values, _nest(name.split("__"), value))
+        merge(values, nest(name.split("__"), value))
     values |= {"profile": profile, "experiment": experiment}
     return parse_study(values)
 
@@ -374,39 +374,6 @@ def experiments() -> dict[str, dict[str, Any]]:
     return _yaml("experiments.yaml")
 
 
-def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
-    """Merge nested `layer` over `into`, in place."""
-    for key, value in layer.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        else:
-            into[key] = value
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key may stand once: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        twice = next((key for place, key in enumerate(own) if key in own[:place]), None)
-        if twice is not None:
-            raise ConfigError(f"key {twice!r} stands twice in the block from line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str) -> Any:
-    """Plain YAML; a key that stands twice in one block is refused.
-
-    Raises:
-        ConfigError: names the key and where its block begins.
-
-    >>> parse_yaml("{a: 1, b: {c: 2}}")
-    {'a': 1, 'b': {'c': 2}}
-    """
-    return yaml.load(text, Loader=_UniqueKeys)
-
-
 def _yaml(name: str) -> dict[str, dict[str, Any]]:
     try:
         return parse_yaml((MANIFEST / name).read_text(encoding="utf-8"))
@@ -430,7 +397,3 @@ def _lineage(name: str | None) -> list[dict[str, Any]]:
         layers.insert(0, known[name].get("overrides") or {})
         name = known[name].get("parent")
     return layers
-
-
-def _nest(keys: list[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}

@@ -12,6 +12,7 @@ from axspa_lib import bone_results, config
 from axspa_lib.bone_results import OWN
 from axspa_lib.dice import dice
 from axspa_lib.errors import MissingResultError
+from axspa_lib.overrides import parse_yaml
 from axspa_lib.results import Results
 from axspa_lib.runs import write_json
 
@@ -51,7 +52,7 @@ def write(folder: Path, **tables: pd.DataFrame) -> None:
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
-    monkeypatch.setattr(config, "profiles", lambda: config.parse_yaml(PROFILE))
+    monkeypatch.setattr(config, "profiles", lambda: parse_yaml(PROFILE))
     results = Results("made")
     layout = results.layout
     cohort = layout.cohort("vhi")

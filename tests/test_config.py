@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from axspa_lib import config
-from axspa_lib.config import Study, experiments, load_studies, load_study, parse_study, parse_yaml, profiles
+from axspa_lib.config import Study, experiments, load_studies, load_study, parse_study, profiles
 from axspa_lib.errors import ConfigError
+from axspa_lib.overrides import parse_yaml
 
 
 def test_the_papers_numbers():

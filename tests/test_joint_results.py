@@ -15,6 +15,7 @@ from axspa_lib.curation.curate import curate
 from axspa_lib.errors import DataError
 from axspa_lib.figures.joint import judged_sheet, quality_by_position, sensitivities
 from axspa_lib.joint import extract_joints
+from axspa_lib.overrides import parse_yaml
 from axspa_lib.results import Results
 from axspa_lib.runs import write_json
 from axspa_lib.volume import write_volume
@@ -33,7 +34,7 @@ PARAMS = Joint(dilation_radius=3, closing_radius=2, contact_fraction=0.1)
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Six annotated patients, three of them held out, whose bones are predicted without an error but for one ilium."""
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
-    monkeypatch.setattr(config, "profiles", lambda: config.parse_yaml(PROFILE))
+    monkeypatch.setattr(config, "profiles", lambda: parse_yaml(PROFILE))
     results = Results("made")
     curate(Made(range(6)), results.layout.cohort("vhi"), seed=1, bones_split=(2, 1, 3), detection_split=None)
     folder = results.layout.segmentation("vhi", 1)

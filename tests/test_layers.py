@@ -19,7 +19,7 @@ MODULES = {
 }
 #: Layer of each module or package, lowest first; a module imports only from its own layer or below.
 LAYERS = [
-    {"errors", "labels", "identity"},
+    {"errors", "labels", "identity", "overrides"},
     {"config", "volume", "runs", "execution"},
     {"layout", "cohort", "stored", "weights", "cost"},
     {"preprocess", "smoothing", "clahe", "morphology", "joint", "increment", "instances", "fitting", "unet", "dice",
