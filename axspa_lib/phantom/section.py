@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from axspa_lib.labels import LEFT, RIGHT, SIDES
-from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points
+from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points, template
 from axspa_lib.phantom.disease import Lesion
 from axspa_lib.phantom.paint import Region, offset_line
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
@@ -16,6 +16,10 @@ from axspa_lib.phantom.texture import Field, Grid, smoothstep
 CORTEX_MM = 0.75
 #: A stretch of joint shorter than this share of the line is none.
 SHORTEST = 0.12
+#: First depth (mm) at which the sacral foramina part the lateral masses from the bodies between them.
+PARTED_MM = 4.0
+_ANGLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,34 @@ def bones_at(body: Body, z: float) -> Bones:
             halves[side] = np.vstack([top[::-1], offset_line(line, -SIGN[side] * gap), bottom])
     sacrum = np.vstack([halves[LEFT], halves[RIGHT][::-1]]) if len(halves) == 2 else None
     return Bones(sacrum, ilium, joint, cartilage)
+
+
+def between_foramina(body: Body, z: float) -> list[Points]:
+    """The foramina and the sacral bodies between them, from the first pair down; nothing in the ventral slices.
+
+    Readers of the public scans draw S1 with the alae and the lateral masses: what can be inflamed beside the joint. The
+    truth is drawn as they draw, so that both mean the same by "sacrum".
+    """
+    depth = body.depth(z)
+    if depth < PARTED_MM:
+        return []
+    holes = list(template().raw["foramina"].values())
+    centres = np.array([_hole(hole["path"], depth) for hole in holes])
+    wall = np.vstack([centres, centres[-1] + (-4.0, 45.0)])
+    middle = np.vstack([wall, wall[::-1] * (-1, 1)])
+    rings = [
+        _CIRCLE * (np.array(hole["axes"]) + 0.5) * (sign, 1) + centre * (sign, 1)
+        for hole, centre in zip(holes, centres, strict=True)
+        for sign in SIGN.values()
+    ]
+    return [body.place(points, depth) for points in (middle, *rings)]
+
+
+def _hole(path: dict[int, list[float]], depth: float) -> tuple[float, float]:
+    """Centre (x, y) of a foramen at a depth; beyond its canal, where it ends."""
+    depths = sorted(path)
+    x, y = (float(np.interp(depth, depths, [path[d][axis] for d in depths])) for axis in (0, 1))
+    return x, y
 
 
 def stretch(line: Points, extent: tuple[float, float]) -> Points | None:

@@ -12,7 +12,7 @@ from axspa_lib.phantom.anatomy import Body, Points
 from axspa_lib.phantom.disease import Lesion
 from axspa_lib.phantom.materials import Texture, bend_labels
 from axspa_lib.phantom.paint import fill
-from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
+from axspa_lib.phantom.section import Bones, band, between_foramina, bones_at, lesion_opacity
 from axspa_lib.phantom.texture import Field, Grid
 
 #: Opacity above which a voxel belongs to a lesion.
@@ -56,6 +56,8 @@ def truth(body: Body, lesions: list[Lesion], texture: Texture, grid: Grid, depth
 def _stamp_bones(plane: Labels, cut: Bones, body: Body, z: float, grid: Grid) -> None:
     if cut.sacrum is not None:
         _stamp(plane, cut.sacrum, grid, Bone.SACRUM)
+        for points in between_foramina(body, z):
+            _stamp(plane, points, grid, Bone.BACKGROUND)
     canal = body.cut(z)["canal", None]
     if canal is not None:
         _stamp(plane, canal, grid, Bone.BACKGROUND)
