@@ -56,8 +56,8 @@ def truth(body: Body, lesions: list[Lesion], texture: Texture, grid: Grid, depth
 def _stamp_bones(plane: Labels, cut: Bones, body: Body, z: float, grid: Grid) -> None:
     if cut.sacrum is not None:
         _stamp(plane, cut.sacrum, grid, Bone.SACRUM)
-        for points in between_foramina(body, z):
-            _stamp(plane, points, grid, Bone.BACKGROUND)
+        for part in between_foramina(body, z):
+            _stamp(plane, part, grid, Bone.BACKGROUND)
     canal = body.cut(z)["canal", None]
     if canal is not None:
         _stamp(plane, canal, grid, Bone.BACKGROUND)

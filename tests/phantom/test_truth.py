@@ -122,3 +122,21 @@ def test_a_second_examination_differs_in_its_voxels_by_the_change_only() -> None
     far = ndimage.distance_transform_edt(~active, sampling=spacing) > 15
     scale = np.percentile(before.pixels["STIR"], 90)
     assert np.abs(change[far]).max() < 0.03 * scale  # what is left is the ringing of the scanner
+
+
+def test_the_sacrum_is_drawn_as_the_public_masks_are(source: Path) -> None:
+    """Below the first foramina the middle is no sacrum; S1 above them is, and so are both lateral masses beside it."""
+    judged = 0
+    for exam, _, _, bones, _ in patients(source):
+        protocol, body = exam.protocol, exam.body
+        corner = np.array(protocol.centre_xy) - protocol.fov / 2
+        for k, z in enumerate(protocol.depths()):
+            depth = body.depth(float(z))
+            if not 8 < depth < 14:
+                continue
+            points = body.place(np.array([[0.0, 6.0], [0.0, 34.0], [40.0, 34.0], [-40.0, 34.0]]), depth)
+            columns, rows = np.rint((points - corner) / protocol.pixel).astype(int).T
+            found = bones.array[k][rows, columns] == Bone.SACRUM
+            assert found.tolist() == [True, False, True, True], (exam.patient, k)
+            judged += 1
+    assert judged >= 3
