@@ -227,7 +227,11 @@ def fit(
         readers = build(x)
         outcome = read_batch(batch, readers)
         table = beside_published(cohort, agreement(outcome, readers.names))
-        total = float(((table["patient"] - table["published_patient"]) ** 2).sum())
+        apart = table["patient"] - table["published_patient"]
+        if len(table) > 3:  # a larger panel: its range matters too, so its extreme pairs weigh double
+            ends = table["published_patient"].agg(["min", "max"])
+            apart = apart * (1 + table["published_patient"].isin(ends))
+        total = float((apart**2).sum())
         if "published_half_slice" in table:
             total += float(((table["half_slice"] - table["published_half_slice"]) ** 2).sum())
         low, high = PREVALENCE[cohort]

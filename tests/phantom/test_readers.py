@@ -124,7 +124,7 @@ def test_half_slice_agreement_on_unanimous_patients_is_the_published_one(desir: 
 
 
 def test_asas_readers_span_the_published_range() -> None:
-    spec = PhantomCohort(patients=600, prevalence=0.25, misregistered=0, lacking_slices=0)
-    table = calibration.calibration_table("phantom-asas", spec, seed=101, patients=600)
-    assert table["patient"].min() == pytest.approx(0.55, abs=0.08)
-    assert table["patient"].max() == pytest.approx(0.91, abs=0.08)
+    spec = PhantomCohort(patients=1500, prevalence=0.25, misregistered=0, lacking_slices=0)
+    table = calibration.calibration_table("phantom-asas", spec, seed=101, patients=1500)
+    assert table["patient"].min() == pytest.approx(0.55, abs=0.05)
+    assert table["patient"].max() == pytest.approx(0.91, abs=0.05)
