@@ -59,6 +59,7 @@ class Scene:
                     self._skeleton(canvas, float(z + step), materials)
                     total += canvas.planes
             total /= SUB_SLICES
+            total[1] *= materials.relaxation
             opacity = 0.45 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, self._texture.warp(float(z), grid, self.body.skin(float(z), grid.x)))
