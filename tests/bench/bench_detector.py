@@ -41,7 +41,7 @@ _BACKGROUND = 11.5  # added to the background's logit: a slice has a few detecti
 
 def benchmarks() -> list[Benchmark]:
     """Inference on a slice and a step on two slices, each against every stock library at hand."""
-    model = _network(PAPER)
+    model = generated_network(PAPER)
     stocks: dict[str, nn.Module] = {"torchvision": stock_network(model, SIZE)}
     if importlib.util.find_spec("detectron2") is not None:
         stocks["Detectron2"] = build_network(PAPER.model_copy(update={"implementation": "detectron2"}))
@@ -54,7 +54,7 @@ def benchmarks() -> list[Benchmark]:
     return made
 
 
-def _network(config: Detector) -> MaskRCNN:
+def generated_network(config: Detector) -> MaskRCNN:
     """The paper's network with generated weights that find a few joints in a slice."""
     from detectron2_case import generated_weights
 
@@ -64,18 +64,18 @@ def _network(config: Detector) -> MaskRCNN:
     weights["roi_heads.box_predictor.cls_score.bias"][2] += _BACKGROUND
     load_weights(model, weights, "generated")
     model.freeze(config.freeze_at)
-    found = predict(model, _slice(), config)
+    found = predict(model, one_slice(), config)
     assert 1 <= len(found) <= 10, f"{len(found)} detections where a trained network has a few"
     return model
 
 
-def _slice() -> list[tuple[str, int, torch.Tensor]]:
+def one_slice() -> list[tuple[str, int, torch.Tensor]]:
     t1, stir, _ = slice_pair(SIZE)
     return [("bench", 0, torch.from_numpy(np.stack([(v / v.max() * 255).astype(np.uint8) for v in (t1, stir)])))]
 
 
 def _inference(model: MaskRCNN, stock: nn.Module, name: str, agreement: dict[str, str]) -> Benchmark:
-    images, fast = _slice(), packed(model)
+    images, fast = one_slice(), packed(model)
     plain = predict(model, images, PAPER)
     counted = changed(plain, predict(fast, images, PAPER), 0.0)
     assert counted["exact"], f"packing changes a detection: {counted}"
@@ -93,7 +93,7 @@ def _inference(model: MaskRCNN, stock: nn.Module, name: str, agreement: dict[str
 
 
 def _approximate(model: MaskRCNN, stock: nn.Module, name: str, agreement: dict[str, str]) -> Benchmark:
-    images, few = _slice(), _with(model, APPROXIMATE)
+    images, few = one_slice(), _with(model, APPROXIMATE)
     return Benchmark(
         f"the same by approximation, one slice of {SIZE} x {SIZE}",
         ours=lambda: predict(few, images, APPROXIMATE),
@@ -130,7 +130,7 @@ def _step(model: MaskRCNN, stock: nn.Module, name: str, precision: str) -> Bench
     """A step on two slices; a rate near zero leaves both networks as they are, so every step is the same work."""
     ours = _with(model, PAPER)
     ours.freeze(PAPER.freeze_at)
-    images = [torch.from_numpy(np.stack([_slice()[0][2][c] for c in (0, 1, 1)])).float() for _ in range(2)]
+    images = [torch.from_numpy(np.stack([one_slice()[0][2][c] for c in (0, 1, 1)])).float() for _ in range(2)]
     targets = [_target() for _ in images]
     solver = make_optimizer(ours, PAPER.model_copy(update={"learning_rate": 1e-9}))
     other = torch.optim.SGD([p for p in stock.parameters() if p.requires_grad], lr=1e-9, momentum=0.9)
