@@ -12,7 +12,7 @@ from axspa_lib.phantom.anatomy import Subject
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
-WARP_MM = (0.85, 0.40)
+WARP_MM = (0.85, 0.24)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, noise included.
 RELAXATION = (0.10, 0.11, 0.06)
@@ -86,22 +86,22 @@ class Texture:
         iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
         # Bodies keep red marrow, the alae are fatter towards the joint.
         lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
-        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.03 - s.red_ff) + blotch, 0.05, 0.95)
+        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch, 0.05, 0.95)
         body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
-        pd = 1 + 0.085 * fine + 0.05 * small
+        pd = 1 + 0.06 * fine + 0.05 * small
         fatty = float(s.muscle_fat)
         straight = self._fan(grid, coarse)
         muscle = 0.045 + 0.40 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, straight), 0.9, 2.4)
         muscle = muscle + 0.22 * fatty * smoothstep(self._bundle.plane(z, grid, 1.15, straight), 1.5, 2.3)
-        muscle_pd = 1 + 0.05 * medium + 0.05 * small + 0.04 * fine
+        muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
         gluteal = {sign: self._strands(z, grid, 0.30 * sign, straight, fatty, patch) for sign in (1, -1)}
         back = {sign: self._back_strands(z, grid, sign, straight, fatty, medium, coarse) for sign in (1, -1)}
-        web = ridges(self._septa.plane(z, grid, 0.15, warp), 0.05)
+        web = ridges(self._septa.plane(z, grid, 0.15, warp), 0.08)
         sparse = smoothstep(medium + 0.7 * coarse, 0.0, 1.4)
-        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.055 * fine - 0.30 * web * sparse
+        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.04 * fine - 0.42 * web * sparse
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.09) * smoothstep(small + medium, 0.0, 1.6)
-        deep = 1 + 0.04 * medium + 0.03 * coarse + 0.03 * small + 0.055 * fine - 0.5 * strands
+        deep = 1 + 0.04 * medium + 0.03 * coarse + 0.03 * small + 0.04 * fine - 0.6 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
         lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * smoothstep(small + 0.6 * medium, 1.0, 1.9)
@@ -132,9 +132,9 @@ class Texture:
         self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
         """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
-        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.1, 2.2)
+        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.0, 1.7)
         thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
-        return np.clip(0.02 + fatty * (0.55 * patch * fine + 0.50 * thick), 0.02, 0.9).astype(np.float32)
+        return np.clip(0.02 + fatty * (0.62 * patch * fine + 0.55 * thick), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
         self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field

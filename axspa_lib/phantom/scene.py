@@ -20,6 +20,8 @@ from axspa_lib.phantom.truth import truth
 
 #: Sub-slices over which a slice is integrated.
 SUB_SLICES = 4
+#: The fascia of a muscle: thickness in mm, and how much of a pixel of it is collagen rather than fat.
+FASCIA_MM, FASCIA = 0.6, 0.7
 
 _Filled = tuple[NDArray[np.uint8], Region]
 _EVERYWHERE = (slice(None), slice(None))
@@ -103,6 +105,9 @@ class Scene:
             if points is None:
                 continue
             tissue, role = item["tissue"], item.get("role")
+            if tissue == "muscle" and role in (None, "gluteal"):  # its fascia, a dark line against fat
+                canvas.outline(points, "ligament", None, 1.0, FASCIA)
+                points = offset(points, FASCIA_MM)
             if role == "gluteal":
                 canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
             elif role == "multifidus":
