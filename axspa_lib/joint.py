@@ -194,7 +194,10 @@ def _opening(component: Mask, fraction: float) -> Mask:
     skeleton = skeletonize(component)
     radius = int(float(inscribed[skeleton if skeleton.any() else component].max()) * fraction)
     radius = min(radius, math.ceil(inscribed.max()) - 1)  # something always remains
-    return dilate(~within(inscribed, radius), radius)
+    eroded, opening = ~within(inscribed, radius), np.zeros_like(component)
+    window = box(eroded, radius)
+    opening[window] = dilate(eroded[window], radius)
+    return opening
 
 
 def _top_of_lowest(opening: Mask) -> int:

@@ -82,8 +82,16 @@ def components(mask: Mask) -> list[tuple[Box, Mask]]:
     """The 8-connected components of a mask, in no particular order: each box, and the component in it."""
     if not mask.any():
         return []
-    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    return [(place, labels[place] == label) for label, place in enumerate(find_objects(labels), start=1)]
+    rows, columns = box(mask)
+    _, labels = cv2.connectedComponents(np.ascontiguousarray(mask[rows, columns]).view(np.uint8), connectivity=8)
+    found = []
+    for label, (down, across) in enumerate(find_objects(labels), start=1):
+        place = (
+            slice(rows.start + down.start, rows.start + down.stop),
+            slice(columns.start + across.start, columns.start + across.stop),
+        )
+        found.append((place, labels[down, across] == label))
+    return found
 
 
 def centroid(place: Box, component: Mask) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Slice preprocessing (section 3.1.1, figure 2): constant pixel, min-max, bias removal, median, CLAHE, 8 bits.
 
 Two arithmetics. `exact` gives the 8-bit slices of the scikit-image and SciPy chain of the authors' demo, level for
-level; `fast` goes on in single precision once the bias is removed (before that, what is nearly black decides).
+level; `fast` works in single precision from the first min-max on, with a Gaussian whose error is a share of its result.
 
 Every slice has a defined result: values that are not finite count as 0, and a slice without contrast becomes zeros.
 """
@@ -62,12 +62,11 @@ def preprocess_slice(
     if p.constant_pixel:
         current = resample_slice(current, spacing, p.pixel_mm)
         keep("constant pixel", current)
-    current = minmax(current, p.nonzero_minmax, out=current)
+    working = current if p.arithmetic == "exact" else np.empty(current.shape, np.float32)
+    current = minmax(current, p.nonzero_minmax, out=working)
     keep("min-max", current)
     if p.remove_bias:
         current = remove_bias(current, p.bias_sigma)
-    if p.arithmetic == "fast":
-        current = current.astype(np.float32)
     current = minmax(current, p.nonzero_minmax, out=current)
     keep("bias removed", current)
     if p.local_median:
@@ -142,19 +141,18 @@ def resample_slice(image: NDArray[np.floating], spacing: tuple[float, float], pi
 def minmax(image: NDArray[np.floating], nonzero: bool, out: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
     """Stretch to [0, 1]; with `nonzero`, only the pixels that are not 0. Without contrast: zeros.
 
-    The result goes to `out` when given, which may be `image` itself.
+    The result goes to `out` when given, which may be `image` itself or of single precision.
     """
     result = np.empty_like(image) if out is None else out
-    counted = image != 0 if nonzero else np.True_
-    low = np.min(image, where=counted, initial=np.inf)
-    high = np.max(image, where=counted, initial=-np.inf)
+    counted = image != 0 if nonzero else None
+    low, high = cv2.minMaxLoc(image, None if counted is None else counted.view(np.uint8))[:2]
     if not high > low:
         result[...] = 0
         return result
-    np.subtract(image, low, out=result)
+    np.subtract(image, low, out=result, casting="same_kind")
     result /= high - low
-    if nonzero:
-        result[~counted] = 0
+    if counted is not None:
+        result *= counted
     return result
 
 
@@ -172,13 +170,13 @@ def local_median(
 
     The result goes to `out` when given, which may be `image` itself.
     """
-    zero = image == 0 if keep_zero else None
+    counted = image != 0 if keep_zero else None
     median = cross_median(image, out)
     highest = median.max()
     if highest > 0:
         median /= highest
-    if zero is not None:
-        median[zero] = 0
+    if counted is not None:
+        median *= counted
     return median
 
 
@@ -187,11 +185,14 @@ def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return (minmax(image, nonzero=False) * 255).astype(np.uint8)
 
 
-def equalised_to_uint8(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """`to_uint8` of equalised grey levels, through a table."""
-    low, high = int(levels.min()), int(levels.max())
+def equalised_to_uint8(levels: NDArray[np.uint16] | NDArray[np.float32]) -> NDArray[np.uint8]:
+    """`to_uint8` of equalised grey levels, through a table; fractions of a level are cut off on average."""
+    low, high = (int(value) for value in cv2.minMaxLoc(levels)[:2])
+    if levels.dtype == np.float32:
+        scale = 255 / max(high - low, 1)
+        return np.asarray(cv2.convertScaleAbs(levels, alpha=scale, beta=-(low + 0.5) * scale - 0.5))
     table = np.clip((np.arange(LEVELS) - float(low)) / max(high - low, 1), 0, 1) * 255
-    return look_up(table.astype(np.uint8), levels)
+    return look_up(table.astype(np.uint8), levels.astype(np.uint16, copy=False))
 
 
 def resample_mask(mask: Volume, like: Volume) -> Volume:

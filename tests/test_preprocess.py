@@ -101,6 +101,16 @@ def test_filters_equal_the_libraries(rows: int, columns: int, seed: int, sigma: 
     assert not apart(image, (1.0, 1.0), constant_pixel=False, bias_sigma=sigma, clahe_clip_limit=clip).any()
 
 
+def test_the_fast_gaussian_is_right_also_where_the_image_is_nearly_black() -> None:
+    image = np.zeros((240, 300), np.float32)
+    image[60:120, 80:150] = 0.5
+    image[120, 20] = image[230, 5] = image[5, 290] = 1e-3
+    found, wanted = gaussian(image, (12.0, 15.0)), ndimage.gaussian_filter(image.astype(float), (12.0, 15.0))
+    assert found.dtype == np.float32
+    assert wanted.max() > 0.1 and np.median(wanted) < 1e-6
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-9)  # 1e-6 is added before the division
+
+
 def test_wide_gaussian_beyond_the_image() -> None:
     image = np.random.default_rng(3).random((12, 40))
     np.testing.assert_allclose(gaussian(image, (30.0, 50.0)), ndimage.gaussian_filter(image, (30.0, 50.0)), rtol=1e-10)
