@@ -21,7 +21,7 @@ export MKL_NUM_THREADS ?= 1
 
 .PHONY: help book check-book render test test-slow lint lab bench environment lock clean
 help:
-	@echo "make book [PROFILE=smoke|quick|paper|public] [CORES=n]   run the study and render the book ($(HTML))"
+	@echo "make book [PROFILE=smoke|quick|workstation|paper|public] [CORES=n]   run the study and render the book ($(HTML))"
 	@echo "make test | test-slow | lint | render | lab | bench | clean"
 
 environment: $(READY)

@@ -1,6 +1,6 @@
 """Every number of the paper, once, typed, with the section it comes from; profiles and experiments override it.
 
-A `Study` is the whole configuration. A *profile* (`smoke`, `quick`, `paper`, `public`) is a small set of
+A `Study` is the whole configuration. A *profile* (`smoke`, `quick`, `workstation`, ...) is a small set of
 overrides in `data_manifest/profiles.yaml`; an *experiment* (a row of Table 4) is another small set on top of
 its parent, in `data_manifest/experiments.yaml`. `load_study(profile, experiment, **overrides)` resolves them.
 
