@@ -219,6 +219,7 @@ def train_bones(
     steps = math.ceil(len(training) / config.batch_size)
 
     def batches(_: int) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+        """Batches of an epoch in random order, each with the names of its slices."""
         for chosen in torch.randperm(len(training)).split(config.batch_size):
             name = ", ".join(f"{training.patients[i]} slice {training.slices[i]}" for i in chosen.tolist())
             pose = draw_pose(len(chosen), config.augmentation)

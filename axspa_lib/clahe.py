@@ -36,9 +36,8 @@ def equalise(image: NDArray[np.floating], clip_limit: float = 0.01) -> NDArray[n
         return result
     tile = max(image.shape[0] // 8, 1), max(image.shape[1] // 8, 1)
     maps = np.pad(_mappings(bins, tile, clip_limit), [(1, 1), (1, 1), (0, 0)], mode="edge").astype(np.uint16)
-    if (
-        image.dtype == np.float32
-    ):  # the grids of mappings side by side, one for each bin; OpenCV (from 5.0) blends in float
+    if image.dtype == np.float32:
+        # The grids of mappings side by side, one for each bin; OpenCV (from 5.0) blends in float.
         across, down = _coordinates(image.shape, tile)
         grids = maps.transpose(0, 2, 1).reshape(len(maps), -1).astype(np.float32)
         along = cv2.scaleAdd(bins.astype(np.float32), maps.shape[1], across)

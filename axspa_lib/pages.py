@@ -56,6 +56,7 @@ class _References(HTMLParser):
         self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what a tag fetches."""
         values = dict(attrs)
         if tag == "link" and values.get("rel") not in ("stylesheet", "preload", "icon", "shortcut icon"):
             return

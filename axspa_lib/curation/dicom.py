@@ -67,6 +67,7 @@ def _guarded(read: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(read)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        """`read`, whose every failure names the file."""
         try:
             with _quiet():
                 return read(*args, **kwargs)

@@ -257,6 +257,7 @@ def _resuming(part: Path, size: int, timeout: float, attempts: int) -> Callable[
     import requests
 
     def attempt(url: str) -> None:
+        """One request for what is still missing of the file."""
         have = part.stat().st_size if part.exists() else 0
         if have >= size:
             part.unlink()
@@ -272,6 +273,7 @@ def _resuming(part: Path, size: int, timeout: float, attempts: int) -> Callable[
             raise requests.ConnectionError("the connection ended before the file did")
 
     def downloader(url: str, output_file: Any, _: Any) -> None:
+        """Attempts until the file is whole, as `pooch` asks for it."""
         for left in reversed(range(attempts)):
             try:
                 attempt(url)

@@ -143,6 +143,7 @@ def _write(out: Path, examination: Examination, stir: Volume | None, row: dict[s
     written: dict[str, str] = {}
 
     def save(relative: Path, volume: Volume, sidecar: dict[str, Any] | None = None) -> str:
+        """Write a volume and note its checksum."""
         write_volume(out / relative, volume, sidecar)
         written[relative.as_posix()] = runs.sha256(out / relative)
         if sidecar is not None:

@@ -50,6 +50,7 @@ class FoldedBasicBlock(BasicBlock):
     """torchvision's block of ResNet-18, its norms folded where they are frozen."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The block, norms folded in."""
         out = self.relu(normalised(x, self.conv1, self.bn1))
         out = normalised(out, self.conv2, self.bn2)
         out += x if self.downsample is None else normalised(x, *self.downsample)
@@ -60,6 +61,7 @@ class FoldedBottleneck(Bottleneck):
     """torchvision's block of ResNet-50, its norms folded where they are frozen."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The block, norms folded in."""
         out = self.relu(normalised(x, self.conv1, self.bn1))
         out = self.relu(normalised(out, self.conv2, self.bn2))
         out = normalised(out, self.conv3, self.bn3)
@@ -107,6 +109,7 @@ class Backbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Levels p2, p3, ... of a batch of images."""
         features: OrderedDict[str, Tensor] = OrderedDict()
         value = self.stem(images)
         for number in range(2, 6):

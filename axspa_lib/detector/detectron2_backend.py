@@ -102,6 +102,7 @@ class Detectron2Detector(DetectorNetwork):
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
+        """Losses of a batch, by Detectron2."""
         from detectron2.structures import BitMasks, Boxes, Instances
         from detectron2.utils.events import EventStorage
 
@@ -125,6 +126,7 @@ class Detectron2Detector(DetectorNetwork):
 
     @torch.no_grad()
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
+        """Detections of each image, by Detectron2."""
         self.network.eval()
         heads = self.network.roi_heads
         heads.box_predictor.test_score_thresh = self.config.store_threshold if floor is None else floor

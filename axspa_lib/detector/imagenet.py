@@ -111,6 +111,7 @@ class _ArraysOnly(pickle.Unpickler):
     _ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype"})
 
     def find_class(self, module: str, name: str) -> Any:
+        """Only what an array needs may be unpickled."""
         if module.split(".")[0] == "numpy" and name in self._ALLOWED:
             if name == "_reconstruct":
                 return np._core.multiarray._reconstruct  # type: ignore[attr-defined]

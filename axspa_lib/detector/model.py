@@ -62,6 +62,7 @@ class MaskRCNN(DetectorNetwork):
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
+        """Losses of a batch by name, to be summed."""
         batch, sizes = self.batch(images)
         features = self.features(batch)
         levels = features[: len(self.config.anchor_sizes)]
@@ -75,6 +76,7 @@ class MaskRCNN(DetectorNetwork):
 
     @torch.no_grad()
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
+        """Detections of each image that score above `floor` (default: the stored ones)."""
         batch, sizes = self.batch(images)
         features = self.features(batch)
         levels = features[: len(self.config.anchor_sizes)]

@@ -81,6 +81,7 @@ class PackedConv(nn.Module):
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.shape)
 
     def forward(self, value: Tensor) -> Tensor:
+        """The convolution, by the way that suits its channels and cells."""
         if self.dense:
             flat = value.permute(0, 2, 3, 1)
             made = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, self.activation, [], "")
@@ -151,6 +152,7 @@ class PackedHeads(RoiHeads):
     def judge(
         self, features: Sequence[Tensor], proposals: Sequence[Tensor], floor: float
     ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """As the heads judge, of what the screen leaves open."""
         counts = [len(p) for p in proposals]
         if self.screen is None or sum(counts) <= WATCHED:
             return super().judge(features, proposals, floor)

@@ -33,6 +33,7 @@ def draw(body: Body) -> list[Loop]:
     loops = []
 
     def add(x: float, y: float, z: float, size: float, shares: tuple[float, ...], gas: float) -> None:
+        """One more loop, with content drawn by its shares."""
         axes = (size * rng.uniform(0.75, 1.3), size * rng.uniform(0.75, 1.3), size * rng.uniform(0.9, 1.6))
         content = str(rng.choice(_CONTENTS, p=shares))
         loops.append(Loop((x, y, z), axes, float(rng.uniform(0, np.pi)), rng.normal(0, 0.045, 6), content,

@@ -90,6 +90,7 @@ def pool(batches: Sequence[Batch]) -> Batch:
     longest = max(batch.present.shape[1] for batch in batches)
 
     def join(arrays: Sequence[NDArray[Any]], slices: int | None = None, fill: float = 0) -> NDArray[Any]:
+        """One array after the other, the axis `slices` filled up to the longest stack."""
         if slices is not None:
             arrays = [
                 np.pad(
@@ -202,14 +203,16 @@ def fit(
     Differential evolution from the readers given (left out where `generations` is 0), then a simplex search. One draw
     of 3000 patients moves a coefficient by 0.02 to 0.04: fit on several of them (`pool`).
 
-    The loss is the sum of squared differences of the coefficients (patients, and half-slices where published),
-    with a weak preference for readers whose share of positive patients is that of the published cohorts.
+    The loss is the sum of squared differences of the coefficients (patients, and half-slices where published; of a
+    panel of more than three the extreme pairs weigh double), with a weak preference for readers whose share of positive
+    patients is that of the published cohorts.
     """
     count = len(start.names)
     fitted = {k: v for k, v in _SPREADS.items() if getattr(start, k) is not None}
     bounds = [_THRESHOLD] * count + [_NOISINESS] * (count - 1) + list(fitted.values())
 
     def build(x: NDArray[np.float64]) -> Panel:
+        """The panel of a point of the search."""
         spread = dict(zip(fitted, map(float, x[2 * count - 1 :]), strict=True))
         noisiness = np.concatenate([[1.0], x[count : 2 * count - 1]])
         return replace(
@@ -224,6 +227,7 @@ def fit(
         )
 
     def loss(x: NDArray[np.float64]) -> float:
+        """How far the panel's agreement lies from the published one."""
         readers = build(x)
         outcome = read_batch(batch, readers)
         table = beside_published(cohort, agreement(outcome, readers.names))

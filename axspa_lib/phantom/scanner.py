@@ -131,6 +131,7 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
     )
 
     def channel(name: str, sequence: Sequence) -> Channel:
+        """Settings of one sequence."""
         phase = read / within(mix["phase_share"])
         noise = float(rng.lognormal(np.log(mix["noise"][name][0]), mix["noise"][name][1]))
         etl = round(within(mix[name]["etl"]))
@@ -161,6 +162,7 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
     first = middle - habit.spacing * (slices - 1) / 2
 
     def adjust(channel: Channel, moves: bool) -> Channel:
+        """The same settings after the scanner's prescan, and the patient's movement between sequences."""
         down, across = rng.normal(0, mix["stir_motion_mm"], 2) if moves else (0.0, 0.0)
         return replace(
             channel, noise=channel.noise * float(rng.lognormal(0, 0.12)), 
