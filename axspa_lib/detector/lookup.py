@@ -2,7 +2,7 @@
 
 Aligned pooling is linear and separable: a bin is a weighted sum of the cells under it, and the weights of a cell are
 those of its row times those of its column. With the channels last, a cell is one contiguous vector, and the sum of
-many weighted vectors is what `embedding_bag` does. Only for inference on a CPU; no gradient flows.
+many weighted vectors is what `embedding_bag` does, there and back. Only for a CPU.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from axspa_lib.detector.detectron2_backend import detectron2_config
 from axspa_lib.detector.interface import Target
 from axspa_lib.detector.model import build_detector, build_network
 from axspa_lib.detector.proposals import cell_anchors
-from axspa_lib.detector.roi_heads import crop_masks, pool
+from axspa_lib.detector.roi_heads import BoxHead, crop_masks, pool
 from axspa_lib.detector.sampling import match, sample
 from axspa_lib.errors import ConfigError
 
@@ -126,6 +126,25 @@ def test_detections_lie_inside_the_slice_best_first_and_apart() -> None:
             boxes = found.boxes[found.labels == label]
             overlap = box_iou(boxes, boxes).fill_diagonal_(0)
             assert len(boxes) == 0 or overlap.max() <= TINY.detection_nms
+
+
+def test_dropout_keeps_the_mean_and_is_for_training_only() -> None:
+    torch.manual_seed(0)
+    plain, dropping = BoxHead(4 * 49, 8, 0.0), BoxHead(4 * 49, 8, 0.4)
+    dropping.load_state_dict(plain.state_dict())
+    pooled = torch.rand(6, 4, 7, 7)
+    assert torch.equal(dropping.eval()(pooled), plain(pooled))
+    value = torch.ones(1000, 100)
+    dropped = dropping.train()._dropped(value, torch.Generator().manual_seed(1))
+    assert dropped.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
+    assert (dropped == 0).float().mean() == pytest.approx(0.4, abs=0.01)  # 10 standard errors: 0.015
+    again = dropping._dropped(value, torch.Generator().manual_seed(1))
+    assert torch.equal(dropped, again)
+
+
+def test_detectron2s_box_head_has_no_dropout() -> None:
+    with pytest.raises(ConfigError, match=r"box_head_dropout must be 0"):
+        load_study("quick", detector__implementation="detectron2", detector__box_head_dropout=0.5)
 
 
 def test_padding_does_not_change_what_is_found_in_a_slice() -> None:

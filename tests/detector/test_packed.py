@@ -19,7 +19,7 @@ from axspa_lib.detector.inference import decode_mask, predict
 from axspa_lib.detector.lookup import pool_by_lookup
 from axspa_lib.detector.model import MaskRCNN, build_network
 from axspa_lib.detector.packed import for_inference, packed
-from axspa_lib.detector.roi_heads import pool
+from axspa_lib.detector.roi_heads import pool_aligned
 
 
 @pytest.fixture(scope="module", params=[("resnet50", "frozen_bn"), ("resnet18", "group_norm")], ids=str)
@@ -58,9 +58,21 @@ def test_packing_leaves_the_network_as_it_was(network: MaskRCNN) -> None:
 def test_looking_up_is_aligned_pooling(places: list[tuple[float, float, float, float]], size: int) -> None:
     boxes = torch.tensor([[x, y, x + wide, y + high] for x, y, wide, high in places])
     generator = torch.Generator().manual_seed(len(places))
-    features = [torch.randn(2, 3, 72 // 2**k, 88 // 2**k, generator=generator) for k in range(4)]
+    features = [torch.randn(2, 3, 72 // 2**k, 88 // 2**k, generator=generator).requires_grad_() for k in range(4)]
     split = [boxes[::2], boxes[1::2]]
-    torch.testing.assert_close(pool_by_lookup(features, split, size), pool(features, split, size), atol=1e-4, rtol=0)
+    ours, theirs = (pooled(features, split, size) for pooled in (pool_by_lookup, pool_aligned))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    weights = torch.randn(ours.shape, generator=generator)
+    back, expected = (
+        torch.autograd.grad((p * weights).sum(), features, materialize_grads=True) for p in (ours, theirs)
+    )
+    torch.testing.assert_close(back, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_no_region_is_pooled_to_nothing() -> None:
+    features = [torch.randn(1, 3, 8, 8, requires_grad=True)] * 4
+    pooled = pool_by_lookup(features, [torch.zeros(0, 4)], 7)
+    assert pooled.shape == (0, 3, 7, 7)
 
 
 def test_looking_up_one_region_is_torchvisions_pooling() -> None:
