@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
@@ -43,7 +44,11 @@ class Stem(nn.Module):
         self.bn1 = norm(width)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu(normalised(images, self.conv1, self.bn1), inplace=True), 3, 2, 1)
+        value = F.relu(normalised(images, self.conv1, self.bn1), inplace=True)
+        if value.device.type != "cpu" or not value.is_contiguous():
+            return F.max_pool2d(value, 3, 2, 1)
+        # a CPU pools three times faster with the channels last, there and back, and finds the same
+        return F.max_pool2d(value.contiguous(memory_format=torch.channels_last), 3, 2, 1).contiguous()
 
 
 class FoldedBasicBlock(BasicBlock):

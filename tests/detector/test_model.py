@@ -7,11 +7,13 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, roi_align
 
 from axspa_lib.config import Detector, load_study
+from axspa_lib.detector.backbone import Stem
 from axspa_lib.detector.detectron2_backend import detectron2_config
 from axspa_lib.detector.interface import Target
 from axspa_lib.detector.model import build_detector, build_network
@@ -126,6 +128,19 @@ def test_detections_lie_inside_the_slice_best_first_and_apart() -> None:
             boxes = found.boxes[found.labels == label]
             overlap = box_iou(boxes, boxes).fill_diagonal_(0)
             assert len(boxes) == 0 or overlap.max() <= TINY.detection_nms
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_stem_pools_alike_in_either_layout(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    stem = Stem(16, lambda width: torch.nn.GroupNorm(8, width))
+    images = torch.rand(2, 3, 50, 46).contiguous(memory_format=layout)
+    value = F.relu(stem.bn1(stem.conv1(images)))
+    theirs = F.max_pool2d(value, 3, 2, 1)
+    ours = stem(images)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    back = [torch.autograd.grad(out.square().sum(), stem.conv1.weight, retain_graph=True)[0] for out in (ours, theirs)]
+    torch.testing.assert_close(*back, atol=1e-2, rtol=1e-4)
 
 
 def test_dropout_keeps_the_mean_and_is_for_training_only() -> None:
