@@ -151,6 +151,8 @@ class Subject:
     muscle_fat: float
     marrow_grain: float
     texture_seed: int
+    psoas: float
+    buttocks: tuple[float, float, float]
     variants: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -171,7 +173,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         for s in (RIGHT, LEFT)
     }
     gap = float(np.clip(rng.normal(*(p["joint_gap_young"] if age < 40 else p["joint_gap_old"])), 1.0, 4.0))
-    return Subject(
+    drawn = (
         sex, age, size,
         float(rng.normal(1, p["depth_sd"])), float(rng.normal(0, p["curve_mm"])),
         {s: float(rng.normal(1, p["asymmetry_sd"])) for s in (RIGHT, LEFT)},
@@ -184,8 +186,12 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         float(np.clip(rng.gamma(*p["muscle_fat"]), 0.15, 2.5)),
         float(rng.lognormal(0, p["marrow_grain"])),
         int(rng.integers(2**31)),
-        frozenset(name for name, rate in p["variants"].items() if rng.random() < rate[sex]),
     )  # fmt: skip
+    variants = frozenset(name for name, rate in p["variants"].items() if rng.random() < rate[sex])
+    psoas = float(np.clip(rng.normal(*p["psoas"][sex]), 0.6, 1.3))
+    outline = (float(rng.uniform(*p["back_curve_mm"])), float(rng.uniform(*p["buttock_mm"])),
+               float(rng.uniform(*p["natal_cleft_mm"])))  # fmt: skip
+    return Subject(*drawn, psoas, outline, variants)
 
 
 def _at(table: NDArray[np.float32], depth: NDArray[np.float64], index: NDArray[np.int64]) -> Points:
@@ -251,7 +257,18 @@ class Body:
             points = _at(t.table, depth, index)
         inside = (depth >= t.low) & (depth <= t.high)
         placed = self.place(points, depth)
-        return {key: placed[where] if inside[where].mean() >= 0.5 else None for key, where in t.places.items()}
+        cut: Cut = {key: placed[where] if inside[where].mean() >= 0.5 else None for key, where in t.places.items()}
+        for side in SIGN:
+            cut["psoas", side] = self._built(cut["psoas", side], side)
+        return cut
+
+    def _built(self, muscle: Points | None, side: str) -> Points | None:
+        """The psoas as strong as this person's, against the spine as in everyone."""
+        if muscle is None:
+            return None
+        inner = muscle[np.argmin(SIGN[side] * muscle[:, 0])]
+        anchor = np.array([inner[0], muscle[:, 1].mean()], np.float32)
+        return anchor + np.float32(self.subject.psoas) * (muscle - anchor)
 
     def place(self, points: NDArray[Any], depth: NDArray[Any] | float) -> Points:
         """Points `(n, 2)` of the mean anatomy at their depths, as they lie in this person."""
@@ -303,10 +320,17 @@ class Body:
         return float((depths[0] - zero) * scale), float((depths[-1] - zero) * scale)
 
     def skin(self, z: float, columns: NDArray[Any]) -> NDArray[Any]:
-        """The lower edge y (mm) of the body at the columns' x; minus infinity beside the body."""
+        """The lower edge y (mm) of the body at the columns' x, with the natal cleft between the buttocks.
+
+        Minus infinity beside the body.
+        """
         s, pose = self.subject, self.pose
         depths = sorted((float(k), float(v)) for k, v in template().raw["skin"].items())
         middle = np.interp((z - pose.shift[2]) / s.size, [d for d, _ in depths], [edge for _, edge in depths])
         x = (columns - pose.shift[0]) / s.half_width_mm
-        edge = s.size * middle + (s.subcutaneous_mm - 22) - 75 * x**2 - 60 * x**8 + pose.shift[1]
+        curve, buttock, cleft = s.buttocks
+        away = np.abs(columns - pose.shift[0])
+        low = np.interp(self.depth(z), [-10, 8, 40, 58], [0, 1, 1, 0.25])  # the cleft ends above the sacrum
+        lobes = buttock * np.exp(-(((away - 62) / 34) ** 2)) - cleft * low * np.exp(-((away / 5) ** 2))
+        edge = s.size * middle + (s.subcutaneous_mm - 22) - curve * x**2 - 60 * x**8 + lobes + pose.shift[1]
         return np.where(np.abs(x) < 1, edge, -np.inf)

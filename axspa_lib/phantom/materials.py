@@ -95,7 +95,7 @@ class Texture:
         muscle = muscle + 0.22 * fatty * smoothstep(self._bundle.plane(z, grid, 1.15, straight), 1.5, 2.3)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
-        gluteal = {sign: self._strands(z, grid, 0.30 * sign, straight, fatty, patch) for sign in (1, -1)}
+        gluteal = {sign: self._strands(z, grid, -0.28 * sign, straight, fatty, patch) for sign in (1, -1)}
         back = {sign: self._back_strands(z, grid, sign, straight, fatty, medium, coarse) for sign in (1, -1)}
         web = ridges(self._septa.plane(z, grid, 0.15, warp), 0.08)
         sparse = smoothstep(medium + 0.7 * coarse, 0.0, 1.4)
@@ -134,7 +134,7 @@ class Texture:
         """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
         fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.0, 1.7)
         thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
-        return np.clip(0.02 + fatty * (0.62 * patch * fine + 0.55 * thick), 0.02, 0.9).astype(np.float32)
+        return np.clip(0.05 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(
         self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field

@@ -28,8 +28,8 @@ def fill(points: NDArray[np.floating], grid: Grid) -> tuple[NDArray[np.uint8], R
     return mask, (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
 
 
-def offset(points: NDArray[np.floating], distance: float) -> NDArray[np.float32]:
-    """Move a closed outline inward by `distance` mm along its normals (outward when negative)."""
+def offset(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
+    """Move a closed outline inward by `distance` mm, or `(n, 1)`, along its normals (outward when negative)."""
     ahead, behind = np.roll(points, -1, axis=0), np.roll(points, 1, axis=0)
     tangent = ahead - behind
     length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)

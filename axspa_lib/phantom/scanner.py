@@ -175,5 +175,5 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
         swing=float(rng.normal(0, 1.5)), bias=habit.bias * float(rng.uniform(0.8, 1.2)),
         bias_place=(float(rng.normal(0, 20)), float(rng.normal(0, 15))),
         t1=adjust(habit.t1, False), stir=adjust(habit.stir, True),
-        centre_xy=(float(rng.normal(0, 4)), float(rng.normal(36 + 0.06 * (habit.fov - 250), 7))),
+        centre_xy=(float(rng.normal(0, 4)), float(rng.normal(27 + 0.06 * (habit.fov - 250), 10))),
     )  # fmt: skip

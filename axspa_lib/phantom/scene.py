@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom import bowel, organs
-from axspa_lib.phantom.anatomy import SIGN, Body, Cut, template
+from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Cut, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
 from axspa_lib.phantom.paint import Canvas, Region, offset
-from axspa_lib.phantom.section import CORTEX_MM, Bones, band, bones_at, lesion_opacity
+from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM, Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
 from axspa_lib.phantom.tissues import Sequence
 from axspa_lib.phantom.truth import truth
@@ -22,8 +22,13 @@ from axspa_lib.phantom.truth import truth
 SUB_SLICES = 4
 #: The fascia of a muscle: thickness in mm, and how much of a pixel of it is collagen rather than fat.
 FASCIA_MM, FASCIA = 0.6, 0.7
+#: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
+QUIET_FF = np.float32(0.11)
 
 _Filled = tuple[NDArray[np.uint8], Region]
+#: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
+_RIM = np.arange(60)
+_FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RIM[::-1]) / 3.0)])[:, None]
 _EVERYWHERE = (slice(None), slice(None))
 
 
@@ -105,7 +110,7 @@ class Scene:
             if points is None:
                 continue
             tissue, role = item["tissue"], item.get("role")
-            if tissue == "muscle" and role in (None, "gluteal"):  # its fascia, a dark line against fat
+            if tissue == "muscle" and role in (None, "gluteal", "medius"):  # its fascia, a dark line against fat
                 canvas.outline(points, "ligament", None, 1.0, FASCIA)
                 points = offset(points, FASCIA_MM)
             if role == "gluteal":
@@ -118,7 +123,8 @@ class Scene:
             elif role == "disc":
                 organs.disc(canvas, points, self._details.hydration[item["name"] == "disc_l45"])
             elif tissue == "muscle":
-                canvas.outline(points, tissue, m.muscle_ff, m.muscle_pd)
+                streaks = np.float32(item.get("streaks", 1.0))
+                canvas.outline(points, tissue, QUIET_FF + streaks * (m.muscle_ff - QUIET_FF), m.muscle_pd)
             elif role == "sleeve":
                 canvas.outline(points, tissue, None, m.sac_pd, 0.55, soft_mm=0.6)
             elif role == "sac":
@@ -152,8 +158,11 @@ class Scene:
             points = bones.ilium[side]
             inside[f"iliac_{side}"] = None
             if points is not None:
+                thick = float(np.interp(self.body.depth_at_joint(z, side), *ILIAC_CORTEX_MM))
+                free = _FREE if bones.cartilage[side] is not None else np.ones_like(_FREE)
+                shell = CORTEX_MM + (thick - CORTEX_MM) * free
                 canvas.outline(points, "cortex")
-                inside[f"iliac_{side}"] = canvas.outline(offset(points, CORTEX_MM), "marrow", m.iliac_ff, m.marrow_pd)
+                inside[f"iliac_{side}"] = canvas.outline(offset(points, shell), "marrow", m.iliac_ff, m.marrow_pd)
             self._sclerosis(canvas, bones, side)
         return inside
 
