@@ -180,7 +180,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
         warp, waves, joint_waves, gap,
         float(np.clip(rng.normal(*p["marrow_ff"]), 0.25, 0.75)),
         float(np.clip(rng.normal(*p["red_ff"]), 0.12, 0.6)),
-        float(np.clip(rng.normal(*p["subcutaneous_mm"]), 4, 60)),
+        float(np.clip(rng.normal(*p["subcutaneous_mm"]), 12, 60)),
         float(np.clip(rng.normal(*p["half_width_mm"]), 150, 215)) * size,
         {b: float(max(0.2, rng.normal(*p["sclerosis_mm"][b]))) for b in ("iliac", "sacral")},
         float(np.clip(rng.gamma(*p["muscle_fat"]), 0.15, 2.5)),

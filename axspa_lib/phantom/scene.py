@@ -86,6 +86,7 @@ class Scene:
             if item["name"] == "abdominal_fat":
                 organs.strands(canvas, self.body, self._details, z)
         organs.vessels(canvas, self.body, self._details, z)
+        self._outside(canvas, z)
 
     def _skeleton(self, canvas: Canvas, z: float, m: Materials) -> None:
         bones = bones_at(self.body, z)
@@ -100,9 +101,16 @@ class Scene:
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
         grid = canvas.grid
         below = (self.body.skin(z, grid.x)[None, :] - grid.y[:, None]) / grid.pixel + 0.5
-        canvas.cover(np.clip(below, 0, 1).astype(np.float32), _EVERYWHERE, canvas.value("skin"))
         under = np.clip(below - 2.0 / grid.pixel, 0, 1).astype(np.float32)
         canvas.cover(under, _EVERYWHERE, canvas.value("subcutaneous", None, m.fat_pd))
+
+    def _outside(self, canvas: Canvas, z: float) -> None:
+        """Nothing shows beyond the skin, however lean the person is."""
+        grid = canvas.grid
+        below = (self.body.skin(z, grid.x)[None, :] - grid.y[:, None]) / grid.pixel + 0.5
+        rim = np.clip(1 - (below - 2.0 / grid.pixel), 0, 1).astype(np.float32)
+        canvas.cover(rim, _EVERYWHERE, canvas.value("skin"))
+        canvas.planes *= np.clip(below, 0, 1).astype(np.float32)
 
     def _structure(self, canvas: Canvas, item: dict[str, Any], cut: Cut, m: Materials) -> None:
         for side in SIDES if item.get("pair") else (None,):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from axspa_lib.labels import LEFT, RIGHT, SIDES
 from axspa_lib.phantom.anatomy import Body, Points, Pose, Subject, draw_subject, resample
 from axspa_lib.phantom.paint import fill, offset
+from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM, bones_at
 from axspa_lib.phantom.texture import Grid
+from axspa_lib.phantom.tissues import Sequence
 
 GRID = Grid(220, 1.0, -110.0, -75.0)
 
@@ -123,3 +127,18 @@ def test_iliac_cortex_is_thicker_away_from_the_joint() -> None:
     assert min(thickness) > CORTEX_MM
     assert np.all(np.diff(thickness) < 0)
     assert np.all(np.diff(depths) > 0)
+
+
+def test_nothing_shows_beyond_the_skin() -> None:
+    """In the leanest and most curved person that can be drawn, muscle and fat end at the skin."""
+    contrast = Sequence(550, 9, 0, 1.5)
+    grid = Grid(160, 1.4, -112.0, -40.0)
+    lean = replace(people(1)[0].subject, subcutaneous_mm=12.0, buttocks=(70.0, 0.0, 14.0))
+    body = Body(lean, Pose())
+    depths = np.array([0.0, 14.0, 34.0])
+    planes = np.abs(Scene(body, []).planes(grid, depths, 4.0, contrast, contrast)).sum(0)
+    for plane, z in zip(planes, depths, strict=True):
+        beyond = grid.y[:, None] > body.skin(float(z), grid.x)[None, :] + 9  # a slice is 4 mm thick and the skin slopes
+        assert beyond.sum() > 500
+        assert plane[beyond].max() < 0.02
+        assert plane[~beyond].mean() > 0.2
