@@ -15,7 +15,9 @@ from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 WARP_MM = (0.85, 0.24)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, noise included.
-RELAXATION = (0.10, 0.11, 0.06)
+RELAXATION = (0.07, 0.07, 0.075)
+#: Where the bundles of the back run together: y on the midline, and the distance at which they are to scale, mm.
+FOCUS = (100.0, 95.0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Materials:
     muscle_pd: Field
     sac_pd: Field
     gluteal_ff: dict[int, Field]
-    back_ff: dict[int, Field]
+    back_ff: Field
     fat_pd: Field
     deep_pd: Field
     cleft_ff: Field
@@ -58,6 +60,8 @@ class Texture:
         self._bundle = Noise(rng, 2.6, 9, stretch=22)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
         self._back = Noise(rng, 1.1, 9, stretch=20)
+        self._web = Noise(rng, 4.0, 4, stretch=6)
+        self._sheaf = Noise(rng, 2.4, 12, stretch=16)
 
     def rough(self, z: float, grid: Grid) -> Field:
         """Noise of about 4 mm grain, for ragged borders."""
@@ -81,14 +85,15 @@ class Texture:
         s = self._subject
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
         small, fine = self._small.plane(z, grid), self._fine.plane(z, grid)
+        bent = (1.5 * coarse + 0.6 * small, 3.0 * medium + 3.0 * self._coarse.plane(z + 60, grid))
         warp = (2.5 * coarse, 3.0 * self._coarse.plane(z + 60, grid))
-        blotch = s.marrow_grain * (0.05 * coarse + 0.045 * medium + 0.03 * small)
+        blotch = s.marrow_grain * (0.06 * coarse + 0.03 * medium + 0.02 * small)
         iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
         # Bodies keep red marrow, the alae are fatter towards the joint.
         lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
         sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch, 0.05, 0.95)
         body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
-        pd = 1 + 0.06 * fine + 0.05 * small
+        pd = 1 + 0.075 * fine + 0.03 * small
         fatty = float(s.muscle_fat)
         straight = self._fan(grid, coarse)
         muscle = 0.045 + 0.40 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, straight), 0.9, 2.4)
@@ -96,15 +101,16 @@ class Texture:
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
         gluteal = {sign: self._strands(z, grid, -0.28 * sign, straight, fatty, patch) for sign in (1, -1)}
-        back = {sign: self._back_strands(z, grid, sign, straight, fatty, medium, coarse) for sign in (1, -1)}
-        web = ridges(self._septa.plane(z, grid, 0.15, warp), 0.08)
-        sparse = smoothstep(medium + 0.7 * coarse, 0.0, 1.4)
-        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.04 * fine - 0.42 * web * sparse
-        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.09) * smoothstep(small + medium, 0.0, 1.6)
-        deep = 1 + 0.04 * medium + 0.03 * coarse + 0.03 * small + 0.04 * fine - 0.6 * strands
+        back = self._back_strands(z, grid, straight[0], fatty, medium, coarse)
+        web = ridges(self._web.plane(z, grid, 0.0, bent), 0.055)
+        sparse = smoothstep(medium + 0.7 * coarse, -0.1, 1.4)
+        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.04 * fine - 0.5 * web * sparse
+        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
+        deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.6 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
         lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
-        vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * smoothstep(small + 0.6 * medium, 1.0, 1.9)
+        rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
+        vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         plates = ridges(small + 0.4 * medium, 0.16)
         # of another depth than the fields of fat, so that both vary by themselves
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
@@ -132,19 +138,22 @@ class Texture:
         self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
     ) -> Field:
         """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
-        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.0, 1.7)
+        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.35, 2.1)
         thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
         return np.clip(0.05 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
 
-    def _back_strands(
-        self, z: float, grid: Grid, sign: int, warp: tuple[Field, Field], fatty: float, medium: Field, coarse: Field
-    ) -> Field:
-        fibre = self._back.plane(z, grid, sign * 1.2, warp)
-        x, y = grid.x[None, :], grid.y[:, None]
+    def _back_strands(self, z: float, grid: Grid, bent: Field, fatty: float, medium: Field, coarse: Field) -> Field:
+        """Fat between the bundles of the back: streaks that run together on the midline caudally, and fatty regions."""
+        x, y = grid.x[None, :].astype(np.float32), grid.y[:, None].astype(np.float32)
+        up = np.float32(FOCUS[0]) - y
+        angle = np.arctan2(x, up + np.float32(1e-3))
+        polar = (np.hypot(x, up) - x + 0.5 * bent, FOCUS[1] * angle + 0.7 * medium + 2.0 * coarse - y)
+        fine, thick = self._back.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         depth = float(np.clip(1 - (z - 42) / 34, 0.2, 1.0))
         towards = np.exp(-((x / 30) ** 2) - (np.maximum(y - 38 + (z - 40) * 0.9, 0) / 16) ** 2).astype(np.float32)
-        level = 0.85 * fibre + 0.30 * medium + 0.20 * coarse + 2.0 * depth * towards * min(fatty, 1.5) + 0.35 * fatty
-        return np.clip(0.03 + 0.80 * smoothstep(level, 0.4, 2.6), 0.02, 0.92).astype(np.float32)
+        level = 0.95 * fine + 0.35 * thick + 0.35 * medium + 0.30 * coarse
+        level = level + 1.6 * depth * towards * min(fatty, 1.5) + 0.35 * fatty
+        return np.clip(0.03 + 0.80 * smoothstep(level, 0.5, 2.6), 0.02, 0.92).astype(np.float32)
 
 
 def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:

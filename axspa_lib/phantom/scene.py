@@ -24,6 +24,8 @@ SUB_SLICES = 4
 FASCIA_MM, FASCIA = 0.6, 0.7
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
 QUIET_FF = np.float32(0.11)
+#: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
+FLUID = 3.5
 
 _Filled = tuple[NDArray[np.uint8], Region]
 #: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
@@ -66,8 +68,9 @@ class Scene:
                     self._skeleton(canvas, float(z + step), materials)
                     total += canvas.planes
             total /= SUB_SLICES
-            total[1] *= materials.relaxation
-            opacity = 0.45 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
+            fluid = (total[1] / (FLUID * np.abs(canvas.value("muscle")[1]))) ** 4  # which has no texture of its own
+            total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
+            opacity = 0.5 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, self._texture.warp(float(z), grid, self.body.skin(float(z), grid.x)))
         return out
@@ -124,8 +127,7 @@ class Scene:
             if role == "gluteal":
                 canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
             elif role == "multifidus":
-                left = (canvas.grid.x[None, :] > self.body.pose.shift[0]).astype(np.float32)
-                canvas.outline(points, tissue, left * m.back_ff[1] + (1 - left) * m.back_ff[-1], m.muscle_pd)
+                canvas.outline(points, tissue, m.back_ff, m.muscle_pd)
             elif role == "cleft":
                 canvas.outline(points, tissue, m.cleft_ff)
             elif role == "disc":
