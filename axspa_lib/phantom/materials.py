@@ -140,7 +140,7 @@ class Texture:
         """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
         fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.35, 2.1)
         thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
-        return np.clip(0.05 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
+        return np.clip(0.03 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
 
     def _back_strands(self, z: float, grid: Grid, bent: Field, fatty: float, medium: Field, coarse: Field) -> Field:
         """Fat between the bundles of the back: streaks that run together on the midline caudally, and fatty regions."""

@@ -23,7 +23,7 @@ SUB_SLICES = 4
 #: The fascia of a muscle: thickness in mm, and how much of a pixel of it is collagen rather than fat.
 FASCIA_MM, FASCIA = 0.6, 0.7
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
-QUIET_FF = np.float32(0.11)
+QUIET_FF = np.float32(0.13)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
 FLUID = 3.5
 
