@@ -1,0 +1,56 @@
+"""What fills the body: bundles of the back that run together, even fluid, strands that stay in their beds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from axspa_lib.phantom import materials, organs
+from axspa_lib.phantom.anatomy import Body, Subject
+from axspa_lib.phantom.materials import FOCUS, Texture
+from axspa_lib.phantom.scene import Scene
+from axspa_lib.phantom.texture import Grid
+from axspa_lib.phantom.tissues import Sequence
+
+GRID = Grid(300, 0.7, -105.0, -70.0)
+T1 = Sequence(field_t=1.5, tr=550, te=10)
+STIR = Sequence(field_t=1.5, tr=4000, te=50, ti=150)
+
+
+def test_bundles_of_the_back_run_together_on_the_midline_caudally(subject: Subject) -> None:
+    """Streaks by the structure tensor against the direction to where they meet: chance gives 45 degrees."""
+    streaks = Texture(subject).materials(50.0, GRID).back_ff.astype(float)
+    gy, gx = np.gradient(streaks)
+    xx, yy, xy = (ndimage.gaussian_filter(v, 4) for v in (gx * gx, gy * gy, gx * gy))
+    along = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2  # across the gradient
+    wanted = np.arctan2(FOCUS[0] - GRID.y[:, None], -GRID.x[None, :])
+    off = np.abs((along - wanted + np.pi / 2) % np.pi - np.pi / 2)
+    x, y = np.abs(GRID.x)[None, :], GRID.y[:, None]
+    lateral = (x > 15) & (x < 55) & (y > -30) & (y < 50)
+    assert np.rad2deg(np.median(off[lateral])) < 20
+
+
+def test_fluid_has_less_than_half_the_texture_of_marrow(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same slice with twice the spread of the water's STIR signal changes the thecal sac less than half as much."""
+
+    def stir() -> NDArray[np.float32]:
+        return np.abs(Scene(body, []).planes(GRID, np.array([33.0]), 4.0, T1, STIR)[1, 0])
+
+    usual = stir()
+    monkeypatch.setattr(materials, "RELAXATION", tuple(2 * v for v in materials.RELAXATION))
+    change = np.abs(stir() - usual) / np.maximum(usual, 0.05 * usual.max())
+    sac = ndimage.binary_erosion(usual > 0.8 * np.percentile(usual, 99.7), iterations=2)
+    marrow = np.broadcast_to((np.abs(GRID.y - 50) < 20)[:, None], usual.shape) & (usual < 0.3 * usual.max())
+    assert sac.sum() > 50
+    assert np.median(change[sac]) < 0.5 * np.median(change[marrow])
+
+
+def test_strands_of_both_sides_lie_where_their_beds_are(body: Body) -> None:
+    """The means of all beds by side: as many at the left as at the right, none beyond the pelvis."""
+    strands = organs.draw_details(body).strands
+    starts = np.array([strand.path[0] for strand in strands])
+    assert len(strands) == sum(bed["count"] for bed in organs._BEDS)
+    assert 0.35 < np.mean(starts[:, 0] > 0) < 0.65
+    assert np.abs(starts[:, 0]).max() < 170
