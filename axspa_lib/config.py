@@ -148,9 +148,6 @@ class Detector(_Strict):
     positive_fraction: Fraction = Field(0.25, description="largest share of positive ROIs (Detectron2)")
     fpn_channels: Count = Field(256, description="width of the feature pyramid and the RPN")
     box_head_dim: Count = Field(1024, description="width of the box head")
-    box_head_dropout: Fraction = Field(
-        0.0, lt=1, description="share dropped before each dense layer in training; not in the paper"
-    )
     mask_head_dim: Count = Field(256, description="width of the mask head")
     rois_per_image: Count = Field(128, description="sampled ROIs per image in training (demo)")
     train_candidates: Count = Field(2000, description="anchors per level before NMS in training (Detectron2)")
@@ -176,12 +173,6 @@ class Detector(_Strict):
     validate_every: Count = Field(400, description="iterations between validations; lowest validation loss kept (4.2)")
     split: tuple[Count, Count, Count] = Field((178, 25, 53), description="patients train, validation, test (4.2)")
     precision: Literal["float32", "bfloat16"] = "float32"
-
-    @model_validator(mode="after")
-    def _dropout_is_ours(self) -> Detector:
-        if self.box_head_dropout and self.implementation == "detectron2":
-            raise ValueError("box_head_dropout must be 0 with the implementation detectron2: its box head has none")
-        return self
 
 
 class Diagnosis(_Strict):

@@ -167,9 +167,7 @@ class PackedHeads(RoiHeads):
         flat = torch.cat(list(proposals))[chosen]
         return [flat[images == i] for i in range(len(counts))], logits, deltas
 
-    def box_logits(
-        self, features: Sequence[Tensor], boxes: Sequence[Tensor], generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return self._judged(pool_by_lookup(features, boxes, _BOX_POOL))
 
     def _judged(self, pooled: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,27 +60,6 @@ def pool_aligned(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int)
     return pooled
 
 
-class BoxHead(TwoMLPHead):
-    """Two dense layers with rectifiers; a share of what enters each may be dropped in training (not in the paper)."""
-
-    def __init__(self, in_channels: int, width: int, dropout: float) -> None:
-        super().__init__(in_channels, width)
-        self.dropout = dropout
-
-    def forward(self, pooled: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Pooled regions `(regions, channels, rows, columns)` to `(regions, width)`."""
-        value = pooled.flatten(1)
-        for layer in (self.fc6, self.fc7):
-            value = F.relu(layer(self._dropped(value, generator)))
-        return value
-
-    def _dropped(self, value: Tensor, generator: torch.Generator | None) -> Tensor:
-        if not self.training or self.dropout == 0:
-            return value
-        kept = torch.empty_like(value).bernoulli_(1 - self.dropout, generator=generator)
-        return value * kept / (1 - self.dropout)
-
-
 class RoiHeads(nn.Module):
     """Box head, mask head, their losses and the final selection of detections."""
 
@@ -88,7 +67,7 @@ class RoiHeads(nn.Module):
         super().__init__()
         self.config = config
         self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
-        self.box_head = BoxHead(config.fpn_channels * _BOX_POOL**2, config.box_head_dim, config.box_head_dropout)
+        self.box_head = TwoMLPHead(config.fpn_channels * _BOX_POOL**2, config.box_head_dim)
         self.classifier = nn.Linear(config.box_head_dim, CLASSES + 1)
         self.regressor = nn.Linear(config.box_head_dim, CLASSES * 4)
         self.mask_head = MaskRCNNHeads(config.fpn_channels, (config.mask_head_dim,) * 4, 1)
@@ -101,11 +80,9 @@ class RoiHeads(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.mask_predictor.mask_fcn_logits.weight, std=0.001)
 
-    def box_logits(
-        self, features: Sequence[Tensor], boxes: Sequence[Tensor], generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits `(regions, classes + 1)` and deltas `(regions, classes, 4)`, float32."""
-        value = self.box_head(pool(features, boxes, _BOX_POOL), generator)
+        value = self.box_head(pool(features, boxes, _BOX_POOL))
         return self.classifier(value).float(), self.regressor(value).float().unflatten(1, (CLASSES, 4))
 
     def mask_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
@@ -136,7 +113,7 @@ class RoiHeads(nn.Module):
             owners.append(owner)
             positives.append(len(chosen[0]))
         label = torch.cat(labels)
-        logits, deltas = self.box_logits(features, regions, generator)
+        logits, deltas = self.box_logits(features, regions)
         losses = {"loss_cls": F.cross_entropy(logits, label) if len(label) else logits.sum()}
         foreground = (label != BACKGROUND).nonzero()[:, 0]
         wanted = [r[:n] for r, n in zip(regions, positives, strict=True)]

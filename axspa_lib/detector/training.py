@@ -161,7 +161,7 @@ def learning_rate(config: Detector, iteration: int) -> float:
 @torch.no_grad()
 def validation_losses(model: DetectorNetwork, config: Detector, data: DetectionData, device: str) -> dict[str, float]:
     """Mean losses over all slices without augmentation; the sampling of anchors and ROIs is the same every time."""
-    model.eval()
+    model.train()
     sums = dict.fromkeys((*LOSSES, "total"), 0.0)
     generator = torch.Generator(device).manual_seed(0)
     for start in range(0, len(data), config.batch_size):

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, roi_align
 
-from axspa_lib.config import Detector, load_study
+from axspa_lib.config import Detector
 from axspa_lib.detector.backbone import Stem
 from axspa_lib.detector.detectron2_backend import detectron2_config
 from axspa_lib.detector.interface import Target
 from axspa_lib.detector.model import build_detector, build_network
 from axspa_lib.detector.proposals import cell_anchors
-from axspa_lib.detector.roi_heads import BoxHead, crop_masks, pool
+from axspa_lib.detector.roi_heads import crop_masks, pool
 from axspa_lib.detector.sampling import match, sample
 from axspa_lib.errors import ConfigError
 
@@ -141,25 +141,6 @@ def test_the_stem_pools_alike_in_either_layout(layout: torch.memory_format) -> N
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     back = [torch.autograd.grad(out.square().sum(), stem.conv1.weight, retain_graph=True)[0] for out in (ours, theirs)]
     torch.testing.assert_close(*back, atol=1e-2, rtol=1e-4)
-
-
-def test_dropout_keeps_the_mean_and_is_for_training_only() -> None:
-    torch.manual_seed(0)
-    plain, dropping = BoxHead(4 * 49, 8, 0.0), BoxHead(4 * 49, 8, 0.4)
-    dropping.load_state_dict(plain.state_dict())
-    pooled = torch.rand(6, 4, 7, 7)
-    assert torch.equal(dropping.eval()(pooled), plain(pooled))
-    value = torch.ones(1000, 100)
-    dropped = dropping.train()._dropped(value, torch.Generator().manual_seed(1))
-    assert dropped.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
-    assert (dropped == 0).float().mean() == pytest.approx(0.4, abs=0.01)  # 10 standard errors: 0.015
-    again = dropping._dropped(value, torch.Generator().manual_seed(1))
-    assert torch.equal(dropped, again)
-
-
-def test_detectron2s_box_head_has_no_dropout() -> None:
-    with pytest.raises(ConfigError, match=r"box_head_dropout must be 0"):
-        load_study("quick", detector__implementation="detectron2", detector__box_head_dropout=0.5)
 
 
 def test_padding_does_not_change_what_is_found_in_a_slice() -> None:
