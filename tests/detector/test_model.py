@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, roi_align
 
-from axspa_lib.config import Detector
+from axspa_lib.config import Detector, load_study
 from axspa_lib.detector.backbone import Stem
 from axspa_lib.detector.detectron2_backend import detectron2_config
 from axspa_lib.detector.interface import Target
