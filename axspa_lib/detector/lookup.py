@@ -15,48 +15,63 @@ from torch import Tensor
 
 
 def pool_by_lookup(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
-    """As `roi_heads.pool`, equal within rounding."""
+    """As `roi_heads.pool_aligned`, equal within rounding; channels last in memory."""
+    sums, order = look_up([f.float() for f in features], boxes, size)
+    return sums[order.argsort()].unflatten(1, (size, size)).permute(0, 3, 1, 2)
+
+
+def look_up(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:
+    """The same in the precision of the features and the order that saves copies.
+
+    Returns:
+        `(regions, size * size, channels)` and the region each belongs to, of all in the order of `boxes`.
+    """
     images = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes)).float()
+    if not len(flat):
+        return features[0].new_zeros((0, size * size, features[0].shape[1])), images
     extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
     level = torch.floor(4 + torch.log2(extent / 224 + 1e-8)).clamp(2, 1 + len(features)).to(torch.int64) - 2
-    vectors = [f.float().permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
-    pooled = features[0].new_zeros((len(flat), features[0].shape[1], size, size), dtype=torch.float32)
-    scale = 0.5 ** (level + 2).float()[:, None]
-    cells = flat * scale - 0.5
+    cells = flat * 0.5 ** (level + 2).float()[:, None] - 0.5
     samples = ((cells[:, 2:] - cells[:, :2]) / size).ceil().to(torch.int64).clamp(min=1)  # of a bin, across and down
-    for number, across, down in torch.cat([level[:, None], samples], 1).unique(dim=0).tolist():
-        index = ((level == number) & (samples[:, 0] == across) & (samples[:, 1] == down)).nonzero()[:, 0]
-        rows, columns = (int(v) for v in features[number].shape[-2:])
-        part = cells[index]
-        column, across_weight = _cells_of_bins(part[:, 0], part[:, 2], size, across, columns)
-        row, down_weight = _cells_of_bins(part[:, 1], part[:, 3], size, down, rows)
-        line = (images[index, None, None] * rows + row) * columns
-        place = line[:, :, None, :, None] + column[:, None, :, None, :]
-        weight = down_weight[:, :, None, :, None] * across_weight[:, None, :, None, :]
-        taps = row.shape[-1] * column.shape[-1]
-        summed = F.embedding_bag(
-            place.reshape(-1, taps), vectors[number], per_sample_weights=weight.reshape(-1, taps), mode="sum"
-        )
-        pooled[index] = summed.reshape(len(index), size, size, -1).permute(0, 3, 1, 2)
-    return pooled
+    kinds, kind, counts = torch.cat([level[:, None], samples], 1).unique(dim=0, return_inverse=True, return_counts=True)
+    order = kind.argsort(stable=True)  # regions of one level with as many samples stand together
+    images, level, cells, samples = (v[order] for v in (images, level, cells, samples))
+    rows, columns = (torch.tensor([int(f.shape[axis]) for f in features])[level] for axis in (2, 3))
+    column, across_weight = _cells_of_bins(cells[:, 0], cells[:, 2], size, samples[:, 0], columns)
+    row, down_weight = _cells_of_bins(cells[:, 1], cells[:, 3], size, samples[:, 1], rows)
+    line = (images[:, None, None] * rows[:, None, None] + row) * columns[:, None, None]
+    vectors = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
+    sums, start = [], 0
+    for (number, across, down), count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        part, taps = slice(start, start + count), (down + 1) * (across + 1)
+        place = line[part, :, None, : down + 1, None] + column[part, None, :, None, : across + 1]
+        weight = down_weight[part, :, None, : down + 1, None] * across_weight[part, None, :, None, : across + 1]
+        sums.append(F.embedding_bag(
+            place.reshape(-1, taps), vectors[number], mode="sum",
+            per_sample_weights=weight.reshape(-1, taps).to(vectors[number].dtype),
+        ))  # fmt: skip
+        start += count
+    return torch.cat(sums).view(len(flat), size * size, -1), order
 
 
-def _cells_of_bins(start: Tensor, end: Tensor, size: int, samples: int, extent: int) -> tuple[Tensor, Tensor]:
+def _cells_of_bins(start: Tensor, end: Tensor, size: int, samples: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
     """Cells under each of `size` bins between `start` and `end` on one axis, and their weights.
 
-    Both `(regions, size, samples + 1)`. A bin is the mean of `samples` values interpolated at even places; beyond the
-    first and last cell a value is that of the cell for one cell more, and zero after that, as in torchvision.
+    Both `(regions, size, most samples + 1)`; of a region the first `samples + 1` count. A bin is the mean of `samples`
+    values interpolated at even places; beyond the first and last of `extent` cells a value is that of the cell for one
+    cell more, and zero after that, as in torchvision.
     """
-    width = (end - start)[:, None, None] / size
-    bins = torch.arange(size)[:, None] + (torch.arange(samples) + 0.5) / samples
-    place = start[:, None, None] + bins * width
-    inside = ((place >= -1) & (place <= extent)).float() / samples
-    place = place.clamp(0, extent - 1)
+    start, width, last = start[:, None, None], (end - start)[:, None, None] / size, extent[:, None, None] - 1
+    number, count = torch.arange(int(samples.max())), samples[:, None, None]
+    place = start + (torch.arange(size)[:, None] + (number + 0.5) / count) * width
+    inside = ((place >= -1) & (place <= last + 1) & (number < count)).float() / count
+    place = place.clamp(min=0).minimum(last.float())
     low = place.floor().to(torch.int64)
     beyond = place - low
     first = low[..., :1]
-    weights = torch.zeros((*low.shape[:2], samples + 1))
-    weights.scatter_add_(2, low - first, (1 - beyond) * inside)
-    weights.scatter_add_(2, low - first + 1, beyond * inside)
-    return (first + torch.arange(samples + 1)).clamp(max=extent - 1), weights
+    after = (low - first).minimum(count - 1)
+    weights = torch.zeros((*low.shape[:2], len(number) + 1))
+    weights.scatter_add_(2, after, (1 - beyond) * inside)
+    weights.scatter_add_(2, after + 1, beyond * inside)
+    return (first + torch.arange(len(number) + 1)).minimum(last), weights

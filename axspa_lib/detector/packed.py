@@ -22,13 +22,12 @@ from torchvision.ops import FrozenBatchNorm2d
 from axspa_lib.config import Detector
 from axspa_lib.detector.backbone import FoldedBasicBlock, FoldedBottleneck, Stem
 from axspa_lib.detector.interface import DetectorNetwork
-from axspa_lib.detector.lookup import pool_by_lookup
 from axspa_lib.detector.model import MaskRCNN
-from axspa_lib.detector.roi_heads import CLASSES, RoiHeads
+from axspa_lib.detector.roi_heads import RoiHeads
 from axspa_lib.detector.screen import WATCHED, Screen, best_class, left_open, trusted, worthwhile
 from axspa_lib.detector.winograd import WinogradConv
 
-_BOX_POOL, _MASK_POOL = 7, 14  # as in `roi_heads`
+_BOX_POOL = 7  # as in `roi_heads`
 #: Where Winograd pays: channels in and out, and cells of the input; beyond 256 channels its weights outgrow the cache.
 _WINOGRAD_CHANNELS, _WINOGRAD_CELLS = 256, 1024
 #: oneDNN's 1 x 1 convolution is up to 16 times slower than its dense layer on as many channels as this, or more.
@@ -156,27 +155,16 @@ class PackedHeads(RoiHeads):
         counts = [len(p) for p in proposals]
         if self.screen is None or sum(counts) <= WATCHED:
             return super().judge(features, proposals, floor)
-        pooled = pool_by_lookup(features, proposals, _BOX_POOL)
-        chances = self.screen.chances(pooled)
+        chances = self.screen.chances(features, proposals, _BOX_POOL)
         chosen = left_open(chances, floor)
-        logits, deltas = self._judged(pooled[chosen])
-        if not trusted(chances[chosen], best_class(logits)):
-            log.warning("the bfloat16 screen errs too much on a slice: all proposals are judged in float32")
-            return list(proposals), *self._judged(pooled)
         images = torch.cat([torch.full((n,), i) for i, n in enumerate(counts)])[chosen]
         flat = torch.cat(list(proposals))[chosen]
-        return [flat[images == i] for i in range(len(counts))], logits, deltas
-
-    def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return self._judged(pool_by_lookup(features, boxes, _BOX_POOL))
-
-    def _judged(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        value = self.box_head(pooled)
-        return self.classifier(value).float(), self.regressor(value).float().unflatten(1, (CLASSES, 4))
-
-    def mask_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        logits: Tensor = self.mask_predictor(self.mask_head(pool_by_lookup(features, boxes, _MASK_POOL)))
-        return logits.float()
+        left = [flat[images == i] for i in range(len(counts))]
+        logits, deltas = self.box_logits(features, left)
+        if not trusted(chances[chosen], best_class(logits)):
+            log.warning("the screen before the box head errs too much on a slice: all proposals are judged in float32")
+            return super().judge(features, proposals, floor)
+        return left, logits, deltas
 
 
 def _replace(module: nn.Module) -> None:

@@ -1,19 +1,26 @@
-"""Which proposals the box head has to judge exactly: those that a bfloat16 copy of it does not rule out.
+"""Which proposals the box head has to judge exactly: those that a coarse copy of it does not rule out.
 
 Of a thousand proposals nearly all are background, and half the multiplications of a slice go into saying so. The
-copy says it at twice the speed on a processor that multiplies bfloat16. Whatever it leaves open is judged in float32,
-so every detection is the exact one, as long as no proposal is ruled out wrongly: the copy may err by `MARGIN` before
-one is. It is watched on every slice: where it errs by a quarter of that on those judged both ways, all are judged.
+copy says it faster on a processor that multiplies bfloat16: it pools in bfloat16, its first layer multiplies whole
+numbers from -127 to 127, a scale for each region and each output. Whatever it leaves open is pooled and judged in
+float32, so every detection is the exact one, as long as no proposal is ruled out wrongly: the copy may err by
+`MARGIN` before one is. It is watched on every slice: where it errs by a quarter of that on those judged both ways,
+all are judged.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from axspa_lib.detector.lookup import look_up
+
+#: Largest whole number of the first layer; bins of a pooled region, 7 x 7.
+_WHOLE, _BINS = 127, 49
 #: Logarithm of a probability by which the copy may be wrong; trained networks show errors below a twentieth of it.
 MARGIN = 1.0
 #: Proposals judged both ways at least, so that there is always something to watch the copy by.
@@ -21,20 +28,31 @@ WATCHED = 32
 
 
 class Screen:
-    """A copy of a box head and its classifier in bfloat16."""
+    """A coarse copy of a box head and its classifier."""
 
     def __init__(self, head: nn.Module, classifier: nn.Linear) -> None:
-        layers = [cast(nn.Linear, layer) for layer in (head.fc6, head.fc7, classifier)]
+        first, second = cast(nn.Linear, head.fc6), cast(nn.Linear, head.fc7)
+        bins = first.weight.detach().unflatten(1, (-1, _BINS)).transpose(1, 2).flatten(1)  # as `look_up` orders them
+        self.scale = bins.abs().amax(1).clamp(min=1e-30) / _WHOLE
+        self.whole = (bins / self.scale[:, None]).round().to(torch.int8).t()
+        self.bias = first.bias.detach()
         reorder = torch.ops.mkldnn._reorder_linear_weight
+        layers = [second, classifier]
         self.layers = [(reorder(v.weight.detach().bfloat16().contiguous()), v.bias.detach().bfloat16()) for v in layers]
 
-    def chances(self, pooled: Tensor) -> Tensor:
-        """Logarithm of the likelier foreground class's probability, about: `(regions,)` for `(regions, ...)`."""
-        value = pooled.flatten(1).bfloat16()
-        for number, (weight, bias) in enumerate(self.layers):
-            attribute = "none" if number + 1 == len(self.layers) else "relu"
+    def chances(self, features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
+        """Logarithm of the likelier foreground class's probability of each region, about; in the order of `boxes`."""
+        sums, order = look_up([f.bfloat16() for f in features], boxes, size)
+        value = self.first(sums.flatten(1)).relu_().bfloat16()
+        for (weight, bias), attribute in zip(self.layers, ("relu", "none"), strict=True):
             value = torch.ops.mkldnn._linear_pointwise(value, weight, bias, attribute, [], "")
-        return best_class(value.float())
+        return best_class(value.float())[order.argsort()]
+
+    def first(self, value: Tensor) -> Tensor:
+        """The first layer of `(regions, bins * channels)`, about: its products are those of whole numbers."""
+        steps = (_WHOLE / value.abs().amax(1, keepdim=True).clamp(min=1e-30)).to(value.dtype)
+        whole = (value * steps).round_().clamp_(-_WHOLE, _WHOLE).to(torch.int8)
+        return torch._int_mm(whole, self.whole).float() / steps.float() * self.scale + self.bias
 
 
 def best_class(logits: Tensor) -> Tensor:

@@ -7,7 +7,11 @@ import math
 import detectron2_case as case
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from axspa_lib.detector import packed as module
 from axspa_lib.detector.checkpoint import load_weights, to_detectron2
@@ -88,3 +92,25 @@ def test_without_bfloat16_in_the_processor_all_are_judged(heads: RoiHeads, monke
     made = packed(model).roi_heads
     assert isinstance(made, PackedHeads) and made.screen is None
     assert len(made.judge(features, boxes, 0.05)[1]) == 300
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(1e-3, 1e3))
+def test_the_first_layer_errs_by_no_more_than_rounding_allows(seed: int, spread: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    head = TwoMLPHead(3 * 49, 5)
+    head.fc6.weight.data = torch.randn(5, 3 * 49, generator=generator) * spread
+    pooled = (torch.randn(40, 3, 7, 7, generator=generator) * torch.rand(40, 1, 1, 1, generator=generator)).bfloat16()
+    bins = pooled.permute(0, 2, 3, 1).flatten(1)
+    found = Screen(head, nn.Linear(5, 3)).first(bins)
+    exact = F.linear(pooled.double().flatten(1), head.fc6.weight.double(), head.fc6.bias.double())
+    value, weight = pooled.double().flatten(1).abs(), head.fc6.weight.double().abs()
+    half_step = 0.5 * 1.02 / 127  # of the largest; bfloat16 rounds the step, and the product once more
+    bound = (
+        half_step * value.amax(1)[:, None] * weight.sum(1)
+        + half_step * weight.amax(1) * value.sum(1)[:, None]
+        + (half_step**2 * weight.amax(1) * value.amax(1)[:, None]) * weight.shape[1]
+        + 2**-8 * value @ weight.T
+        + 1e-5 * spread
+    )
+    assert ((found - exact).abs() <= bound).all()
