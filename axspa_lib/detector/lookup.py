@@ -16,20 +16,21 @@ from torch import Tensor
 
 def pool_by_lookup(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     """As `roi_heads.pool_aligned`, equal within rounding; channels last in memory."""
-    sums, order = look_up([f.float() for f in features], boxes, size)
-    return sums[order.argsort()].unflatten(1, (size, size)).permute(0, 3, 1, 2)
+    parts, order = look_up([f.float() for f in features], boxes, size)
+    return torch.cat(parts)[order.argsort()].unflatten(1, (size, size)).permute(0, 3, 1, 2)
 
 
-def look_up(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:
+def look_up(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> tuple[list[Tensor], Tensor]:
     """The same in the precision of the features and the order that saves copies.
 
     Returns:
-        `(regions, size * size, channels)` and the region each belongs to, of all in the order of `boxes`.
+        Parts `(regions, size * size, channels)`, and the region, of all in the order of `boxes`, that each of their
+        rows belongs to.
     """
     images = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes)).float()
     if not len(flat):
-        return features[0].new_zeros((0, size * size, features[0].shape[1])), images
+        return [features[0].new_zeros((0, size * size, features[0].shape[1]))], images
     extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
     level = torch.floor(4 + torch.log2(extent / 224 + 1e-8)).clamp(2, 1 + len(features)).to(torch.int64) - 2
     cells = flat * 0.5 ** (level + 2).float()[:, None] - 0.5
@@ -42,17 +43,18 @@ def look_up(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> t
     row, down_weight = _cells_of_bins(cells[:, 1], cells[:, 3], size, samples[:, 1], rows)
     line = (images[:, None, None] * rows[:, None, None] + row) * columns[:, None, None]
     vectors = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
-    sums, start = [], 0
+    parts, start = [], 0
     for (number, across, down), count in zip(kinds.tolist(), counts.tolist(), strict=True):
         part, taps = slice(start, start + count), (down + 1) * (across + 1)
         place = line[part, :, None, : down + 1, None] + column[part, None, :, None, : across + 1]
         weight = down_weight[part, :, None, : down + 1, None] * across_weight[part, None, :, None, : across + 1]
-        sums.append(F.embedding_bag(
+        sums = F.embedding_bag(
             place.reshape(-1, taps), vectors[number], mode="sum",
             per_sample_weights=weight.reshape(-1, taps).to(vectors[number].dtype),
-        ))  # fmt: skip
+        )  # fmt: skip
+        parts.append(sums.view(count, size * size, -1))
         start += count
-    return torch.cat(sums).view(len(flat), size * size, -1), order
+    return parts, order
 
 
 def _cells_of_bins(start: Tensor, end: Tensor, size: int, samples: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:

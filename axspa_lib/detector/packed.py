@@ -17,7 +17,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from axspa_lib.config import Detector
 from axspa_lib.detector.backbone import FoldedBasicBlock, FoldedBottleneck, Stem
@@ -73,7 +74,7 @@ class PackedConv(nn.Module):
         weight = weight.detach().contiguous()
         pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
         self.dense = pointwise and conv.in_channels >= _DENSE_CHANNELS
-        self.winograd = WinogradConv(weight, self.bias) if _suits_winograd(conv) else None
+        self.winograd = WinogradConv(weight, self.bias, relu) if _suits_winograd(conv) else None
         if self.dense:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1))
         else:
@@ -86,16 +87,18 @@ class PackedConv(nn.Module):
             made = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, self.activation, [], "")
             return cast(Tensor, made.permute(0, 3, 1, 2))
         if self.winograd is not None and value.shape[-2] * value.shape[-1] >= _WINOGRAD_CELLS:
-            made = self.winograd(value)
-            return made.relu_() if self.activation == "relu" else made
+            return self.winograd(value)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
             value, self.weight, self.bias, *self.shape, self.activation, [], ""
         ))  # fmt: skip
 
-    def added(self, value: Tensor, other: Tensor) -> Tensor:
-        """`relu(conv(value) + other)` in one pass."""
+    def added(self, value: Tensor, other: Tensor, relu: bool) -> Tensor:
+        """`conv(value) + other` in one pass, rectified where asked for."""
+        if self.dense:
+            made = self(value).add_(other)
+            return made.relu_() if relu else made
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise.binary(
-            value, other, self.weight, self.bias, *self.shape, "add", 1.0, "relu", [], None
+            value, other, self.weight, self.bias, *self.shape, "add", 1.0, "relu" if relu else None, [], None
         ))  # fmt: skip
 
 
@@ -135,7 +138,45 @@ class PackedBlock(nn.Module):
         self.shortcut = None if block.downsample is None else PackedConv(*cast(Any, block.downsample))
 
     def forward(self, value: Tensor) -> Tensor:
-        return self.last.added(self.first(value), value if self.shortcut is None else self.shortcut(value))
+        return self.last.added(self.first(value), value if self.shortcut is None else self.shortcut(value), True)
+
+
+class PackedPyramid(nn.Module):
+    """The feature pyramid; a level's own features and those from above are added where they are made."""
+
+    def __init__(self, fpn: FeaturePyramidNetwork) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList(PackedConv(block[0]) for block in cast(Any, fpn.inner_blocks))
+        self.layers = nn.ModuleList(PackedConv(block[0]) for block in cast(Any, fpn.layer_blocks))
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Levels p2 to p6 of the stages' features, by name."""
+        names, values = list(features), list(features.values())
+        value = self.inner[-1](values[-1])
+        levels = [value]
+        for stage, own in zip(list(self.inner)[-2::-1], values[-2::-1], strict=True):
+            above = F.interpolate(value, size=own.shape[-2:], mode="nearest")
+            value = cast(PackedConv, stage).added(own, above, False)
+            levels.insert(0, value)
+        made = [layer(level) for layer, level in zip(self.layers, levels, strict=True)]
+        return dict(zip([*names, "pool"], [*made, F.max_pool2d(made[-1], 1, 2, 0)], strict=True))
+
+
+class PackedProposalHead(nn.Module):
+    """The head of the proposals; scores and shifts come from one convolution."""
+
+    def __init__(self, head: RPNHead) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*(PackedConv(block[0], relu=True) for block in cast(Any, head.conv)))
+        both = nn.Conv2d(head.cls_logits.in_channels, head.cls_logits.out_channels + head.bbox_pred.out_channels, 1)
+        both.weight.data = torch.cat([head.cls_logits.weight, head.bbox_pred.weight]).detach()
+        both.bias = nn.Parameter(torch.cat([cast(Tensor, v.bias) for v in (head.cls_logits, head.bbox_pred)]).detach())
+        self.both, self.count = PackedConv(both), head.cls_logits.out_channels
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits and deltas of each level."""
+        made = [self.both(self.convs(feature)) for feature in features]
+        return [v[:, : self.count] for v in made], [v[:, self.count :] for v in made]
 
 
 class PackedHeads(RoiHeads):
@@ -175,6 +216,10 @@ def _replace(module: nn.Module) -> None:
             module.add_module(name, PackedStem(child))
         elif isinstance(child, FoldedBasicBlock | FoldedBottleneck) and frozen:
             module.add_module(name, PackedBlock(child))
+        elif isinstance(child, FeaturePyramidNetwork) and all(len(block) == 1 for block in child.inner_blocks):
+            module.add_module(name, PackedPyramid(child))
+        elif isinstance(child, RPNHead):
+            module.add_module(name, PackedProposalHead(child))
         elif isinstance(child, nn.Conv2d):
             module.add_module(name, PackedConv(child))
         elif isinstance(child, nn.Linear):

@@ -42,17 +42,24 @@ class Screen:
 
     def chances(self, features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
         """Logarithm of the likelier foreground class's probability of each region, about; in the order of `boxes`."""
-        sums, order = look_up([f.bfloat16() for f in features], boxes, size)
-        value = self.first(sums.flatten(1)).relu_().bfloat16()
+        parts, order = look_up([f.bfloat16() for f in features], boxes, size)
+        value = self.first([part.flatten(1) for part in parts]).relu_().bfloat16()
         for (weight, bias), attribute in zip(self.layers, ("relu", "none"), strict=True):
             value = torch.ops.mkldnn._linear_pointwise(value, weight, bias, attribute, [], "")
         return best_class(value.float())[order.argsort()]
 
-    def first(self, value: Tensor) -> Tensor:
-        """The first layer of `(regions, bins * channels)`, about: its products are those of whole numbers."""
-        steps = (_WHOLE / value.abs().amax(1, keepdim=True).clamp(min=1e-30)).to(value.dtype)
-        whole = (value * steps).round_().clamp_(-_WHOLE, _WHOLE).to(torch.int8)
-        return torch._int_mm(whole, self.whole).float() / steps.float() * self.scale + self.bias
+    def first(self, parts: Sequence[Tensor]) -> Tensor:
+        """The first layer of parts `(regions, bins * channels)`, about: its products are those of whole numbers."""
+        whole = torch.empty((sum(map(len, parts)), len(self.whole)), dtype=torch.int8)
+        steps = torch.empty((len(whole), 1))
+        start = 0
+        for part in parts:  # a part is small enough to stay in the cache
+            step = (_WHOLE / part.abs().amax(1, keepdim=True).clamp(min=1e-30)).to(part.dtype)
+            stop = start + len(part)
+            whole[start:stop] = (part * step).round_().clamp_(-_WHOLE, _WHOLE)
+            steps[start:stop] = step
+            start = stop
+        return torch._int_mm(whole, self.whole).float() / steps * self.scale + self.bias
 
 
 def best_class(logits: Tensor) -> Tensor:

@@ -14,14 +14,18 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 2), st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.booleans())
-def test_it_is_the_convolution(images: int, rows: int, columns: int, channels: int, made: int, with_bias: bool) -> None:
+@given(st.integers(1, 2), st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.booleans(),
+       st.booleans())  # fmt: skip
+def test_it_is_the_convolution(
+    images: int, rows: int, columns: int, channels: int, made: int, with_bias: bool, relu: bool
+) -> None:
     generator = torch.Generator().manual_seed(rows * 41 + columns)
     value = torch.randn(images, channels, rows, columns, generator=generator)
     weight = torch.randn(made, channels, 3, 3, generator=generator)
     bias = torch.randn(made, generator=generator) if with_bias else None
     expected = F.conv2d(value.double(), weight.double(), None if bias is None else bias.double(), padding=1)
-    found = WinogradConv(weight, bias)(value)
+    expected = expected.relu() if relu else expected
+    found = WinogradConv(weight, bias, relu)(value)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 2e-5 * expected.abs().max().clamp(min=1)
 
