@@ -1,4 +1,4 @@
-"""The paper's network laid out once for inference on a CPU: the same detections in about half the time.
+"""The paper's network laid out once for inference on a CPU: the same detections in less than half the time.
 
 Frozen norms are folded into the convolutions, rectifiers and the sums of residual blocks are fused into them, and
 every weight is stored in the order in which oneDNN reads it (what `torch.compile` does when it freezes a module, but
