@@ -44,6 +44,7 @@ class Stem(nn.Module):
         self.bn1 = norm(width)
 
     def forward(self, images: Tensor) -> Tensor:
+        """`(images, 3, rows, columns)` to `(images, width, rows / 4, columns / 4)`."""
         value = F.relu(normalised(images, self.conv1, self.bn1), inplace=True)
         if value.device.type != "cpu" or not value.is_contiguous():
             return F.max_pool2d(value, 3, 2, 1)

@@ -13,6 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: A region of this many pixels squared belongs to this level (equation 1 of the FPN paper).
+_CANONICAL_PIXELS, _CANONICAL_LEVEL = 224.0, 4
+
+
+def level_of(boxes: Tensor, levels: int) -> Tensor:
+    """Which of the `levels` from p2 on each region `(n, 4)` belongs to by its area, from 0."""
+    extent = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    level = torch.floor(_CANONICAL_LEVEL + torch.log2(extent / _CANONICAL_PIXELS + 1e-8))
+    return level.clamp(2, 1 + levels).to(torch.int64) - 2
+
 
 def pool_by_lookup(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     """As `roi_heads.pool_aligned`, equal within rounding; channels last in memory."""
@@ -31,8 +41,7 @@ def look_up(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> t
     flat = torch.cat(list(boxes)).float()
     if not len(flat):
         return [features[0].new_zeros((0, size * size, features[0].shape[1]))], images
-    extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
-    level = torch.floor(4 + torch.log2(extent / 224 + 1e-8)).clamp(2, 1 + len(features)).to(torch.int64) - 2
+    level = level_of(flat, len(features))
     cells = flat * 0.5 ** (level + 2).float()[:, None] - 0.5
     samples = ((cells[:, 2:] - cells[:, :2]) / size).ceil().to(torch.int64).clamp(min=1)  # of a bin, across and down
     kinds, kind, counts = torch.cat([level[:, None], samples], 1).unique(dim=0, return_inverse=True, return_counts=True)

@@ -18,13 +18,12 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
 from axspa_lib.config import Detector
 from axspa_lib.detector.interface import Detections, Target
-from axspa_lib.detector.lookup import pool_by_lookup
+from axspa_lib.detector.lookup import level_of, pool_by_lookup
 from axspa_lib.detector.sampling import match, sample
 
 CLASSES = 2
 BACKGROUND = CLASSES
 _BOX_POOL, _MASK_POOL, _MASK_SIZE = 7, 14, 28
-_CANONICAL_PIXELS, _CANONICAL_LEVEL = 224.0, 4
 
 
 def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
@@ -48,9 +47,7 @@ def pool_aligned(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int)
     images = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes))
     regions = torch.cat([images, flat], 1)
-    extent = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
-    level = torch.floor(_CANONICAL_LEVEL + torch.log2(extent / _CANONICAL_PIXELS + 1e-8))
-    level = level.clamp(2, 1 + len(features)).to(torch.int64) - 2
+    level = level_of(flat, len(features))
     pooled = features[0].new_zeros((len(flat), features[0].shape[1], size, size), dtype=torch.float32)
     for number, feature in enumerate(features):
         index = (level == number).nonzero()[:, 0]

@@ -21,7 +21,7 @@ from axspa_lib.detector.lookup import look_up
 
 #: Largest whole number of the first layer; bins of a pooled region, 7 x 7.
 _WHOLE, _BINS = 127, 49
-#: Logarithm of a probability by which the copy may be wrong; trained networks show errors below a twentieth of it.
+#: Logarithm of a probability by which the copy may be wrong; three trained networks err by up to 0.11.
 MARGIN = 1.0
 #: Proposals judged both ways at least, so that there is always something to watch the copy by.
 WATCHED = 32

@@ -54,7 +54,10 @@ def test_a_detectron2_checkpoint_with_its_constants_and_arrays_loads(
     weights["pixel_mean"] = torch.zeros(3, 1, 1)
     weights["proposal_generator.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
     torch.save({"model": weights, "iteration": 7999} if wrapped else weights, tmp_path / "d2.pth")
-    load_weights(build_network(NARROW), read_checkpoint(tmp_path / "d2.pth"), "d2.pth")
+    loaded = build_network(NARROW)
+    load_weights(loaded, read_checkpoint(tmp_path / "d2.pth"), "d2.pth")
+    expected = to_detectron2(narrow)
+    assert all(torch.equal(value, expected[name]) for name, value in to_detectron2(loaded).items())
 
 
 def test_a_checkpoint_of_another_network_is_refused_in_one_sentence(narrow: DetectorNetwork) -> None:
@@ -98,4 +101,6 @@ def test_equal_weights_give_equal_bytes(narrow: DetectorNetwork, tmp_path: Path)
 
 def test_arrays_in_a_checkpoint_become_tensors(narrow: DetectorNetwork) -> None:
     weights = {k: torch.from_numpy(np.asarray(v)) for k, v in to_detectron2(narrow).items()}
-    load_weights(narrow, weights, "arrays")
+    loaded = build_network(NARROW)
+    load_weights(loaded, weights, "arrays")
+    assert all(torch.equal(value, weights[name]) for name, value in to_detectron2(loaded).items())
