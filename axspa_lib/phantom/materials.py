@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import Subject
+from axspa_lib.phantom.back import Back
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
@@ -16,15 +17,14 @@ WARP_MM = (0.85, 0.24)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, noise included.
 RELAXATION = (0.07, 0.07, 0.075)
-#: Where the bundles of the back run together: y on the midline, and the distance at which they are to scale, mm.
-FOCUS = (100.0, 95.0)
 
 
 @dataclass(frozen=True)
 class Materials:
     """Fields `(row, column)` of one slice: fat fractions (`_ff`) and factors of proton density (`_pd`).
 
-    `relaxation` is the factor of the water's signal under STIR, whose T2 varies within every tissue.
+    `collagen` is the share of ligament between the fat of the back, `relaxation` the factor of the water's signal under
+    STIR, whose T2 varies within every tissue.
     """
 
     iliac_ff: Field
@@ -37,12 +37,12 @@ class Materials:
     sac_pd: Field
     gluteal_ff: dict[int, Field]
     back_ff: Field
+    collagen: Field
     fat_pd: Field
     deep_pd: Field
     cleft_ff: Field
     rough: Field
     vessels: Field
-    plates: Field
     relaxation: Field
 
 
@@ -59,9 +59,9 @@ class Texture:
         self._fibre = Noise(rng, 0.95, 7, stretch=26)
         self._bundle = Noise(rng, 2.6, 9, stretch=22)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
-        self._back = Noise(rng, 1.1, 9, stretch=20)
+        self._lines = Noise(rng, 1.1, 9, stretch=20)
         self._web = Noise(rng, 4.0, 4, stretch=6)
-        self._sheaf = Noise(rng, 2.4, 12, stretch=16)
+        self._back = Back(subject)
 
     def rough(self, z: float, grid: Grid) -> Field:
         """Noise of about 4 mm grain, for ragged borders."""
@@ -101,17 +101,16 @@ class Texture:
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
         gluteal = {sign: self._strands(z, grid, -0.28 * sign, straight, fatty, patch) for sign in (1, -1)}
-        back = self._back_strands(z, grid, straight[0], fatty, medium, coarse)
+        back, collagen = self._back.fields(z, grid, coarse, medium, small)
         web = ridges(self._web.plane(z, grid, 0.0, bent), 0.055)
         sparse = smoothstep(medium + 0.7 * coarse, -0.1, 1.4)
         fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.04 * fine - 0.5 * web * sparse
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
         deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.6 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
-        lines = smoothstep(self._back.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
+        lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
-        plates = ridges(small + 0.4 * medium, 0.16)
         # of another depth than the fields of fat, so that both vary by themselves
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)
@@ -123,8 +122,8 @@ class Texture:
             iliac_ff=single(iliac), sacral_ff=single(sacral), body_ff=single(body), marrow_pd=single(pd),
             cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
             muscle_ff=single(np.clip(muscle, 0, 0.9)), muscle_pd=single(muscle_pd), sac_pd=single(sac),
-            gluteal_ff=gluteal, back_ff=back, fat_pd=single(fat), deep_pd=single(deep),
-            cleft_ff=single(0.05 + 0.8 * lines), rough=small, vessels=single(vessels), plates=plates,
+            gluteal_ff=gluteal, back_ff=back, collagen=collagen, fat_pd=single(fat), deep_pd=single(deep),
+            cleft_ff=single(0.05 + 0.8 * lines), rough=small, vessels=single(vessels),
             relaxation=single(np.clip(relaxation, 0.4, 1.8)),
         )  # fmt: skip
 
@@ -141,19 +140,6 @@ class Texture:
         fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.35, 2.1)
         thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
         return np.clip(0.03 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
-
-    def _back_strands(self, z: float, grid: Grid, bent: Field, fatty: float, medium: Field, coarse: Field) -> Field:
-        """Fat between the bundles of the back: streaks that run together on the midline caudally, and fatty regions."""
-        x, y = grid.x[None, :].astype(np.float32), grid.y[:, None].astype(np.float32)
-        up = np.float32(FOCUS[0]) - y
-        angle = np.arctan2(x, up + np.float32(1e-3))
-        polar = (np.hypot(x, up) - x + 0.5 * bent, FOCUS[1] * angle + 0.7 * medium + 2.0 * coarse - y)
-        fine, thick = self._back.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
-        depth = float(np.clip(1 - (z - 42) / 34, 0.2, 1.0))
-        towards = np.exp(-((x / 30) ** 2) - (np.maximum(y - 38 + (z - 40) * 0.9, 0) / 16) ** 2).astype(np.float32)
-        level = 0.95 * fine + 0.35 * thick + 0.35 * medium + 0.30 * coarse
-        level = level + 1.6 * depth * towards * min(fatty, 1.5) + 0.35 * fatty
-        return np.clip(0.03 + 0.80 * smoothstep(level, 0.5, 2.6), 0.02, 0.92).astype(np.float32)
 
 
 def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -116,10 +116,10 @@ def _strand(rng: np.random.Generator, bed: dict[str, Any]) -> Strand:
                   float(rng.uniform(*bed["radius"])), tissue, float(rng.uniform(0.5, 1.0)))  # fmt: skip
 
 
-def strands(canvas: Canvas, body: Body, details: Details, z: float) -> None:
-    """Small vessels and nerves in the fat before the sacrum, along the pelvic wall and beside the spine."""
+def strands(canvas: Canvas, body: Body, drawn: list[Strand], z: float) -> None:
+    """Small vessels and nerves, each seen where the slice passes near it."""
     depth = body.depth(z)
-    for strand in details.strands:
+    for strand in drawn:
         low, high = sorted(strand.depths)
         if not low - strand.reach < depth < high + strand.reach:
             continue

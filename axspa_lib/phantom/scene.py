@@ -14,6 +14,7 @@ from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
 from axspa_lib.phantom.paint import Canvas, Region, offset
 from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM, Bones, band, bones_at, lesion_opacity
+from axspa_lib.phantom.spine import Spine
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
 from axspa_lib.phantom.tissues import Sequence
 from axspa_lib.phantom.truth import truth
@@ -42,6 +43,7 @@ class Scene:
         self._texture = Texture(body.subject)
         self._bowel = bowel.draw(body)
         self._details = organs.draw_details(body)
+        self._spine = Spine(body)
 
     def planes(
         self, grid: Grid, depths: NDArray[Any], thickness: float, t1: Sequence, stir: Sequence
@@ -85,9 +87,9 @@ class Scene:
         for item in template().structures:
             if item["name"] == "gluteal":
                 bowel.paint(self._bowel, self.body, canvas, z, m)
-            self._structure(canvas, item, cut, m)
+            self._structure(canvas, item, cut, m, z)
             if item["name"] == "abdominal_fat":
-                organs.strands(canvas, self.body, self._details, z)
+                organs.strands(canvas, self.body, self._details.strands, z)
         organs.vessels(canvas, self.body, self._details, z)
         self._outside(canvas, z)
 
@@ -98,7 +100,8 @@ class Scene:
         organs.foramina(canvas, self.body, self._details, z, m)
         organs.variants(canvas, self.body, self._details, z, m)
         for item in template().inner:
-            self._structure(canvas, item, self.body.cut(z), m)
+            self._structure(canvas, item, self.body.cut(z), m, z)
+        self._spine.dorsum(canvas, bones.sacrum, z, m)
         self._lesions(canvas, z, m, inside)
 
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
@@ -115,21 +118,26 @@ class Scene:
         canvas.cover(rim, _EVERYWHERE, canvas.value("skin"))
         canvas.planes *= np.clip(below, 0, 1).astype(np.float32)
 
-    def _structure(self, canvas: Canvas, item: dict[str, Any], cut: Cut, m: Materials) -> None:
+    def _structure(self, canvas: Canvas, item: dict[str, Any], cut: Cut, m: Materials, z: float) -> None:
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
-            if points is None:
-                continue
             tissue, role = item["tissue"], item.get("role")
+            if points is None or role == "unpainted":
+                continue
             if tissue == "muscle" and role in (None, "gluteal", "medius"):  # its fascia, a dark line against fat
                 canvas.outline(points, "ligament", None, 1.0, FASCIA)
                 points = offset(points, FASCIA_MM)
             if role == "gluteal":
                 canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
-            elif role == "multifidus":
-                canvas.outline(points, tissue, m.back_ff, m.muscle_pd)
-            elif role == "cleft":
-                canvas.outline(points, tissue, m.cleft_ff)
+            elif role == "back":
+                filled = canvas.outline(points, tissue, m.back_ff, m.muscle_pd)
+                if filled is not None:
+                    mask, region = filled
+                    canvas.cover(m.collagen[region] * (mask > 127), region, canvas.value("ligament"))
+            elif role == "canal":
+                self._spine.canal(canvas, points, z, m)
+            elif role == "arch":
+                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.iliac_ff)
             elif role == "disc":
                 organs.disc(canvas, points, self._details.hydration[item["name"] == "disc_l45"])
             elif tissue == "muscle":
@@ -146,7 +154,7 @@ class Scene:
                 ff = m.body_ff if tissue == "red_marrow" else m.iliac_ff
                 canvas.outline(offset(points, item["cortex_mm"]), tissue, ff, m.marrow_pd)
             else:
-                canvas.outline(points, tissue)
+                canvas.outline(points, tissue, None, 1.0, item.get("opacity", 1.0))
 
     def _joint(self, canvas: Canvas, bones: Bones, m: Materials) -> None:
         """The ligamentous cleft along the whole line, cartilage in its cartilaginous stretch."""
@@ -163,7 +171,6 @@ class Scene:
         if bones.sacrum is not None:
             canvas.outline(bones.sacrum, "cortex")
             inside["sacral"] = canvas.outline(offset(bones.sacrum, CORTEX_MM), "marrow", m.sacral_ff, m.marrow_pd)
-            self._arch(canvas, inside["sacral"], z, m)
         for side in SIDES:
             points = bones.ilium[side]
             inside[f"iliac_{side}"] = None
@@ -175,18 +182,6 @@ class Scene:
                 inside[f"iliac_{side}"] = canvas.outline(offset(points, shell), "marrow", m.iliac_ff, m.marrow_pd)
             self._sclerosis(canvas, bones, side)
         return inside
-
-    def _arch(self, canvas: Canvas, filled: _Filled | None, z: float, m: Materials) -> None:
-        """The dorsal sacrum is arch and crest rather than body: irregular plates of cortex and strands of fat."""
-        depth = self.body.depth_at_joint(z, LEFT)
-        if filled is None or depth < 26:
-            return
-        share = np.float32(np.clip((depth - 26) / 8, 0, 1))
-        mask, region = filled
-        inside: Field = mask.astype(np.float32) / np.float32(255)
-        canvas.cover(inside * np.float32(0.15) * share * m.plates[region], region, canvas.value("cortex"))
-        fatty: Field = smoothstep(m.cleft_ff[region], 0.4, 0.8) * np.float32(0.14) * share
-        canvas.cover(inside * fatty, region, canvas.value("deep_fat"))
 
     def _sclerosis(self, canvas: Canvas, bones: Bones, side: str) -> None:
         """Normal subchondral sclerosis, thicker in the ilium."""

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from axspa_lib.phantom import materials, organs
 from axspa_lib.phantom.anatomy import Body, Subject
-from axspa_lib.phantom.materials import FOCUS, Texture
+from axspa_lib.phantom.back import FOCUS
+from axspa_lib.phantom.materials import Texture
 from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.texture import Grid
 from axspa_lib.phantom.tissues import Sequence

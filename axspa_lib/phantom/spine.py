@@ -1,0 +1,113 @@
+"""The spine behind the bodies: the sacral canal and its roots, the rough dorsal surface of the sacrum, the facets."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
+from axspa_lib.phantom.materials import Materials
+from axspa_lib.phantom.organs import Strand, smooth, strands
+from axspa_lib.phantom.paint import Canvas, fill, offset
+from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
+
+#: Depth of the laminae on the midline by y, mm: (y, depth). The sacrum is most dorsal at S3.
+LAMINAE = ((-5.0, 20.0, 45.0, 62.0, 80.0, 98.0, 112.0), (35.5, 37.5, 39.0, 40.0, 37.5, 34.0, 31.0))
+#: Spinous tubercles of the median crest and articular tubercles beside it: y, mm.
+SPINES, TUBERCLES = (12.0, 34.0, 56.0), (4.0, 28.0, 50.0, 68.0)
+#: Roots of S3 to S5 and the terminal filum in the canal: path (x, y), depth of its ends, radius, mm.
+ROOTS = (
+    (((4.0, 14.0), (6.5, 36.0), (11.0, 52.0), (17.0, 64.0)), (30.0, 25.0), 1.3),
+    (((2.5, 20.0), (4.0, 48.0), (6.5, 66.0), (11.0, 80.0)), (31.0, 28.0), 1.0),
+    (((1.2, 28.0), (1.8, 55.0), (2.6, 75.0), (5.0, 92.0)), (33.0, 31.0), 0.8),
+    (((0.3, 34.0), (-0.3, 52.0), (0.2, 70.0), (0.0, 88.0)), (34.0, 32.0), 0.5),
+)
+#: Depth before which the slice does not meet the surface, mm.
+_FIRST = 26.0
+_HARMONICS = np.arange(2, 7)
+
+
+class Spine:
+    """One person's dorsal sacrum and last lumbar arch, cut by slices."""
+
+    def __init__(self, body: Body) -> None:
+        rng = np.random.default_rng([body.subject.texture_seed, 23])
+        self._body = body
+        self._relief = rng.uniform(0.7, 1.3)
+        self._width = rng.uniform(0.75, 1.1)
+        self._rough = (Noise(rng, 7.0, 9), Noise(rng, 2.6, 5))
+        self._ragged = rng.normal(0, 0.03, (8, 2, len(_HARMONICS)))
+        self._roots: list[Strand] = []
+        for path, depths, radius in ROOTS:
+            for sign in SIGN.values():
+                line = np.array(path) * (sign * self._width, 1) + rng.normal(0, 0.5, (len(path), 2))
+                shift = rng.normal(0, 0.8)
+                self._roots.append(Strand(smooth(line.astype(np.float32)), (depths[0] + shift, depths[1] + shift), 2.6,
+                                          radius * rng.uniform(0.7, 1.3), "nerve", 0.85))  # fmt: skip
+        self._surface: tuple[Grid, Field] | None = None
+
+    def canal(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
+        """Fat with fine strands within the thin wall of the canal, and the sacral roots on their way down."""
+        middle = points[:, 0].mean()
+        narrow = middle + (points - (middle, 0)) * (self._width, 1)
+        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.45, soft_mm=0.5)
+        strand_ff = (0.94 - 1.8 * (1 - m.sac_pd) * smoothstep(m.rough, -1.0, 1.0)).astype(np.float32)
+        canvas.outline(narrow, "nerve", strand_ff, 1.25 * m.deep_pd, soft_mm=0.7)
+        strands(canvas, self._body, self._roots, z)
+
+    def dorsum(self, canvas: Canvas, sacrum: Points | None, z: float, m: Materials) -> None:
+        """Where the slice has left the rough dorsal surface of the sacrum: muscle and fat, behind a rim of cortex."""
+        depth = self._body.depth(z)
+        filled = None if sacrum is None or depth < _FIRST else fill(offset(sacrum, -0.6), canvas.grid)
+        if filled is None:
+            return
+        mask, region = filled
+        inside = mask.astype(np.float32) * np.float32(1 / 255)
+        above = np.float32(depth) - self.surface(canvas.grid)[region]
+        canvas.cover(inside * np.exp(-((above / 0.9) ** 2)) * np.float32(0.65), region, canvas.value("cortex"))
+        patch = 0.85 * np.exp(-(((above - 1.8) / 2.2) ** 2)) * smoothstep(m.rough[region], -1.2, 0.6)
+        ff = np.maximum(m.back_ff[region], patch).astype(np.float32)
+        soft = inside * np.clip(above - 0.5, 0, 1)
+        canvas.cover(soft, region, canvas.value("muscle", ff, m.muscle_pd[region]))
+        canvas.cover(soft * m.collagen[region], region, canvas.value("ligament"))
+
+    def surface(self, grid: Grid) -> Field:
+        """Depth in the mean anatomy, mm, of the sacrum's dorsal surface at each pixel, seen from the tilted slice."""
+        if self._surface is None or self._surface[0] != grid:
+            self._surface = (grid, self._relieved(grid))
+        return self._surface[1]
+
+    def _relieved(self, grid: Grid) -> Field:
+        s, pose = self._body.subject, self._body.pose
+        x, y = (grid.x - pose.shift[0]) / s.size, (grid.y - pose.shift[1]) / s.size
+        away = np.abs(x)
+
+        def bump(places: NDArray[np.float64], centre: float, half: float) -> NDArray[np.float64]:
+            return np.exp(-(((places - centre) / half) ** 2))
+
+        below = np.clip((y - 8) / 18, 0, 1)[:, None]  # above, the ligaments behind the joints fill a fossa
+        out = np.interp(y, *LAMINAE)[:, None] - 3.0 * bump(away, 21, 7) + 14.0 * below * np.clip((away - 30) / 12, 0, 1)
+        out -= 10.0 * (1 - below) * np.clip((away - 16) / 12, 0, 1)
+        out += np.outer(sum(bump(y, at, 6.0) for at in SPINES), 6.0 * bump(x, 0, 2.6))
+        out += np.outer(sum(bump(y, at, 5.0) for at in TUBERCLES), 2.5 * bump(away, 13, 3.5))
+        for hole in template().raw["foramina"].values():
+            at = hole["path"][max(hole["path"])]
+            out -= np.outer(bump(y, at[1], 3.5), 8.0 * bump(away, at[0], 3.5))
+        out += self._relief * (1.6 * self._rough[0].plane(0.0, grid) + 0.8 * self._rough[1].plane(0.0, grid))
+        row, column = grid.y[:, None], grid.x[None, :]
+        tilt = pose.about_y * column + pose.about_x * (row - 35)
+        tilt = tilt + s.curve_mm * np.clip((row - 40) / 50, -0.8, 1.6) ** 2
+        return (out + tilt / (s.depth_scale * s.size)).astype(np.float32)
+
+    def arch(self, canvas: Canvas, points: Points, number: int, item: dict[str, float], ff: Field) -> None:
+        """A process of an arch: an irregular piece of bone in a thick cortex of uneven thickness."""
+        centre = points.mean(0)
+        ray = points - centre
+        angle = np.arctan2(ray[:, 1], ray[:, 0])[:, None] * _HARMONICS
+        cosine, sine = self._ragged[number % len(self._ragged)]
+        waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None]
+        bent = (centre + ray * (1 + waves)).astype(np.float32)
+        canvas.outline(offset(bent, -0.8), "deep_fat", None, 0.9, 0.5, soft_mm=0.6)
+        canvas.outline(bent, "cortex", None, 1.0, 0.95, soft_mm=0.3)
+        shell = np.float32(item["cortex_mm"]) * (0.75 + 6 * np.abs(waves))
+        canvas.outline(offset(bent, shell), str(item["tissue"]), ff, 1.0, 0.9, soft_mm=0.5)
