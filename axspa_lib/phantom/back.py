@@ -10,7 +10,7 @@ from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 #: Where the bundles of the back run together: y on the midline, and the distance at which they are to scale, mm.
 FOCUS = (100.0, 95.0)
 #: Depth from which on there is anything of the back, and by which the ligaments behind the joints end, mm.
-FIRST_MM, LIGAMENTS_MM = 20.0, (30.0, 48.0)
+FIRST_MM, LIGAMENTS_MM = 20.0, (29.0, 44.0)
 
 
 class Back:
@@ -24,14 +24,15 @@ class Back:
         rng = np.random.default_rng([subject.texture_seed, 29])
         self._fine = Noise(rng, 1.0, 7, stretch=22)
         self._sheaf = Noise(rng, 2.6, 12, stretch=14)
-        self._mottle = Noise(rng, 2.2, 4, stretch=2.5)
+        self._mottle = Noise(rng, 1.9, 4, stretch=4)
         fatty = min(float(subject.muscle_fat), 2.0)
         self._streaks = 0.2 * fatty
         self._fan = rng.uniform(0.45, 0.9) + 0.15 * fatty
-        self._plane_mm = rng.uniform(1.0, 2.4) + 0.6 * fatty
+        self._plane_mm = rng.uniform(1.0, 2.6) + 0.8 * fatty
+        self._lateral = rng.uniform(0.0, 0.22)
         self._plane_x, self._slope = rng.normal(32, 2), rng.normal(0.16, 0.05)
         self._pad = rng.uniform(0.55, 1.0)
-        self._raphe = rng.uniform(0.5, 1.0)
+        self._raphe = rng.uniform(0.3, 0.85)
 
     def fields(self, z: float, grid: Grid, coarse: Field, medium: Field, small: Field) -> tuple[Field, Field]:
         """Fat fraction of the back at depth z (mm), and how much of a pixel is collagen."""
@@ -42,7 +43,7 @@ class Back:
         up = np.float32(FOCUS[0]) - y
         polar = (
             np.hypot(x, up) - x + 0.5 * coarse,
-            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3)) + 0.7 * medium + 2.0 * coarse - y,
+            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3)) + 0.25 * medium + 1.1 * coarse - y,
         )
         fine, sheaf = self._fine.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         lower = y + np.float32(0.9 * (z - 45))  # the spine rises dorsally
@@ -50,17 +51,22 @@ class Back:
         wide = np.clip(20 - 0.33 * (lower + 5), 4, 26)
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
         fan = fan * smoothstep(-lower - 4 * medium, -50, -8) * smoothstep(lower, -34, -18)
-        off = away - (self._plane_x + self._slope * (10 - lower)) + 1.3 * small + 1.6 * medium
-        plane = np.exp(-((off / (self._plane_mm * (1 + 0.35 * small))) ** 2)) * smoothstep(-lower, -42, -22)
+        off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium
+        plane = np.exp(
+            -((off / (self._plane_mm * np.clip(1 + 0.45 * medium + 0.2 * small, 0.3, 2))) ** 2)
+        ) * smoothstep(-lower, -42, -22)
         share = np.float32(1 - np.clip((z - LIGAMENTS_MM[0]) / (LIGAMENTS_MM[1] - LIGAMENTS_MM[0]), 0, 1))
-        pad = self._pad * share * smoothstep(-lower, -34, -14) * smoothstep(away, 8, 20)
-        seam = np.abs(x + 0.8 * medium + 0.5 * small)
+        pad = self._pad * share * smoothstep(-lower, -30, -8) * smoothstep(away, 8, 20)
+        seam = np.abs(x + 0.7 * medium + 0.15 * small)
         low = smoothstep(lower, -4, 6)
-        beside = self._raphe * low * np.exp(-(((seam - 2.2) / 1.3) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
-        level = 2.9 * np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside)) - 1.2
-        level += 0.5 * fine + 0.45 * sheaf + 0.2 * medium + self._streaks
-        ff = 0.05 + 0.05 * np.clip(fine, -1, 2) + 0.82 * smoothstep(level, -0.4, 1.5)
-        mottle = self._mottle.plane(z, grid, 1.1, (1.5 * coarse, 2.0 * medium))
-        collagen = (0.85 * pad + 0.3 * fan) * ridges(mottle + 0.4 * small, 0.33)
-        collagen = np.maximum(collagen, 0.75 * low * np.exp(-((seam / 0.8) ** 2)))
+        beside = self._raphe * low * np.exp(-(((seam - 2.4) / 1.6) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
+        most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
+        along = (1 - 0.6 * pad) * smoothstep(np.hypot(x, up), 15, 55)  # streaks, which meet before they would be one
+        mottle = self._mottle.plane(z, grid, 0.15, polar)
+        level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
+        broken = 0.55 * smoothstep(small + medium, -1.2, 1.0)
+        level += along * (broken * fine + 0.38 * sheaf) + pad * (0.5 * mottle + 0.4 * small) + 0.2 * medium
+        ff = 0.05 + 0.1 * along * broken * np.clip(fine, -1, 2) + 0.82 * smoothstep(level, -0.5, 1.7)
+        lines = ridges((mottle + 0.5 * small + 0.3).astype(np.float32), 0.3)
+        collagen = np.maximum((0.65 * pad + 0.3 * fan) * lines, 0.75 * low * np.exp(-((seam / 0.8) ** 2)))
         return np.clip(ff, 0.02, 0.92).astype(np.float32), collagen.astype(np.float32)

@@ -91,6 +91,7 @@ class Scene:
             if item["name"] == "abdominal_fat":
                 organs.strands(canvas, self.body, self._details.strands, z)
         organs.vessels(canvas, self.body, self._details, z)
+        self._spine.vessels(canvas, z)
         self._outside(canvas, z)
 
     def _skeleton(self, canvas: Canvas, z: float, m: Materials) -> None:
@@ -137,7 +138,7 @@ class Scene:
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "arch":
-                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.iliac_ff)
+                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.body_ff)
             elif role == "disc":
                 organs.disc(canvas, points, self._details.hydration[item["name"] == "disc_l45"])
             elif tissue == "muscle":
