@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.phantom.anatomy import Subject
+from axspa_lib.phantom.anatomy import Points, Subject
 from axspa_lib.phantom.back import Back
+from axspa_lib.phantom.skeleton import Build, marrow
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
@@ -49,9 +50,9 @@ class Materials:
 class Texture:
     """The noise of one person, from which every slice takes its fields."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, build: Build) -> None:
         rng = np.random.default_rng(subject.texture_seed)
-        self._subject = subject
+        self._subject, self._build = subject, build
         self._coarse = Noise(rng, 26, 26)
         self._medium = Noise(rng, 9, 9)
         self._small = Noise(rng, 3.6, 5)
@@ -80,20 +81,18 @@ class Texture:
             out.append(base + inside * shift / np.float32(grid.pixel))
         return out[0], out[1]
 
-    def materials(self, z: float, grid: Grid) -> Materials:
-        """All fields of the slice at depth z."""
+    def materials(self, z: float, grid: Grid, joint: dict[str, Points | None]) -> Materials:
+        """All fields of the slice at depth z, `joint` being the middle lines of its joints in mm."""
         s = self._subject
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
         small, fine = self._small.plane(z, grid), self._fine.plane(z, grid)
-        bent = (1.5 * coarse + 0.6 * small, 3.0 * medium + 3.0 * self._coarse.plane(z + 60, grid))
-        warp = (2.5 * coarse, 3.0 * self._coarse.plane(z + 60, grid))
-        blotch = s.marrow_grain * (0.06 * coarse + 0.03 * medium + 0.02 * small)
-        iliac = np.clip(s.marrow_ff + blotch, 0.05, 0.95)
-        # Bodies keep red marrow, the alae are fatter towards the joint.
-        lateral = smoothstep(np.abs(grid.x).astype(np.float32), 12, 46)[None, :]
-        sacral = np.clip(s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch, 0.05, 0.95)
-        body = np.clip(s.red_ff + 0.04 + blotch, 0.05, 0.95)
-        pd = 1 + 0.075 * fine + 0.03 * small
+        coarse_2 = self._coarse.plane(z + 60, grid)
+        bent = (1.5 * coarse + 0.6 * small, 3.0 * medium + 3.0 * coarse_2)
+        warp = (2.5 * coarse, 3.0 * coarse_2)
+        # of another depth than the fields of fat, so that both vary by themselves
+        other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
+        noise = (coarse, coarse_2, medium, other[0], small, other[1], fine, other[2])
+        iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise)
         fatty = float(s.muscle_fat)
         straight = self._fan(grid, coarse)
         muscle = 0.045 + 0.40 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, straight), 0.9, 2.4)
@@ -111,15 +110,13 @@ class Texture:
         lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
-        # of another depth than the fields of fat, so that both vary by themselves
-        other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)
 
         def single(field: NDArray[np.floating]) -> Field:
             return field.astype(np.float32)
 
         return Materials(
-            iliac_ff=single(iliac), sacral_ff=single(sacral), body_ff=single(body), marrow_pd=single(pd),
+            iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
             muscle_ff=single(np.clip(muscle, 0, 0.9)), muscle_pd=single(muscle_pd), sac_pd=single(sac),
             gluteal_ff=gluteal, back_ff=back, collagen=collagen, fat_pd=single(fat), deep_pd=single(deep),

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.labels import LEFT, SIDES
-from axspa_lib.phantom import bowel, organs
-from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Cut, template
+from axspa_lib.phantom import bones, bowel, organs, skeleton
+from axspa_lib.phantom.anatomy import SIGN, Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
 from axspa_lib.phantom.paint import Canvas, Region, offset
-from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM, Bones, band, bones_at, lesion_opacity
+from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
 from axspa_lib.phantom.tissues import Sequence
@@ -28,10 +28,6 @@ QUIET_FF = np.float32(0.13)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
 FLUID = 3.5
 
-_Filled = tuple[NDArray[np.uint8], Region]
-#: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
-_RIM = np.arange(60)
-_FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RIM[::-1]) / 3.0)])[:, None]
 _EVERYWHERE = (slice(None), slice(None))
 
 
@@ -40,7 +36,8 @@ class Scene:
 
     def __init__(self, body: Body, lesions: list[Lesion]) -> None:
         self.body, self.lesions = body, lesions
-        self._texture = Texture(body.subject)
+        self._build = skeleton.draw_build(body.subject)
+        self._texture = Texture(body.subject, self._build)
         self._bowel = bowel.draw(body)
         self._details = organs.draw_details(body)
         self._spine = Spine(body)
@@ -57,7 +54,8 @@ class Scene:
         out = np.empty((3, len(depths), grid.size, grid.size), np.float32)
         offsets = (np.arange(SUB_SLICES) - (SUB_SLICES - 1) / 2) * thickness / SUB_SLICES
         for k, z in enumerate(depths):
-            materials = self._texture.materials(float(z), grid)
+            cut = self.body.cut(float(z))
+            materials = self._texture.materials(float(z), grid, {side: cut["joint", side] for side in SIDES})
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
@@ -83,11 +81,10 @@ class Scene:
 
     def _soft_parts(self, canvas: Canvas, z: float, m: Materials) -> None:
         self._skin(canvas, z, m)
-        cut = self.body.cut(z)
         for item in template().structures:
             if item["name"] == "gluteal":
                 bowel.paint(self._bowel, self.body, canvas, z, m)
-            self._structure(canvas, item, cut, m, z)
+            self._structure(canvas, item, z, m)
             if item["name"] == "abdominal_fat":
                 organs.strands(canvas, self.body, self._details.strands, z)
         organs.vessels(canvas, self.body, self._details, z)
@@ -95,14 +92,17 @@ class Scene:
         self._outside(canvas, z)
 
     def _skeleton(self, canvas: Canvas, z: float, m: Materials) -> None:
-        bones = bones_at(self.body, z)
-        self._joint(canvas, bones, m)
-        inside = self._bones(canvas, bones, z, m)
-        organs.foramina(canvas, self.body, self._details, z, m)
+        section = bones_at(self.body, z)
+        self._clefts(canvas, section, m)
+        inside = self._bones(canvas, section, z, m)
+        bones.foramina(canvas, self.body, self._build, z, m)
+        bones.remnants(canvas, self.body, self._build, z, m)
         organs.variants(canvas, self.body, self._details, z, m)
         for item in template().inner:
-            self._structure(canvas, item, self.body.cut(z), m, z)
-        self._spine.dorsum(canvas, bones.sacrum, z, m)
+            self._structure(canvas, item, z, m)
+            if item["name"] == "epidural":
+                bones.roots(canvas, self.body, self._build, z, m)
+        self._spine.dorsum(canvas, section.sacrum, z, m)
         self._lesions(canvas, z, m, inside)
 
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
@@ -119,7 +119,8 @@ class Scene:
         canvas.cover(rim, _EVERYWHERE, canvas.value("skin"))
         canvas.planes *= np.clip(below, 0, 1).astype(np.float32)
 
-    def _structure(self, canvas: Canvas, item: dict[str, Any], cut: Cut, m: Materials, z: float) -> None:
+    def _structure(self, canvas: Canvas, item: dict[str, Any], z: float, m: Materials) -> None:
+        cut = self.body.cut(z)
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
             tissue, role = item["tissue"], item.get("role")
@@ -140,7 +141,9 @@ class Scene:
             elif role == "arch":
                 self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.body_ff)
             elif role == "disc":
-                organs.disc(canvas, points, self._details.hydration[item["name"] == "disc_l45"])
+                bones.disc(canvas, self._build, item["name"], points, z)
+            elif tissue == "red_marrow":
+                bones.vertebra(canvas, self._build, item["name"], points, z, m)
             elif tissue == "muscle":
                 streaks = np.float32(item.get("streaks", 1.0))
                 canvas.outline(points, tissue, QUIET_FF + streaks * (m.muscle_ff - QUIET_FF), m.muscle_pd)
@@ -152,49 +155,32 @@ class Scene:
                 canvas.outline(points, tissue, None, m.deep_pd)
             elif "cortex_mm" in item:
                 canvas.outline(points, "cortex")
-                ff = m.body_ff if tissue == "red_marrow" else m.iliac_ff
-                canvas.outline(offset(points, item["cortex_mm"]), tissue, ff, m.marrow_pd)
+                canvas.outline(offset(points, item["cortex_mm"]), tissue, m.iliac_ff, m.marrow_pd)
             else:
                 canvas.outline(points, tissue, None, 1.0, item.get("opacity", 1.0))
 
-    def _joint(self, canvas: Canvas, bones: Bones, m: Materials) -> None:
-        """The ligamentous cleft along the whole line, cartilage in its cartilaginous stretch."""
+    def _clefts(self, canvas: Canvas, section: Bones, m: Materials) -> None:
+        """The ligamentous cleft along the whole joint line."""
         half = self.body.subject.joint_gap_mm / 2 + 0.4
-        for side in SIDES:
-            line, cartilage = bones.joint[side], bones.cartilage[side]
-            if line is not None and bones.sacrum is not None:
+        for line in section.joint.values():
+            if line is not None and section.sacrum is not None:
                 canvas.outline(band(line, -half, half), "ligament", m.cleft_ff)
-            if cartilage is not None:
-                canvas.outline(band(cartilage, -half, half), "cartilage", None, m.cartilage_pd)
 
-    def _bones(self, canvas: Canvas, bones: Bones, z: float, m: Materials) -> dict[str, _Filled | None]:
-        inside: dict[str, _Filled | None] = {"sacral": None}
-        if bones.sacrum is not None:
-            canvas.outline(bones.sacrum, "cortex")
-            inside["sacral"] = canvas.outline(offset(bones.sacrum, CORTEX_MM), "marrow", m.sacral_ff, m.marrow_pd)
+    def _bones(self, canvas: Canvas, section: Bones, z: float, m: Materials) -> dict[str, bones.Filled | None]:
+        inside: dict[str, bones.Filled | None] = {"sacral": None}
+        if section.sacrum is not None:
+            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, z, m)
         for side in SIDES:
-            points = bones.ilium[side]
+            points, cartilage = section.ilium[side], section.cartilage[side]
             inside[f"iliac_{side}"] = None
             if points is not None:
-                thick = float(np.interp(self.body.depth_at_joint(z, side), *ILIAC_CORTEX_MM))
-                free = _FREE if bones.cartilage[side] is not None else np.ones_like(_FREE)
-                shell = CORTEX_MM + (thick - CORTEX_MM) * free
-                canvas.outline(points, "cortex")
-                inside[f"iliac_{side}"] = canvas.outline(offset(points, shell), "marrow", m.iliac_ff, m.marrow_pd)
-            self._sclerosis(canvas, bones, side)
+                depth, jointed = self.body.depth_at_joint(z, side), cartilage is not None
+                inside[f"iliac_{side}"] = bones.ilium(canvas, self._build, points, z, depth, jointed, m)
+            if cartilage is not None:
+                bones.joint_space(canvas, self._build, cartilage, side, self.body.subject, z, m)
         return inside
 
-    def _sclerosis(self, canvas: Canvas, bones: Bones, side: str) -> None:
-        """Normal subchondral sclerosis, thicker in the ilium."""
-        line, s = bones.cartilage[side], self.body.subject
-        if line is None:
-            return
-        for bone, sign in (("iliac", SIGN[side]), ("sacral", -SIGN[side])):
-            near = s.joint_gap_mm / 2
-            outline = band(line, sign * near, sign * (near + CORTEX_MM + s.sclerosis_mm[bone]))
-            canvas.outline(outline, "sclerosis", None, 1.0, 0.45, soft_mm=0.9)
-
-    def _lesions(self, canvas: Canvas, z: float, m: Materials, inside: dict[str, _Filled | None]) -> None:
+    def _lesions(self, canvas: Canvas, z: float, m: Materials, inside: dict[str, bones.Filled | None]) -> None:
         for lesion in self.lesions:
             filled = inside["sacral" if lesion.bone == "sacral" else f"iliac_{lesion.side}"]
             shape = lesion_opacity(lesion, self.body, z, canvas.grid, m.rough)
@@ -206,7 +192,7 @@ class Scene:
                 canvas.cover(opacity * np.float32(share), region, canvas.value(tissue))
 
 
-def _cut(filled: _Filled, region: Region, size: int) -> Field:
+def _cut(filled: bones.Filled, region: Region, size: int) -> Field:
     """Coverage of an outline on another region of the grid, 0 to 1."""
     whole = np.zeros((size, size), np.uint8)
     whole[filled[1]] = filled[0]

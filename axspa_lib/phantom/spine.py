@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
 from axspa_lib.phantom.materials import Materials
-from axspa_lib.phantom.organs import Strand, smooth, strands
+from axspa_lib.phantom.organs import Strand, strands
 from axspa_lib.phantom.paint import Canvas, fill, offset
 from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
+from axspa_lib.phantom.tubes import smooth
 
 #: Depth of the laminae on the midline by y, mm: (y, depth). The sacrum is most dorsal at S3.
 LAMINAE = ((-5.0, 20.0, 45.0, 62.0, 80.0, 98.0, 112.0), (35.5, 37.5, 39.0, 40.0, 37.5, 34.0, 31.0))

@@ -12,6 +12,7 @@ from axspa_lib.phantom.anatomy import Body, Subject
 from axspa_lib.phantom.back import FOCUS
 from axspa_lib.phantom.materials import Texture
 from axspa_lib.phantom.scene import Scene
+from axspa_lib.phantom.skeleton import draw_build
 from axspa_lib.phantom.texture import Grid
 from axspa_lib.phantom.tissues import Sequence
 
@@ -22,7 +23,7 @@ STIR = Sequence(field_t=1.5, tr=4000, te=50, ti=150)
 
 def test_bundles_of_the_back_run_together_on_the_midline_caudally(subject: Subject) -> None:
     """Streaks by the structure tensor against the direction to where they meet: chance gives 45 degrees."""
-    streaks = Texture(subject).materials(50.0, GRID).back_ff.astype(float)
+    streaks = Texture(subject, draw_build(subject)).materials(50.0, GRID, {}).back_ff.astype(float)
     gy, gx = np.gradient(streaks)
     xx, yy, xy = (ndimage.gaussian_filter(v, 4) for v in (gx * gx, gy * gy, gx * gy))
     along = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2  # across the gradient

@@ -1,0 +1,227 @@
+"""Bones painted: cortex and joint space, foramina and their nerve roots, vertebral bodies, discs and remnant discs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from axspa_lib.labels import SIDES
+from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points, Subject, template
+from axspa_lib.phantom.materials import Materials
+from axspa_lib.phantom.paint import Canvas, Region, fill, offset, offset_line
+from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM
+from axspa_lib.phantom.skeleton import BEAN, Build, Root
+from axspa_lib.phantom.texture import smoothstep
+from axspa_lib.phantom.tubes import stretches, tube
+
+#: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
+PLATE_MM = {"sacral": 0.55, "iliac": 0.95}
+#: Log spread of the thickness of cortex along an outline.
+UNEVEN = 0.5
+#: How far a root lies dorsal of its tunnel's axis, mm: ventral, so that a slice shows it at the upper end of the fat.
+ROOT_DEEPER_MM = -1.5
+#: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
+_RIM = np.arange(60)
+_FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RIM[::-1]) / 3.0)])
+#: Which points of the sacrum's outline face a joint: 30 above it, 40 below, then the same mirrored.
+_HALF = np.concatenate([np.zeros(30), np.ones(JOINT_POINTS), np.zeros(40)])
+_FACING = np.concatenate([_HALF, _HALF[::-1]])
+_ANGLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
+_DISCS = ("disc_l45", "disc_l5s1")
+_BODIES = ("l4_body", "l5_body")
+
+Filled = tuple[NDArray[np.uint8], Region]
+
+
+def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
+    """Factor `(n,)` of a thickness along an outline: about 1, now and then a third or three times as much."""
+    wave = 0.8 * build.coarse.at(points, z, turn) + 0.6 * build.fine.at(points, z, turn)
+    return np.exp(np.float32(UNEVEN) * wave)
+
+
+def sacrum(canvas: Canvas, build: Build, points: Points, z: float, m: Materials) -> Filled | None:
+    """The sacrum with its shell: an outline `(n, 2)` in mm. Returns where its marrow lies."""
+    mean = CORTEX_MM + (PLATE_MM["sacral"] - CORTEX_MM) * _FACING
+    canvas.outline(points, "cortex")
+    shell = np.clip(mean * _uneven(build, points, z), 0.1, 2.2)
+    return canvas.outline(offset(points, shell[:, None]), "marrow", m.sacral_ff, m.marrow_pd)
+
+
+def ilium(
+    canvas: Canvas, build: Build, points: Points, z: float, depth: float, jointed: bool, m: Materials
+) -> Filled | None:
+    """An ilium with its shell, thick where a slice cuts the wing's surface obliquely (`depth` in mm at the joint)."""
+    thick = float(np.interp(depth, *ILIAC_CORTEX_MM))
+    free = _FREE if jointed else np.ones_like(_FREE)
+    mean = PLATE_MM["iliac"] + (thick - PLATE_MM["iliac"]) * free
+    canvas.outline(points, "cortex")
+    shell = np.clip(mean * _uneven(build, points, z) ** (1 - 0.4 * free), 0.1, 3.5)
+    return canvas.outline(offset(points, shell[:, None]), "marrow", m.iliac_ff, m.marrow_pd)
+
+
+def joint_space(
+    canvas: Canvas, build: Build, cartilage: Points, side: str, subject: Subject, z: float, m: Materials
+) -> None:
+    """Normal subchondral sclerosis, thicker and ragged in the ilium, and cartilage that eats into the plates.
+
+    `cartilage` is the cartilaginous stretch of the joint's middle line, in mm.
+    """
+    near = subject.joint_gap_mm / 2
+    for turn, (bone, sign) in enumerate((("iliac", SIGN[side]), ("sacral", -SIGN[side]))):
+        far = near + PLATE_MM[bone] + subject.sclerosis_mm[bone] * _uneven(build, cartilage, z, turn + 1.0) ** 1.4
+        edges = offset_line(cartilage, sign * near), offset_line(cartilage, sign * far[:, None])[::-1]
+        filled = fill(np.vstack(edges), canvas.grid)
+        if filled is not None:
+            mask, region = filled
+            dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region], 0.6, 1.5)
+            cover = mask.astype(np.float32) / np.float32(255) * dense.astype(np.float32)
+            canvas.cover(cover, region, canvas.value("sclerosis"))
+    low, high = (np.clip(near * _uneven(build, cartilage, z, turn) ** 0.8, 0.5, near + 1.2)[:, None] for turn in (3, 4))
+    outline = np.vstack([offset_line(cartilage, -low), offset_line(cartilage, high)[::-1]])
+    canvas.outline(outline, "cartilage", None, m.cartilage_pd)
+
+
+def foramina(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
+    """Fat of the sacral foramina: the tunnels of the roots, and the rings where a slice cuts a canal across."""
+    depth = body.depth(z)
+    for k, hole in enumerate(template().raw["foramina"].values()):
+        depths = np.array(sorted(hole["path"]), dtype=float)
+        if not depths[0] <= depth <= depths[-1]:
+            continue
+        where = np.array([np.interp(depth, depths, [hole["path"][int(d)][i] for d in depths]) for i in (0, 1)])
+        along = float((depth - depths[0]) / (depths[-1] - depths[0]))  # 0 ventral, 1 dorsal
+        for side in SIDES:
+            _ring(canvas, body, build, m, depth, k, side, where, along)
+    for side in SIDES:
+        for root in build.roots[side]:
+            _tunnel(canvas, body, build, root, side, z, m)
+
+
+def _ring(
+    canvas: Canvas, body: Body, build: Build, m: Materials, depth: float, k: int, side: str, where: Any, along: float
+) -> None:
+    """One canal cut across: a thin rim open on one side, fat, a root or its dorsal branch, and small veins."""
+    hole, raw = build.holes[side][k], list(template().raw["foramina"].values())[k]
+    axes = np.array(raw["axes"]) * hole.scale * (0.95 - 0.3 * along)
+    c, s = np.cos(hole.turn - 0.5 * along), np.sin(hole.turn - 0.5 * along)
+    rotation = np.array([[c, s], [-s, c]])
+    waves = np.stack([np.cos(n * _ANGLE + p + 1.5 * along) for n, p in BEAN])
+    shape = _CIRCLE * (1 + hole.bean @ waves)[:, None]
+
+    def put(ring: Any, centre: Any = (0, 0)) -> Points:
+        return body.place(((ring + np.asarray(centre)) @ rotation + where) * (SIGN[side], 1), depth)
+
+    canvas.outline(put(shape * (axes + 3.0)), "yellow_marrow", None, m.marrow_pd, hole.halo, soft_mm=2.2)
+    canvas.outline(put(shape * (axes + 0.5), hole.rim), "cortex", None, 1.0, 0.85, soft_mm=0.3)
+    canvas.outline(put(shape * axes), "deep_fat", None, m.deep_pd, soft_mm=0.3)
+    drift = hole.root + (0.3 - 0.6 * along) * np.array([1, 0.6])
+    oval = np.array(raw["root"]) * hole.scale * (1 - 0.45 * along)
+    canvas.outline(put(_CIRCLE * oval, drift * axes), "nerve", None, m.marrow_pd, 0.9, soft_mm=0.4)
+    for place, size in zip(hole.veins, hole.calibre, strict=True):
+        canvas.outline(put(_CIRCLE * size, place * axes), "vein", None, 1.0, 0.8, soft_mm=0.3)
+
+
+def _shown(root: Root, z: float, depth: float, radius: NDArray[np.float32], deeper: float) -> NDArray[np.float32]:
+    """Half width of a tube's section by point of its path, at `depth`; `deeper` mm dorsal of the tunnel's axis."""
+    away = np.float32(depth - deeper) - root.path[:, 2]
+    return np.sqrt(np.maximum(radius**2 - away**2, 0))
+
+
+def _tunnel(canvas: Canvas, body: Body, build: Build, root: Root, side: str, z: float, m: Materials) -> None:
+    depth = body.depth(z)
+    width = _shown(root, z, depth, root.tunnel, 0.0)
+    line = body.place(root.path[:, :2] * (SIGN[side], 1), depth)
+    for part in stretches(width > 1.0):
+        wall = width[part] * (1 + 0.12 * build.fine.at(line[part], z, 7.0))
+        rim = wall + np.float32(0.8 * root.rim) * _uneven(build, line[part], z, 8.0)
+        canvas.outline(tube(line[part], wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
+        canvas.outline(tube(line[part], rim), "cortex", None, 1.0, root.rim, soft_mm=0.4)
+        canvas.outline(tube(line[part], wall), "deep_fat", None, m.deep_pd, soft_mm=0.4)
+
+
+def roots(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
+    """The sacral roots from the sac downwards and outwards, along the upper inner wall of their tunnels."""
+    depth = body.depth(z)
+    for side in SIDES:
+        for root in build.roots[side]:
+            width = _shown(root, z, depth, root.root, ROOT_DEEPER_MM)
+            path = offset_line(root.path[:, :2], root.aside[:, None])  # towards +x and up, as it runs down and out
+            line = body.place(path * (SIGN[side], 1), depth)
+            for part in stretches(width > 0.4):
+                canvas.outline(tube(line[part], width[part]), "nerve", None, m.marrow_pd, 0.95, soft_mm=0.3)
+
+
+def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
+    """Remnant discs between the sacral segments: a flat lens with dark borders, here and there grown through."""
+    depth = body.depth(z)
+    for disc, (height, water, fat) in zip(template().raw["remnants"], build.remnants, strict=True):
+        low, high = disc["z"]
+        if not low <= depth <= high:
+            continue
+        t = np.linspace(-1, 1, 21)
+        end = np.sqrt(np.clip(1 - (2 * (depth - low) / (high - low) - 1) ** 4, 0, 1))
+        y = np.interp(depth, [low, high], disc["y"]) - 0.6 * (1 - t**2)
+        line = body.place(np.stack([disc["half_width"] * (0.75 + 0.25 * end) * t, y], axis=1), depth)
+        line[:, 1] += 0.25 * build.fine.at(line, z, 2.0)
+        swell = height * (1 - t**4) * (1 + 0.35 * build.fine.at(line, z, 3.0))
+        plate = np.maximum(swell + 0.4 * _uneven(build, line, z, 5.0), 0.15)
+        canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, float(fat), soft_mm=1.5)
+        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.75, soft_mm=0.3)
+        inner = _lens(line[1:-1], np.maximum(swell[1:-1], 0.05))
+        canvas.outline(inner, "disc_annulus", None, 1.0, 0.9)
+        canvas.outline(inner, "disc_nucleus", None, 1.0, float(water) * 0.8)
+
+
+def _lens(line: Points, half: NDArray[np.floating]) -> Points:
+    step = np.stack([np.zeros_like(half), half], axis=1).astype(np.float32)
+    return np.vstack([line - step, (line + step)[::-1]])
+
+
+def _edge(points: Points) -> NDArray[np.float32]:
+    """How far an outline's normal points up or down rather than sideways, 0 to 1, by point."""
+    tangent = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
+    length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)
+    return np.asarray((tangent[:, 0] / length) ** 2, np.float32)
+
+
+def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, m: Materials) -> None:
+    """A vertebral body: end plates thicker than its walls, fat in corners, and the basivertebral vein."""
+    points = offset(points, 0.45 * build.coarse.at(points, z, 1.0)[:, None])
+    canvas.outline(points, "cortex", soft_mm=0.3)
+    shell = (0.3 + 0.75 * _edge(points)) * _uneven(build, points, z, 2.0)
+    inside = offset(points, np.clip(shell, 0.1, 2.0)[:, None])
+    canvas.outline(inside, "red_marrow", m.body_ff, m.marrow_pd)
+    low, high = inside.min(0), inside.max(0)
+    middle, size = (low + high) / 2, high - low
+    if min(size) < 8:
+        return
+    for k, share in enumerate(build.corners[_BODIES.index(name)]):
+        if share > 0.02:
+            place = middle + size * np.array([0.33 * (k % 2 * 2 - 1), 0.36 * (k // 2 * 2 - 1)])
+            canvas.outline(place + _CIRCLE * size * (0.16, 0.09), "yellow_marrow", None, m.marrow_pd, float(share),
+                           soft_mm=1.8)  # fmt: skip
+    vein = middle + _CIRCLE * (0.13 * size[0], 0.7)
+    canvas.outline(vein + np.array([0, 0.4]), "yellow_marrow", None, 1.0, 0.5, soft_mm=1.2)
+    canvas.outline(vein, "vein", None, 1.0, 0.3, soft_mm=0.5)
+
+
+def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> None:
+    """An intervertebral disc: uneven end plates, nodes in them, annulus, and a nucleus whose water fades with age."""
+    k = _DISCS.index(name)
+    water, centre = float(build.hydration[k]), points.mean(0)
+    size = points.max(0) - points.min(0)
+    canvas.outline(points, "cortex", soft_mm=0.3)
+    for sign, (place, depth) in zip((-1, 1), build.nodes[k], strict=True):
+        if depth > 0:
+            ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
+            canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
+            canvas.outline(ring, "disc_annulus", soft_mm=0.4)
+    inside = offset(points, np.clip(0.7 * _uneven(build, points, z, 6.0), 0.1, 1.8)[:, None])
+    canvas.outline(inside, "disc_annulus")
+    nucleus = centre + (points - centre) * (0.80, 0.58)
+    canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.2)
+    if water > 0.35:  # the cleft within the nucleus
+        canvas.outline(centre + _CIRCLE * size * (0.27, 0.05), "disc_annulus", None, 1.0, 0.6, soft_mm=0.5)

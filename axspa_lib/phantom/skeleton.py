@@ -1,0 +1,195 @@
+"""What differs between people's bones: their marrow, the irregularity of their edges, foramina, roots and discs.
+
+Sizes were measured on the public scans (shared phantom facts, section 3). `axspa_lib.phantom.bones` paints them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from axspa_lib.labels import SIDES
+from axspa_lib.phantom.anatomy import SIGN, Points, Subject, template
+from axspa_lib.phantom.texture import Field, Grid, ridges, smoothstep
+
+#: Harmonics of a foramen's outline, by angle.
+BEAN = ((2, 0.0), (2, 0.8), (3, 0.4), (3, 1.6), (4, 0.9))
+
+
+@dataclass(frozen=True)
+class Ripple:
+    """Smooth irregularity in space, about standard normal: rows of wave numbers (rad/mm) and phases."""
+
+    waves: NDArray[np.float32]
+
+    def at(self, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
+        """Value at points `(n, 2)` of the slice at z, all in mm; another `turn` (rad) is another irregularity."""
+        w = self.waves
+        phase = points @ w[:, :2].T + w[:, 2] * np.float32(z) + w[:, 3] + np.float32(turn) * np.arange(1, len(w) + 1)
+        return (np.cos(phase).sum(1) * np.float32(np.sqrt(2 / len(w)))).astype(np.float32)
+
+
+def _draw_ripple(rng: np.random.Generator, lengths: tuple[float, float]) -> Ripple:
+    direction = rng.normal(size=(10, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    k = direction * (2 * np.pi / rng.uniform(*lengths, size=(10, 1)))
+    return Ripple(np.hstack([k, rng.uniform(0, 2 * np.pi, (10, 1))]).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Root:
+    """A sacral root's way from the sac through its foramen.
+
+    Attributes:
+        path: axis of its tunnel, `(n, 3)` in mm; `tunnel` and `root` radii (mm) by point.
+        aside: how far (mm) the root lies from the axis, by point, medially and cranially.
+        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it.
+    """
+
+    path: NDArray[np.float32]
+    tunnel: NDArray[np.float32]
+    root: NDArray[np.float32]
+    aside: NDArray[np.float32]
+    rim: float
+    halo: float
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A foramen cut across.
+
+    Attributes:
+        scale: factors of its half axes; `turn` in rad; `bean` amplitudes of its outline's harmonics.
+        rim: where its rim is thick: how far (mm) it lies off the fat's centre.
+        halo: opacity of the fatty marrow about it.
+        root: where the root lies, over the half axes; `veins` the same of the veins, with their radii `calibre` (mm).
+    """
+
+    scale: NDArray[np.float64]
+    turn: float
+    bean: NDArray[np.float64]
+    rim: NDArray[np.float64]
+    halo: float
+    root: NDArray[np.float64]
+    veins: NDArray[np.float64]
+    calibre: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What differs between people in the skeleton; drawn from the person's texture seed.
+
+    Attributes:
+        islands: fat fraction between fatty patches and islands of red marrow; `skew` which of them prevails.
+        under_joint: fat fraction that marrow under the joint has more, sacral and iliac, and the mm it reaches.
+        iliac: fat fraction of the ilia over the sacral alae's.
+        coarse, fine: irregularity of 8 to 30 mm and of 3 to 9 mm.
+        hydration: water of the discs, 0 degenerate to 1.
+        holes, roots: by side.
+        remnants: half height (mm) and water of the remnant discs, fat about them.
+        corners: fat in the corners of the vertebral bodies, 0 to 1, by body.
+        nodes: of each disc, where across (-1 to 1) and how deep (mm) it bulges into the plate above and below.
+    """
+
+    islands: float
+    skew: float
+    under_joint: tuple[float, float, float]
+    iliac: float
+    coarse: Ripple
+    fine: Ripple
+    hydration: NDArray[np.float64]
+    holes: dict[str, list[Hole]]
+    roots: dict[str, list[Root]]
+    remnants: NDArray[np.float64]
+    corners: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+
+
+def draw_build(subject: Subject) -> Build:
+    """Draw the skeleton of one person."""
+    rng = np.random.default_rng([subject.texture_seed, 17])
+    count = len(template().raw["remnants"])
+    node = rng.random((2, 2)) < 0.25
+    return Build(
+        islands=0.19 * subject.marrow_grain,
+        skew=float(rng.uniform(-0.7, 0.5)),
+        under_joint=(float(rng.uniform(0, 0.28)), float(rng.uniform(0, 0.16)), float(rng.uniform(5, 13))),
+        iliac=float(rng.normal(0, 0.04)),
+        coarse=_draw_ripple(rng, (8, 30)),
+        fine=_draw_ripple(rng, (3, 9)),
+        hydration=np.clip(rng.normal(0.75 - 0.01 * (subject.age - 25), 0.3, 2), 0, 1),
+        holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
+        roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
+        remnants=np.stack(
+            [rng.uniform(0.3, 1.0, count) * [d["height"] for d in template().raw["remnants"]],
+             rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0)], axis=1),
+        corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
+        nodes=np.stack([rng.uniform(-0.6, 0.6, (2, 2)), np.where(node, rng.uniform(1.5, 4, (2, 2)), 0)], axis=-1),
+    )  # fmt: skip
+
+
+def _draw_hole(rng: np.random.Generator) -> Hole:
+    veins = int(rng.integers(1, 4))
+    return Hole(
+        rng.uniform(0.72, 1.15, 2), float(rng.normal(0.55, 0.35)), rng.normal(0, 0.12, len(BEAN)),
+        rng.normal((-0.4, 0.3), 0.3), float(rng.uniform(0.1, 0.55)), rng.normal((-0.1, -0.2), 0.2),
+        rng.normal((0.35, 0.25), 0.3, (veins, 2)), rng.uniform(0.5, 1.1, veins),
+    )  # fmt: skip
+
+
+def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
+    nodes = np.asarray(mean["path"], np.float32)
+    t = np.linspace(0, len(nodes) - 1, 40)
+    path = np.stack([np.interp(t, np.arange(len(nodes)), nodes[:, k]) for k in range(3)], axis=1)
+    path = np.stack(
+        [np.convolve(np.pad(path[:, k], 4, mode="edge"), np.ones(9) / 9, "valid") for k in range(3)], axis=1
+    )
+    along = np.linspace(0, 1, 40)
+    path = path + rng.normal(0, (1.2, 1.8, 1.2)) * np.minimum(1, 3 * along)[:, None]
+    bulge = np.exp(-(((along - rng.uniform(0.5, 0.7)) / 0.2) ** 2))  # the ganglion, and the widest fat about it
+    tunnel = mean["tunnel"] * rng.uniform(0.8, 1.2) * (0.72 + 0.33 * bulge)
+    root = mean["root"] * rng.uniform(0.85, 1.2) * (0.85 + 0.25 * bulge)
+    aside = (tunnel - root) * (0.75 + 0.25 * np.sin(2 * np.pi * (along + rng.random())))
+    return Root(path.astype(np.float32), tunnel.astype(np.float32), root.astype(np.float32), aside.astype(np.float32),
+                float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.1, 0.5)))  # fmt: skip
+
+
+def marrow(
+    build: Build, subject: Subject, grid: Grid, joint: dict[str, Points | None], noise: tuple[Field, ...]
+) -> tuple[Field, Field, Field, Field]:
+    """Fat fraction of iliac, sacral and vertebral marrow, and the factor of their proton density, in one slice.
+
+    Fatty patches and islands of red marrow have soft borders and a plateau; the alae are fatter laterally and under
+    the joint, where stress turns red marrow to fat; vessels and thick trabeculae are thin dark lines.
+
+    Args:
+        joint: middle line of the joint by side, in mm.
+        noise: of 26, 26, 9, 9, 3.6, 3.6, 1.4 and 1.4 mm grain.
+    """
+    coarse, coarse_2, medium, medium_2, small, small_2, fine, fine_2 = noise
+    b, s = build, subject
+    level = 0.55 * medium + 0.75 * coarse_2 + 0.15 * small
+    patch = smoothstep(level + np.float32(b.skew), -0.75, 0.95)
+    middle = smoothstep(np.float32(b.skew) * np.ones(1, np.float32), -0.75, 0.95)
+    blotch = b.islands * (patch - middle) + 0.015 * small + 0.025 * fine_2
+    lateral = smoothstep(np.abs(grid.x).astype(np.float32)[None, :] + 7 * coarse + 3 * medium_2, 12, 46)
+    patchy = smoothstep(medium_2 + 0.5 * small_2 + 0.5 * coarse, -0.5, 1.3)
+    away = np.full((grid.size, grid.size), 60.0, np.float32)
+    for side, line in joint.items():
+        if line is not None:
+            order = np.argsort(line[:, 1])
+            wall = np.interp(grid.y, line[order, 1], line[order, 0]).astype(np.float32)
+            from_joint = np.float32(SIGN[side]) * (grid.x[None, :].astype(np.float32) - wall[:, None])
+            np.copyto(away, from_joint, where=np.abs(from_joint) < np.abs(away))
+    sacral_fat, iliac_fat, reach = b.under_joint
+    near = np.exp(-(np.abs(away / np.float32(reach)) ** 1.5)) * patchy
+    iliac = s.marrow_ff + b.iliac + blotch + iliac_fat * near
+    sacral = s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch + sacral_fat * near
+    body = s.red_ff + 0.04 + 0.8 * blotch
+    lines = ridges(small_2 + 0.5 * medium, 0.16) * smoothstep(medium_2 - 0.3 * coarse, -0.2, 1.4)
+    pd = 1 + 0.075 * fine + 0.03 * small + 0.03 * medium_2 - 0.11 * lines
+    iliac, sacral, body = (np.clip(field, 0.05, 0.92).astype(np.float32) for field in (iliac, sacral, body))
+    return iliac, sacral, body, np.clip(pd, 0.3, 1.5).astype(np.float32)
