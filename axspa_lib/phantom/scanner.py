@@ -35,6 +35,7 @@ class Channel:
         scale: stored value of muscle.
         etl: echo train length.
         shift_mm: where the patient moved between the sequences (row, column).
+        uneven: slopes of the logarithm of the sensitivity that no normalisation removes, per 100 mm along x, y and z.
     """
 
     sequence: Sequence
@@ -46,6 +47,7 @@ class Channel:
     scale: float
     etl: int
     shift_mm: tuple[float, float] = (0.0, 0.0)
+    uneven: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if min(self.read_mm, self.phase_mm, self.bandwidth_hz, self.scale) <= 0 or self.noise < 0 or self.ghost < 0:
@@ -170,10 +172,16 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
             ghost=channel.ghost * float(rng.uniform(0.3, 1.5)), shift_mm=(float(down), float(across)),
         )  # fmt: skip
 
-    return replace(
+    planned = replace(
         habit, slices=slices, first_z=float(first), tilt=float(np.clip(habit.tilt + rng.normal(0, 4), 20, 55)),
         swing=float(rng.normal(0, 1.5)), bias=habit.bias * float(rng.uniform(0.8, 1.2)),
         bias_place=(float(rng.normal(0, 20)), float(rng.normal(0, 15))),
         t1=adjust(habit.t1, False), stir=adjust(habit.stir, True),
         centre_xy=(float(rng.normal(0, 4)), float(rng.normal(27 + 0.06 * (habit.fov - 250), 10))),
     )  # fmt: skip
+
+    def shaded(channel: Channel, name: str) -> Channel:
+        """The same channel with what the patient and the transmit field leave of shading."""
+        return replace(channel, uneven=tuple(map(float, rng.normal(*mix["uneven"][name]))))
+
+    return replace(planned, t1=shaded(planned.t1, "t1"), stir=shaded(planned.stir, "stir"))
