@@ -41,7 +41,7 @@ def receive_field(
 
 
 def uneven(channel: Channel, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> NDArray[np.float32]:
-    """Shading `(row, column)` at depth z that stays after normalisation: a slope of the logarithm, 1 amid the joints."""
+    """Shading `(row, column)` at depth z that no normalisation removes: a slope of its logarithm, 1 amid the joints."""
     across, down, dorsal = channel.uneven
     log = (across * x[None, :] + down * (y[:, None] - 35) + dorsal * (z - 20)) / 100
     return np.exp(log).astype(np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+from scipy.linalg import block_diag
 
 from axspa_lib.config import MANIFEST
 from axspa_lib.labels import LEFT, RIGHT
@@ -212,6 +213,24 @@ def _waves(rng: np.random.Generator, count: int, amplitude: float, lengths: tupl
     return np.hstack([k, phase, size])
 
 
+def _all_waves(subject: Subject) -> tuple[Points, Points, Points]:
+    """Every wave of a person in one table, so that points are displaced by one product.
+
+    Wave vectors `(3, wave)`, phases `(wave,)`, and how much of each wave displaces x, y and either joint `(wave, 4)`.
+    """
+    w = subject.waves
+    vectors, phases = [w[:, :3], w[:, :3]], [w[:, 3], w[:, 4]]
+    sizes = [w[:, 5], w[:, 5]]
+    for side in SIGN:  # a joint's waves run along it and into the depth
+        jw = subject.joint_waves[side]
+        vectors.append(np.stack([np.zeros(len(jw)), np.abs(jw[:, 1]), jw[:, 2]], axis=1))
+        phases.append(jw[:, 3])
+        sizes.append(jw[:, 5])
+    amplitude = block_diag(*(size[:, None] for size in sizes))
+    table = (np.concatenate(vectors).T, np.concatenate(phases), amplitude)
+    return tuple(part.astype(np.float32) for part in table)  # type: ignore[return-value]
+
+
 @dataclass(frozen=True)
 class Pose:
     """How the person lies relative to the slices: rotations in radians, shift in mm."""
@@ -231,6 +250,7 @@ class Body:
         self.subject, self.pose = subject, pose
         self._cos, self._sin = np.cos(pose.in_plane), np.sin(pose.in_plane)
         self._cuts: dict[float, Cut] = {}
+        self._k, self._phase, self._amplitude = _all_waves(subject)
 
     def cut(self, z: float) -> Cut:
         """Every outline `(n, 2)` in mm in the slice at `z` mm.
@@ -276,18 +296,14 @@ class Body:
         x: NDArray[np.floating] = points[:, 0].astype(np.float32)
         y: NDArray[np.floating] = points[:, 1].astype(np.float32)
         depth = np.broadcast_to(np.asarray(depth, dtype=np.float32), x.shape)
-        w = s.waves.astype(np.float32)
-        arg = np.stack([x, y, depth], axis=1) @ w[:, :3].T
-        dx = np.cos(arg + w[:, 3]) @ w[:, 5]
-        dy = np.cos(arg + w[:, 4]) @ w[:, 5]
-        for name, sign in SIGN.items():
+        moved = np.cos(np.stack([x, y, depth], axis=1) @ self._k + self._phase) @ self._amplitude
+        dx, dy = moved[:, 0], moved[:, 1]
+        for k, (name, sign) in enumerate(SIGN.items()):
             direction = np.float32(sign)
             a, b, c = map(np.float32, s.joint_warp[name])
             lateral = direction * x
             dx = dx + direction * np.exp(-(((lateral - 55) / 32) ** 2)) * (a + b * (y - 30) + c * (depth - 19))
-            jw = s.joint_waves[name].astype(np.float32)
-            phase = y[:, None] * np.abs(jw[:, 1]) + depth[:, None] * jw[:, 2]
-            dx = dx + np.exp(-(((lateral - 53) / 12) ** 2)) * (np.cos(phase + jw[:, 3]) @ jw[:, 5])
+            dx = dx + np.exp(-(((lateral - 53) / 12) ** 2)) * moved[:, 2 + k]
             dx = dx + np.float32(s.side_scale[name] - 1) * x * (lateral > 0)
         across, down = s.size * x + dx, s.size * y + dy
         shift = self.pose.shift

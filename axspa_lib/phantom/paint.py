@@ -57,12 +57,22 @@ class Canvas:
             name: (tissues.water(t1, tissue), tissues.water(stir, tissue)) for name, tissue in tissues.tissues().items()
         }
 
+        self._even: dict[tuple[str, float | None, float], NDArray[np.float32]] = {}
+
     def clear(self) -> None:
         """Make everything air again."""
         self.planes[:] = 0
 
     def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
         """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` scales its proton density."""
+        if not isinstance(ff, np.ndarray) and not isinstance(pd, np.ndarray):
+            key = tissue, ff, float(pd)
+            if key not in self._even:
+                self._even[key] = self._value(tissue, ff, pd)
+            return self._even[key]
+        return self._value(tissue, ff, pd)
+
+    def _value(self, tissue: str, ff: float | Field | None, pd: float | Field) -> NDArray[np.float32]:
         known = tissues.tissues()[tissue]
         fraction = known.ff if ff is None else ff
         t1, stir = self._water[tissue]

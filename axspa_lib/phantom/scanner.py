@@ -182,6 +182,7 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
 
     def shaded(channel: Channel, name: str) -> Channel:
         """The same channel with what the patient and the transmit field leave of shading."""
-        return replace(channel, uneven=tuple(map(float, rng.normal(*mix["uneven"][name]))))
+        across, down, dorsal = map(float, rng.normal(*mix["uneven"][name]))
+        return replace(channel, uneven=(across, down, dorsal))
 
     return replace(planned, t1=shaded(planned.t1, "t1"), stir=shaded(planned.stir, "stir"))

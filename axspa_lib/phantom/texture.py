@@ -60,8 +60,8 @@ class Noise:
         place = np.clip((z + 55) / self.grain_z, 0, self._lattice.shape[0] - 1.001)
         below = int(place)
         w = place - below
-        layer = (1 - w) * self._lattice[below] + w * self._lattice[below + 1]
-        layer = (layer / np.float32(np.sqrt((1 - w) ** 2 + w**2))).astype(np.float32)
+        near, far = np.array([1 - w, w], np.float32) * np.float32(1.25 / np.hypot(1 - w, w))
+        layer = near * self._lattice[below] + far * self._lattice[below + 1]
         c, s = np.cos(angle), np.sin(angle)
         if warp is None:
             matrix = np.array(
@@ -82,7 +82,7 @@ class Noise:
             plane = cv2.remap(
                 layer, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
             )
-        return plane * np.float32(1.25)
+        return plane.astype(np.float32, copy=False)
 
 
 def ridges(noise: Field, width: float) -> Field:
