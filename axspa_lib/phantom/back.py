@@ -27,7 +27,7 @@ class Back:
         self._mottle = Noise(rng, 1.9, 4, stretch=4)
         fatty = min(float(subject.muscle_fat), 2.0)
         self._streaks = 0.2 * fatty
-        self._fan = rng.uniform(0.45, 0.9) + 0.15 * fatty
+        self._fan, self._wide = rng.uniform(0.5, 1.0) + 0.15 * fatty, rng.uniform(0.8, 1.3) + 0.25 * fatty
         self._plane_mm = rng.uniform(1.0, 2.6) + 0.8 * fatty
         self._lateral = rng.uniform(0.0, 0.22)
         self._plane_x, self._slope = rng.normal(32, 2), rng.normal(0.16, 0.05)
@@ -48,7 +48,7 @@ class Back:
         fine, sheaf = self._fine.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         lower = y + np.float32(0.9 * (z - 45))  # the spine rises dorsally
         away = np.abs(x)
-        wide = np.clip(20 - 0.33 * (lower + 5), 4, 26)
+        wide = self._wide * np.clip(20 - 0.33 * (lower + 5), 4, 26)
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
         fan = fan * smoothstep(-lower - 4 * medium, -50, -8) * smoothstep(lower, -34, -18)
         off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium

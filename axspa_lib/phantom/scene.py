@@ -12,7 +12,7 @@ from axspa_lib.phantom import bones, bowel, organs, skeleton
 from axspa_lib.phantom.anatomy import SIGN, Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
-from axspa_lib.phantom.paint import Canvas, Region, offset
+from axspa_lib.phantom.paint import Canvas, Region, fill, offset
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
@@ -59,9 +59,8 @@ class Scene:
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
-                soft = float(z + half.mean())
                 canvas.clear()
-                self._soft_parts(canvas, soft, materials)
+                self._soft_parts(canvas, z + half, materials)
                 background = canvas.planes.copy()
                 for step in half:
                     canvas.planes[:] = background
@@ -79,12 +78,15 @@ class Scene:
         """Bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
         return truth(self.body, self.lesions, self._texture, grid, depths)
 
-    def _soft_parts(self, canvas: Canvas, z: float, m: Materials) -> None:
+    def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
+        z = float(depths.mean())
         self._skin(canvas, z, m)
         for item in template().structures:
             if item["name"] == "gluteal":
                 bowel.paint(self._bowel, self.body, canvas, z, m)
             self._structure(canvas, item, z, m)
+            if item.get("role") == "back":
+                self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
                 organs.strands(canvas, self.body, self._details.strands, z)
         organs.vessels(canvas, self.body, self._details, z)
@@ -124,22 +126,17 @@ class Scene:
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
             tissue, role = item["tissue"], item.get("role")
-            if points is None or role == "unpainted":
+            if points is None or role in ("back", "unpainted"):
                 continue
             if tissue == "muscle" and role in (None, "gluteal", "medius"):  # its fascia, a dark line against fat
                 canvas.outline(points, "ligament", None, 1.0, FASCIA)
                 points = offset(points, FASCIA_MM)
             if role == "gluteal":
                 canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
-            elif role == "back":
-                filled = canvas.outline(points, tissue, m.back_ff, m.muscle_pd)
-                if filled is not None:
-                    mask, region = filled
-                    canvas.cover(m.collagen[region] * (mask > 127), region, canvas.value("ligament"))
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "arch":
-                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.body_ff)
+                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.iliac_ff)
             elif role == "disc":
                 bones.disc(canvas, self._build, item["name"], points, z)
             elif tissue == "red_marrow":
@@ -158,6 +155,17 @@ class Scene:
                 canvas.outline(offset(points, item["cortex_mm"]), tissue, m.iliac_ff, m.marrow_pd)
             else:
                 canvas.outline(points, tissue, None, 1.0, item.get("opacity", 1.0))
+
+    def _back(self, canvas: Canvas, item: dict[str, Any], depths: NDArray[Any], m: Materials) -> None:
+        """The muscles of the back with their fat and ligaments; slices cut their surface at a low angle."""
+        cover = np.zeros((canvas.grid.size, canvas.grid.size), np.float32)
+        for z in depths:
+            points = self.body.cut(float(z))[item["name"], None]
+            filled = None if points is None else fill(points, canvas.grid)
+            if filled is not None:
+                cover[filled[1]] += filled[0] * np.float32(1 / 255 / len(depths))
+        canvas.cover(cover, _EVERYWHERE, canvas.value(item["tissue"], m.back_ff, m.muscle_pd))
+        canvas.cover(cover * m.collagen, _EVERYWHERE, canvas.value("ligament"))
 
     def _clefts(self, canvas: Canvas, section: Bones, m: Materials) -> None:
         """The ligamentous cleft along the whole joint line."""

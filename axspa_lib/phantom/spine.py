@@ -39,7 +39,10 @@ class Spine:
         self._relief = rng.uniform(0.7, 1.3)
         self._width = rng.uniform(0.75, 1.1)
         self._rough = (Noise(rng, 8.0, 9), Noise(rng, 2.2, 5, stretch=4))
-        self._ragged = rng.normal(0, 0.03, (8, 2, len(_HARMONICS)))
+        self._ragged = rng.normal(0, 0.045, (8, 2, len(_HARMONICS)))
+        self._shells = np.stack(
+            [rng.uniform(0, 2 * np.pi, 8), rng.uniform(0.2, 0.8, 8), rng.uniform(0.5, 1, 8)], axis=1
+        )
         self._roots: list[Strand] = []
         for path, depths, radius in ROOTS:
             for sign in SIGN.values():
@@ -130,5 +133,6 @@ class Spine:
         bent = (centre + ray * (1 + waves)).astype(np.float32)
         canvas.outline(offset(bent, -0.8), "deep_fat", None, 0.9, 0.5, soft_mm=0.6)
         canvas.outline(bent, "cortex", None, 1.0, 0.95, soft_mm=0.3)
-        shell = np.float32(item["cortex_mm"]) * (1.05 + 6 * np.abs(waves))
-        canvas.outline(offset(bent, shell), str(item["tissue"]), ff, 1.0, 0.9, soft_mm=0.5)
+        way, uneven, full = self._shells[number % len(self._shells)]
+        shell = np.float32(item["cortex_mm"]) * (1 + uneven * np.cos(angle[:, :1] / _HARMONICS[0] - way) + 5 * waves)
+        canvas.outline(offset(bent, np.maximum(shell, 0.6)), str(item["tissue"]), ff, 1.0, float(full), soft_mm=0.8)
