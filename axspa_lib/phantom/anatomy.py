@@ -314,6 +314,10 @@ class Body:
         """Depth in the mean anatomy of the slice at `z` on the body's axis, mm."""
         return (z - self.pose.shift[2]) / (self.subject.size * self.subject.depth_scale)
 
+    def z(self, depth: NDArray[Any]) -> NDArray[Any]:
+        """The slices' z of depths in the mean anatomy on the body's axis, mm: what `depth` undoes."""
+        return depth * (self.subject.size * self.subject.depth_scale) + self.pose.shift[2]
+
     def extent(self, z: float, side: str) -> tuple[float, float] | None:
         """The cartilaginous part of the joint line as fractions of its points; None where there is no joint."""
         depths, low, high = template().extent

@@ -1,8 +1,8 @@
-"""Viscera before the sacrum and beside the psoas: bowel loops, bladder and uterus, drawn per person."""
+"""Viscera before the sacrum and beside the psoas: crowded bowel loops, rectum, bladder, uterus, glands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ class Loop:
         bend: how far the ends of the long axis lie off its middle, over the short axis.
         wobble: amplitude of its irregularities; the last are the folds of its wall.
         wall: thickness; `tissue` of the wall, `content` of the lumen.
-        gas: share of the lumen's width filled with gas; `mottled` how uneven its content is.
+        mucosa: opacity of the bright lining; `motion` the blur of its border by breathing and peristalsis.
+        gas: share of the lumen's width filled with gas; `mottled` how uneven its content is, `dense` how
+            much of it gives signal; `sheets` which parts of the outline of a fascia are seen.
     """
 
     centre: tuple[float, float, float]
@@ -32,93 +34,187 @@ class Loop:
     wall: float
     tissue: str
     content: str
-    gas: float
-    mottled: float
+    mucosa: float = 0.0
+    motion: float = 0.4
+    gas: float = 0.0
+    mottled: float = 0.0
+    dense: float = 1.0
+    sheets: tuple[slice, ...] = ()
 
 
-#: Contents of the gut and their shares: colon and rectum, small bowel.
-_CONTENTS = ("stool", "bowel", "bright_stool", "collapsed", "gas")
-_COLON, _SMALL = (0.42, 0.12, 0.26, 0.10, 0.10), (0.10, 0.40, 0.14, 0.33, 0.03)
+#: Contents of the gut and their shares: colon, small bowel. A collapsed gut has a star of mucosa for a lumen.
+_CONTENTS = ("stool", "bowel", "chyme", "bright_stool", "collapsed", "gas")
+_COLON, _SMALL = (0.42, 0.08, 0.12, 0.04, 0.18, 0.16), (0.05, 0.34, 0.20, 0.08, 0.29, 0.04)
+_RECTUM = (0.32, 0.08, 0.04, 0.02, 0.32, 0.22)
+#: Thickness of the lining that is bright on STIR, mm, and half the slab within which a border is seen as one, mm.
+_LINING_MM, _SLAB_MM = 0.9, 0.6
 _ANGLE = np.linspace(0, 2 * np.pi, 56, endpoint=False)
 _HARMONICS = np.stack([np.cos(k * _ANGLE + p) for k, p in ((2, 0.3), (2, 1.7), (3, 0.9), (3, 2.1), (5, 0.2), (9, 1.1))])
 _ROUGH = np.array([0.08, 0.08, 0.05, 0.05, 0.022, 0.008])
+#: Folds of a collapsed lumen, by angle: amplitudes of these harmonics are drawn with each loop's irregularities.
+_FOLDS = np.stack([np.cos(k * _ANGLE + p) for k, p in ((2, 0.4), (2, 1.9), (3, 0.3), (3, 2.2), (5, 1.2), (7, 0.1))])
+
+
+def _gut(
+    rng: np.random.Generator, place: tuple[float, float, float], size: float, shares: tuple[float, ...],
+    long: tuple[float, float], folds: float,
+) -> Loop:  # fmt: skip
+    """A loop of gut with content drawn by its shares; `size` half its width, `long` the range of its elongation."""
+    width = size * rng.uniform(0.75, 1.25)
+    axes = (width * rng.uniform(*long), width, width * rng.uniform(1.0, 1.8))
+    content = str(rng.choice(_CONTENTS, p=shares))
+    wobble = rng.normal(0, _ROUGH) * np.array([1, 1, 1, 1, folds, folds])
+    gas = float(rng.uniform(0.3, 0.7)) if content in ("stool", "chyme", "bowel") and rng.random() < 0.2 else 0.0
+    return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
+                float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 1.0)),
+                float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
+                float(rng.uniform(0.75, 1.35)))  # fmt: skip
+
+
+#: Half width of the mesorectum, mm.
+_MESORECTUM_MM = (26.0, 36.0)
 
 
 def draw(body: Body) -> list[Loop]:
-    """Viscera of a person: bladder and uterus, rectum and sigmoid, colon at both sides, small bowel above."""
+    """Viscera of a person, from ventral to dorsal, as they lie in the slices."""
     rng = np.random.default_rng([body.subject.texture_seed, 7])
-    organs: list[Loop] = []
+    organs = _rectum(rng) + _abdomen(rng) + _pelvis(rng, body.subject.sex == "F")
+    centres = np.array([loop.centre for loop in organs], dtype=np.float32)
+    placed = np.column_stack([body.place(centres[:, :2], centres[:, 2]), body.z(centres[:, 2])]).astype(float)
+    return [replace(organs[k], centre=tuple(placed[k].tolist())) for k in np.argsort(placed[:, 2])]
 
-    def gut(x: float, y: float, z: float, size: float, shares: tuple[float, ...], long: float, folds: float) -> None:
-        """One more loop, with content drawn by its shares."""
-        width = size * rng.uniform(0.75, 1.25)
-        axes = (width * rng.uniform(1.0, long), width, width * rng.uniform(1.0, 1.8))
-        content = str(rng.choice(_CONTENTS, p=shares))
-        wobble = rng.normal(0, _ROUGH) * np.array([1, 1, 1, 1, folds, folds])
-        gas = float(rng.uniform(0.3, 0.7)) if content != "gas" and rng.random() < 0.18 else 0.0
-        organs.append(Loop((x, y, z), axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
-                           float(rng.uniform(1.2, 2.4)), "bowel_wall", content, gas,
-                           float(rng.uniform(0.1, 0.5))))  # fmt: skip
 
-    for y, z in ((52, -14), (70, -8), (90, -1), (106, 3)):  # sigmoid and rectum in their fat
-        gut(rng.normal(0, 6), y + rng.normal(0, 5), z + rng.normal(0, 3), 15, _COLON, 1.5, 1.0)
-    for _ in range(rng.poisson(2.5)):
-        gut(rng.uniform(-26, 26), rng.uniform(35, 95), rng.uniform(-34, -12), 15, _COLON, 1.8, 1.5)
-    lean = body.subject.sex == "F"
-    for _ in range(rng.poisson(5 if lean else 4)):
-        gut(rng.uniform(-30, 30), rng.uniform(12, 80), rng.uniform(-38, -14), 11, _SMALL, 2.4, 2.0)
+def _rectum(rng: np.random.Generator) -> list[Loop]:
+    """Rectum and lower sigmoid before the curve of the sacrum: one winding tube of adjoining stretches."""
+    side, sway, size = rng.normal(0, 5), rng.normal(0, 9), rng.uniform(10, 17)
+    first = _gut(rng, (0.0, 0.0, 0.0), size, _RECTUM, (1.1, 1.5), 1.0)
+    chain = []
+    for t in np.linspace(0, 1, 6):
+        y = 44 + 66 * t + rng.normal(0, 2)
+        x = side + sway * np.sin(5 * t + side) + rng.normal(0, 2)
+        z = float(np.interp(y, [25, 54, 90, 119], [-17, -6, 1, 5])) + rng.normal(0, 2)
+        loop = _gut(rng, (x, y, z), size, _RECTUM, (1.1, 1.7), 1.0)
+        same = rng.random() < 0.75
+        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=0.5,
+                             content=first.content if same else loop.content, mucosa=max(0.5, loop.mucosa),
+                             gas=first.gas if same else loop.gas))  # fmt: skip
+    middle = (side, 76.0, -6.0)
+    axes = (rng.uniform(44, 52), rng.uniform(*_MESORECTUM_MM), 26.0)
+    ends = rng.integers(0, 9, 4)
+    sheets = (slice(3 + ends[0], 26 - ends[1]), slice(31 + ends[2], 54 - ends[3]))
+    fascia = Loop(middle, axes, np.pi / 2, 0.0, rng.normal(0, _ROUGH), 0.6, "fascia", "", sheets=sheets)
+    return [fascia, *chain]
+
+
+def _abdomen(rng: np.random.Generator) -> list[Loop]:
+    """Colon in the flanks and small bowel above: as many loops as touch each other, down to the fat on the muscles."""
+    out, kept = [], np.zeros((0, 4))
+    margin, spread = rng.uniform(1, 14), rng.uniform(0.66, 0.9)
     for sign in (-1, 1):  # ascending and descending colon before the wing of the ilium
+        size = rng.uniform(13, 24)
         for step in range(4):
-            gut(sign * rng.normal(92, 7), -48 - 27 * step + rng.normal(0, 6), rng.normal(6, 16),
-                rng.uniform(15, 24), _COLON, 1.5, 2.0)  # fmt: skip
-    for _ in range(rng.poisson(26)):
-        gut(rng.uniform(-95, 95), rng.uniform(-150, -62), rng.uniform(-50, 16), 14, _SMALL, 2.2, 2.5)
+            place = (sign * rng.normal(88, 4), -46 - 1.3 * size * step, rng.normal(2, 9))
+            out.append(_gut(rng, place, size, _COLON, (1.0, 1.5), 2.0))
+            kept = np.vstack([kept, (*place, size)])
+    for _ in range(500):
+        x, z, size = rng.uniform(-100, 100), rng.uniform(-52, 30), rng.uniform(8, 15)
+        place = (x, _floor(x, z) - margin - size - rng.uniform(0, 1) ** 1.3 * 75, z)
+        gap = np.linalg.norm((kept[:, :3] - place) / (1, 1, 1.3), axis=1) - spread * (kept[:, 3] + size)
+        if gap.min() > 0:
+            kept = np.vstack([kept, (*place, size)])
+            out.append(_gut(rng, place, size, _SMALL, (1.1, 2.2), 2.5))
+    return out
+
+
+def _floor(x: float, z: float) -> float:
+    """Lowest y of the peritoneum: over the spine, the psoas, and in the iliac fossa, mm."""
+    if abs(x) < 26:
+        return float(np.clip(-25 - 3.0 * (z + 22), -110, 5))
+    return -44 - 0.85 * z if abs(x) < 74 else -34 - 0.4 * max(z, -30)
+
+
+def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
+    """What hangs into the pelvis: sigmoid and small bowel, the bladder, and the organs of the sex."""
+    out = []
+    for _ in range(rng.poisson(2.5)):
+        place = (rng.uniform(-26, 26), rng.uniform(35, 95), rng.uniform(-36, -14))
+        out.append(_gut(rng, place, 12, _COLON, (1.2, 2.2), 1.5))
+    for _ in range(rng.poisson(4)):
+        place = (rng.uniform(-30, 30), rng.uniform(8, 80), rng.uniform(-42, -18))
+        out.append(_gut(rng, place, 10, _SMALL, (1.2, 2.6), 2.0))
     if rng.random() < 0.8:  # the bladder's dome reaches the ventral slices
-        size = rng.uniform(0.8, 1.25)
-        organs.append(Loop((rng.normal(0, 4), rng.normal(86, 8), rng.normal(-28, 5)), (33 * size, 22 * size, 22 * size),
-                           rng.normal(0, 0.1), 0.0, rng.normal(0, 0.5 * _ROUGH), 2.5, "muscle", "urine", 0.0,
-                           0.0))  # fmt: skip
-    if lean:
-        size = rng.uniform(0.8, 1.2)
-        place = rng.normal((0, 64, -24), (6, 7, 5))
-        lie, wobble = float(rng.normal(0, 0.4)), rng.normal(0, 0.5 * _ROUGH)
-        axes = (27 * size, 19 * size, 17 * size)
-        organs.append(
-            Loop(
-                (float(place[0]), float(place[1]), float(place[2])),
-                axes,
-                lie,
-                0.0,
-                wobble,
-                11.0,
-                "uterus",
-                "mucosa",
-                0.0,
-                0.0,
-            )
-        )
-    return sorted(organs, key=lambda loop: loop.centre[2])
+        size = rng.uniform(0.7, 1.25)
+        place = (rng.normal(0, 5), rng.normal(90, 8), rng.normal(-28, 5))
+        out.append(Loop(place, (33 * size, 22 * size, 22 * size), rng.normal(0, 0.1), 0.0, rng.normal(0, 0.5 * _ROUGH),
+                        2.8, "muscle", "urine"))  # fmt: skip
+    if woman:
+        size, x = rng.uniform(0.8, 1.2), rng.normal(0, 7)
+        out.append(Loop((x, rng.normal(66, 7), rng.normal(-23, 5)), (27 * size, 19 * size, 17 * size),
+                        rng.normal(0, 0.5), rng.normal(0, 0.1), rng.normal(0, 0.5 * _ROUGH), 9.0 * size, "uterus",
+                        "mucosa"))  # fmt: skip
+        for sign in (-1, 1):  # ovaries with follicles
+            centre = np.array([sign * rng.normal(33, 5), rng.normal(52, 9), rng.normal(-16, 5)])
+            out.append(Loop(tuple(centre), (15, 9, 9), rng.uniform(0, 3), 0.0, rng.normal(0, _ROUGH), 99, "uterus", ""))
+            out += [_cyst(rng, centre + rng.normal(0, (6, 4, 4)), rng.uniform(1.5, 5)) for _ in range(rng.poisson(4))]
+    else:  # seminal vesicles
+        middle = np.array([0, rng.normal(98, 5), rng.normal(-16, 4)])
+        out += [_cyst(rng, middle + (sign * (6 + 4.5 * k), rng.normal(-0.8 * k, 2), rng.normal(0, 2)),  # noqa: RUF005
+                      rng.uniform(2, 4.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
+    return out
 
 
-def paint(loops: list[Loop], body: Body, canvas: Canvas, z: float, m: Materials) -> None:
-    """Paint every organ that the slice at z cuts."""
-    depth = body.depth(z)
+def _cyst(rng: np.random.Generator, centre: NDArray[np.float64], size: float) -> Loop:
+    """A small sac of fluid."""
+    x, y, z = centre.tolist()
+    axes = (size * rng.uniform(1, 1.6), size, size * 1.3)
+    return Loop((x, y, z), axes, rng.uniform(0, 3), 0.0, rng.normal(0, _ROUGH), 0.7, "bowel_wall", "chyme")
+
+
+def paint(loops: list[Loop], canvas: Canvas, z: float, m: Materials) -> None:
+    """Paint every organ that the slice at z cuts; where it is cut near its dome the border is oblique and soft."""
+    grain = 0.1 * m.rough + 2.0 * (m.muscle_pd - 1) + 2.0 * (m.marrow_pd - 1)
     for loop in loops:
-        reach = 1 - ((depth - loop.centre[2]) / loop.axes[2]) ** 2
-        if reach <= 0.05:
+        off = (z - loop.centre[2]) / loop.axes[2]
+        reach = 1 - off**2
+        if reach <= 0.03 or not _on(canvas, loop):
             continue
-        points = body.place(_ring(loop, float(np.sqrt(reach))), depth)
-        canvas.outline(points, "ligament", None, 1.0, 0.35, soft_mm=0.3)  # its serosa
-        canvas.outline(offset(points, 0.4), loop.tissue, None, m.muscle_pd, 0.95, soft_mm=0.4)
-        narrow = 0.9 * min(loop.axes[1], loop.axes[0]) * np.sqrt(reach)
-        if loop.content == "collapsed" or narrow <= loop.wall:
+        scale = float(np.sqrt(reach))
+        points = _ring(loop, scale)
+        inward = offset(points, 1.0) - points
+        slope = loop.axes[1] / loop.axes[2] * abs(off) / scale
+        soft = float(np.hypot(loop.motion, min(_SLAB_MM * slope, 3.0)))
+        if loop.tissue == "fascia":  # a sheet about the mesorectum
+            for side in loop.sheets:
+                sheet = np.vstack([points[side], (points + loop.wall * inward)[side][::-1]])
+                canvas.outline(sheet, "ligament", None, 1.0, 0.55 / (1 + 0.5 * slope), 0.3)
             continue
-        inner = offset(points, 0.4 + loop.wall)
-        speckle = np.clip(1 + loop.mottled * (0.45 * m.rough + 3.0 * (m.muscle_pd - 1)), 0.25, 1.7)
-        canvas.outline(inner, loop.content, None, speckle.astype(np.float32), soft_mm=0.6)
+        canvas.outline(points, loop.tissue, None, m.muscle_pd, 0.97, soft)
+        if 0.9 * min(loop.axes[:2]) * scale <= loop.wall:
+            continue
+        inner = points + np.float32(loop.wall) * inward
+        middle = inner.mean(0)
+        if loop.content == "collapsed":
+            folds = np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
+            lining = middle + (inner - middle) * (0.5 + 0.2 * folds)
+            canvas.outline(lining, "mucosa", None, 0.9, 0.55 * loop.mucosa, soft + 0.4)
+            canvas.outline(middle + (inner - middle) * 0.26 * folds, "stool", None, 0.7, 0.7, soft)
+            continue
+        if loop.tissue == "uterus":
+            junction = points + np.float32(0.6 * loop.wall) * inward
+            canvas.outline(junction, "muscle", None, 1.0, 0.7, 1.0)
+        if loop.mucosa > 0.3:
+            canvas.outline(inner, "mucosa", None, 1.0, loop.mucosa, soft)
+            inner = inner + np.float32(_LINING_MM) * inward
+        content = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
+        canvas.outline(inner, loop.content, None, content, soft_mm=soft)
         if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
-            middle = inner.mean(0)
-            canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=0.7)
+            canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=soft)
+
+
+def _on(canvas: Canvas, loop: Loop) -> bool:
+    """Whether any of it may lie within the field of view."""
+    away = np.abs(np.array(loop.centre[:2]) - (canvas.grid.x.mean(), canvas.grid.y.mean()))
+    return bool(away.max() < canvas.grid.size * canvas.grid.pixel / 2 + 1.4 * loop.axes[0])
 
 
 def _ring(loop: Loop, scale: float) -> Points:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from axspa_lib.phantom import tissues
 from axspa_lib.phantom.texture import Field, Grid
 
-_SHIFT = 4
+#: Fractional bits of the coordinates given to OpenCV.
+SHIFT = 4
 Region = tuple[slice, slice]
 
 
@@ -23,8 +24,8 @@ def fill(points: NDArray[np.floating], grid: Grid) -> tuple[NDArray[np.uint8], R
     if c1 <= c0 or r1 <= r0:
         return None
     mask = np.zeros((r1 - r0, c1 - c0), np.uint8)
-    local = np.rint((pixels - np.array([c0, r0])) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(mask, [local], 255, lineType=cv2.LINE_AA, shift=_SHIFT)
+    local = np.rint((pixels - np.array([c0, r0])) * (1 << SHIFT)).astype(np.int32)
+    cv2.fillPoly(mask, [local], 255, lineType=cv2.LINE_AA, shift=SHIFT)
     return mask, (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
 
 
@@ -86,6 +87,14 @@ class Canvas:
         """Blend a value over a region with opacity 0 to 1."""
         part = self.planes[:, region[0], region[1]]
         part += opacity * (value - part)
+
+    def dab(self, mask: NDArray[np.uint8], tissue: str, opacity: float, pd: Field | float = 1.0) -> None:
+        """Paint a tissue through a mostly empty mask of the whole grid: coverage 0 to 255; `pd` as in `value`."""
+        where = np.flatnonzero(mask)
+        cover = mask.ravel()[where] * np.float32(opacity / 255)
+        value = self.value(tissue, None, pd.ravel()[where] if isinstance(pd, np.ndarray) else pd).reshape(3, -1)
+        flat = self.planes.reshape(3, -1)
+        flat[:, where] += cover * (value - flat[:, where])
 
     def outline(
         self,

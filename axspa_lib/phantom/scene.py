@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.labels import LEFT, SIDES
-from axspa_lib.phantom import bones, bowel, organs, skeleton
+from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import SIGN, Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
@@ -39,7 +39,8 @@ class Scene:
         self._build = skeleton.draw_build(body.subject)
         self._texture = Texture(body.subject, self._build)
         self._bowel = bowel.draw(body)
-        self._details = organs.draw_details(body)
+        self._variant_side = organs.draw_variant_side(body)
+        self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
 
     def planes(
@@ -79,17 +80,17 @@ class Scene:
         return truth(self.body, self.lesions, self._texture, grid, depths)
 
     def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
-        z = float(depths.mean())
+        z, slab = float(depths.mean()), 2 * float(np.ptp(depths))  # two sub-slices
         self._skin(canvas, z, m)
         for item in template().structures:
             if item["name"] == "gluteal":
-                bowel.paint(self._bowel, self.body, canvas, z, m)
+                bowel.paint(self._bowel, canvas, z, m)
             self._structure(canvas, item, z, m)
             if item.get("role") == "back":
                 self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
-                organs.strands(canvas, self.body, self._details.strands, z)
-        organs.vessels(canvas, self.body, self._details, z)
+                vessels.paint(canvas, self._twigs, z, slab, m)
+        vessels.paint(canvas, self._trunks, z, slab, m)
         self._spine.vessels(canvas, z)
         self._outside(canvas, z)
 
@@ -99,7 +100,7 @@ class Scene:
         inside = self._bones(canvas, section, z, m)
         bones.foramina(canvas, self.body, self._build, z, m)
         bones.remnants(canvas, self.body, self._build, z, m)
-        organs.variants(canvas, self.body, self._details, z, m)
+        organs.variants(canvas, self.body, self._variant_side, z, m)
         for item in template().inner:
             self._structure(canvas, item, z, m)
             if item["name"] == "epidural":
@@ -149,7 +150,7 @@ class Scene:
             elif role == "sac":
                 canvas.outline(points, tissue, None, m.sac_pd)
             elif tissue == "deep_fat":
-                canvas.outline(points, tissue, None, m.deep_pd)
+                canvas.outline(points, tissue, m.visceral_ff if item["name"] == "abdominal_fat" else None, m.deep_pd)
             elif "cortex_mm" in item:
                 canvas.outline(points, "cortex")
                 canvas.outline(offset(points, item["cortex_mm"]), tissue, m.iliac_ff, m.marrow_pd)

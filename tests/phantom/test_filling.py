@@ -1,4 +1,4 @@
-"""What fills the body: bundles of the back that run together, even fluid, strands that stay in their beds."""
+"""What fills the body: bundles of the back that run together, even fluid, vessels that branch, bowel that crowds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from axspa_lib.phantom import materials, organs
-from axspa_lib.phantom.anatomy import Body, Subject
+from axspa_lib.phantom import bowel, materials, vessels
+from axspa_lib.phantom.anatomy import Body, Pose, Subject
 from axspa_lib.phantom.back import FOCUS
 from axspa_lib.phantom.materials import Texture
+from axspa_lib.phantom.paint import Canvas
 from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.skeleton import draw_build
 from axspa_lib.phantom.texture import Grid
@@ -49,10 +50,32 @@ def test_fluid_has_less_than_half_the_texture_of_marrow(body: Body, monkeypatch:
     assert np.median(change[sac]) < 0.5 * np.median(change[marrow])
 
 
-def test_strands_of_both_sides_lie_where_their_beds_are(body: Body) -> None:
-    """The means of all beds by side: as many at the left as at the right, none beyond the pelvis."""
-    strands = organs.draw_details(body).strands
-    starts = np.array([strand.path[0] for strand in strands])
-    assert len(strands) == sum(bed["count"] for bed in organs._BEDS)
-    assert 0.35 < np.mean(starts[:, 0] > 0) < 0.65
-    assert np.abs(starts[:, 0]).max() < 170
+def test_branches_of_both_sides_lie_in_the_pelvis_and_are_thinner_than_trunks(body: Body) -> None:
+    """As many points at the left as at the right, none beyond the body; radii fall by Murray's law."""
+    twigs, trunks = vessels.draw(body)
+    assert 0.35 < np.mean(twigs.points[:, 0] > 0) < 0.65
+    assert np.abs(twigs.points[:, 0]).max() < 170
+    assert np.median(twigs.radius) < 0.7 * np.median(trunks.radius)
+    assert len(twigs.kind) > 3 * len(trunks.kind)
+
+
+def test_a_thin_tube_fills_a_slab_in_part(body: Body) -> None:
+    """The thicker the slab, the fainter a vessel thinner than it."""
+    _, trunks = vessels.draw(body)
+    field = Texture(body.subject, draw_build(body.subject)).materials(0.0, GRID, {})
+    fat = []
+    for slab in (2.0, 8.0):
+        canvas = Canvas(GRID, T1, STIR)
+        canvas.planes[2] = 1
+        vessels.paint(canvas, trunks, float(np.median(trunks.points[:, 2])), slab, field)
+        fat.append(canvas.planes[2].copy())
+    touched = (fat[0] < 0.98) & (fat[1] < 0.98)
+    assert touched.sum() > 100
+    assert fat[1][touched].mean() > fat[0][touched].mean()
+
+
+def test_loops_crowd_and_stay_above_the_muscles(subject: Subject) -> None:
+    """At least 30 loops of gut in the abdomen, none of whose centres lies in the psoas."""
+    loops = [loop for loop in bowel.draw(Body(subject, Pose())) if loop.centre[1] < -45]
+    assert len(loops) > 30
+    assert all(loop.wall > 0 for loop in loops)

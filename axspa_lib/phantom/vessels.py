@@ -1,0 +1,185 @@
+"""Vessels, nerves and lymph nodes of the pelvis: tubes that wind and branch, cut by a slice with a thickness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from axspa_lib.phantom.anatomy import SIGN, Body, template
+from axspa_lib.phantom.materials import Materials
+from axspa_lib.phantom.paint import SHIFT, Canvas, offset_line
+
+#: Distance of the points along a tube, mm.
+STEP = 1.3
+#: Thinnest branch that is followed, radius in mm: less is far below a pixel.
+THINNEST = 0.4
+#: From this radius (mm) on a vessel shows its wall, and a vein's midstream flows too fast to give signal.
+WALLED = 1.8
+#: Share of the trunks that are seen in a person: the others run elsewhere or are too thin.
+SEEN = 0.85
+_LAYERS = ("wall", "vein", "artery", "nerve")
+
+
+@dataclass(frozen=True)
+class Tubes:
+    """Tubes point after point in the scanner's frame, mm.
+
+    Attributes:
+        points: `(n, 3)`; `normal` to the tube in the slice and `radius` at each.
+        tube: to which tube a point belongs.
+        kind: of each tube: artery, vein or nerve (which also stands for lymph nodes).
+        slow: how much of a tube's blood is slow enough to give signal, 0 to 1.
+    """
+
+    points: NDArray[np.float32]
+    normal: NDArray[np.float32]
+    radius: NDArray[np.float32]
+    tube: NDArray[np.int64]
+    kind: list[str]
+    slow: NDArray[np.float64]
+
+
+@dataclass
+class _Branch:
+    path: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    kind: str
+
+
+def draw(body: Body) -> tuple[Tubes, Tubes]:
+    """Tubes of a person that muscle and bowel cover (branches, and trunks marked so), and those they do not."""
+    rng = np.random.default_rng([body.subject.texture_seed, 23])
+    trunks: list[_Branch] = []
+    twigs: list[_Branch] = []
+    for vessel in template().raw["vessels"]:
+        for sign in SIGN.values() if vessel.get("pair") else (rng.choice((-1.0, 1.0)),):
+            if rng.random() < SEEN:
+                path = _course(rng, vessel) * (sign, 1, 1)
+                radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
+                trunk = _Branch(path, radius, vessel["kind"])
+                (twigs if vessel.get("covered") else trunks).append(trunk)
+                _branch(rng, trunk, rng.poisson(1.5 * vessel.get("twigs", 0)), twigs)
+                twigs += [_node(rng, trunk) for _ in range(rng.poisson(vessel.get("nodes", 0)))]
+    return _placed(rng, body, twigs), _placed(rng, body, trunks)
+
+
+def _course(rng: np.random.Generator, vessel: dict[str, Any]) -> NDArray[np.float64]:
+    """The path of a trunk in one person: its template moved and wound, `(n, 3)`."""
+    points = np.asarray(vessel["points"], dtype=float)
+    t = np.linspace(0, 1, len(points))
+    depth = np.interp(t, np.linspace(0, 1, len(vessel["z"])), vessel["z"])
+    control = np.column_stack([points, depth]) + rng.normal(0, (3.0, 3.0, 1.5), (len(points), 3))
+    length = float(np.linalg.norm(np.diff(control, axis=0), axis=1).sum())
+    dense = np.linspace(0, 1, max(4, int(length / STEP)))
+    path = np.stack([_smooth(np.interp(dense, t, column)) for column in control.T], axis=1)
+    for wave in rng.uniform(18, 55, 3):
+        path += rng.normal(0, wave / 40, 3) * np.sin(2 * np.pi * length / wave * dense + rng.uniform(0, 6))[:, None]
+    return path
+
+
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A moving average over 9 points, so that a polyline has no corners."""
+    return np.convolve(np.pad(values, 4, mode="edge"), np.ones(9) / 9, mode="valid")
+
+
+def _swelling(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Factor of the radius along a tube, whose calibre is never even."""
+    along = STEP * np.arange(count)
+    return 1 + sum(0.07 * np.sin(2 * np.pi * along / w + rng.uniform(0, 6)) for w in rng.uniform(15, 45, 2))
+
+
+def _branch(rng: np.random.Generator, parent: _Branch, count: int, out: list[_Branch]) -> None:
+    """Grow branches from a tube, and from them their own; radii by Murray's law, so that the parent narrows.
+
+    Murray 1926: the cube of the parent's radius is the sum of its branches'.
+    """
+    out_of = np.sort(rng.integers(1, max(2, len(parent.path) - 1), count))
+    for place in out_of:
+        ratio = rng.uniform(0.35, 0.7)
+        radius = min(float(parent.radius[place]) * ratio, 2.0)
+        if radius < THINNEST:
+            continue
+        parent.radius[place:] *= max(0.85, (1 - ratio**3) ** (1 / 3))
+        ahead = parent.path[min(place + 1, len(parent.path) - 1)] - parent.path[place - 1]
+        ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
+        aside = rng.normal(0, (1.0, 1.0, 0.7))
+        heading = ahead + 1.1 * aside / np.linalg.norm(aside)
+        steps = int(rng.uniform(0.6, 1.4) * (8 + 16 * radius) / STEP) + 2
+        turns = heading + np.cumsum(rng.normal(0, 0.17, (steps, 3)), axis=0)
+        turns *= STEP / np.linalg.norm(turns, axis=1, keepdims=True)
+        path = parent.path[place] + np.vstack([np.zeros(3), np.cumsum(turns, axis=0)])
+        child = _Branch(path, radius * _swelling(rng, len(path)) * np.linspace(1, 0.7, len(path)), parent.kind)
+        out.append(child)
+        _branch(rng, child, rng.poisson(1.6 * radius), out)
+
+
+def _node(rng: np.random.Generator, trunk: _Branch) -> _Branch:
+    """A lymph node beside a trunk: 5 to 10 mm long, 3 to 6 mm thick."""
+    place = int(rng.integers(1, len(trunk.path) - 1))
+    aside = rng.normal(size=3)
+    along = trunk.path[place + 1] - trunk.path[place - 1]
+    length = rng.uniform(1.5, 5)
+    t = np.linspace(-0.5, 0.5, 5)
+    centre = trunk.path[place] + aside / np.linalg.norm(aside) * (trunk.radius[place] + rng.uniform(2, 5))
+    path = centre + length * t[:, None] * along / np.linalg.norm(along)
+    return _Branch(path, rng.uniform(1.5, 2.8) * np.sqrt(1 - 2 * t**2), "nerve")
+
+
+def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tubes:
+    """The branches as they lie in this person's slices."""
+    path = np.concatenate([branch.path for branch in branches])
+    depth = path[:, 2].astype(np.float32)
+    points = np.column_stack([body.place(path[:, :2], depth), body.z(depth)]).astype(np.float32)
+    return Tubes(
+        points,
+        (points[:, :2] - offset_line(points[:, :2], 1.0)).astype(np.float32),
+        np.concatenate([branch.radius for branch in branches]).astype(np.float32),
+        np.repeat(np.arange(len(branches)), [len(branch.path) for branch in branches]),
+        [branch.kind for branch in branches],
+        rng.uniform(0.1, 1.0, len(branches)),
+    )
+
+
+def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> None:
+    """Paint what lies within a slab of thickness `slab` mm about z: thin tubes fill it only in part."""
+    off = np.abs(tubes.points[:, 2] - np.float32(z))
+    width = np.sqrt(np.maximum(tubes.radius**2 - np.maximum(off - slab / 2, 0) ** 2, 0))
+    filled = np.clip(np.minimum(slab / 2, off + tubes.radius) - np.maximum(-slab / 2, off - tubes.radius), 0, slab)
+    seen = np.where(width > 0.2, tubes.tube, -1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[-1], seen, [-1]]))).tolist()
+    size, unit = canvas.grid.size, (1 << SHIFT) / canvas.grid.pixel
+    layers = {name: np.zeros((size, size), np.uint8) for name in _LAYERS}
+    centre = canvas.grid.to_pixels(tubes.points[:, :2]) * np.float32(1 << SHIFT)
+
+    def add(layer: str, part: slice, half: NDArray[np.floating], opacity: float) -> None:
+        """A stretch of tube, or a circle where it stands upright in the slice."""
+        line, colour = centre[part], int(255 * opacity)
+        if len(line) < 3 or np.abs(line[-1] - line[0]).max() < unit * half[len(half) // 2]:
+            x, y = line[len(line) // 2].astype(int).tolist()
+            cv2.circle(layers[layer], (x, y), int(unit * half.max()), colour, -1, cv2.LINE_AA, SHIFT)
+            return
+        side = (unit * half)[:, None] * tubes.normal[part]
+        outline = np.concatenate([line + side, (line - side)[::-1]]).astype(np.int32)
+        cv2.fillPoly(layers[layer], [outline], colour, lineType=cv2.LINE_AA, shift=SHIFT)
+
+    for a, b in pairwise(edges):
+        if seen[a] < 0:
+            continue
+        tube, part = int(seen[a]), slice(a, b)
+        half, kind, slow = width[part], tubes.kind[tube], float(tubes.slow[tube])
+        share = min(1.0, 1.1 * float(filled[(a + b) // 2]) / slab)
+        wide = tubes.radius[(a + b) // 2] > WALLED
+        if wide and kind != "nerve":
+            add("wall", part, half + np.float32(0.5), share)
+        add(kind, part, half, share)
+        if kind == "vein" and wide:
+            add("artery", part, np.float32(0.45 + 0.35 * (1 - slow)) * half, share * (1 - slow) ** 0.5)
+    canvas.dab(layers["wall"], "bowel_wall", 0.75)
+    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.1 + 0.35 * m.rough, 0.45, 1.7))
+    canvas.dab(layers["artery"], "artery", 0.97)
+    canvas.dab(layers["nerve"], "nerve", 1.0)
