@@ -19,6 +19,7 @@ from scipy.linalg import block_diag
 
 from axspa_lib.config import MANIFEST
 from axspa_lib.labels import LEFT, RIGHT
+from axspa_lib.phantom import physique
 
 Points = NDArray[np.float32]
 
@@ -251,6 +252,7 @@ class Body:
         self._cos, self._sin = np.cos(pose.in_plane), np.sin(pose.in_plane)
         self._cuts: dict[float, Cut] = {}
         self._k, self._phase, self._amplitude = _all_waves(subject)
+        self._physique = physique.draw_physique(subject.texture_seed, subject.psoas, subject.subcutaneous_mm)
 
     def cut(self, z: float) -> Cut:
         """Every outline `(n, 2)` in mm in the slice at `z` mm.
@@ -279,16 +281,11 @@ class Body:
         placed = self.place(points, depth)
         cut: Cut = {key: placed[where] if inside[where].mean() >= 0.5 else None for key, where in t.places.items()}
         for side in SIGN:
-            cut["psoas", side] = self._built(cut["psoas", side], side)
+            for name, form in (("psoas", physique.psoas), ("gluteal", physique.gluteal)):
+                outline = cut[name, side]
+                if outline is not None:
+                    cut[name, side] = form(self._physique, outline, side)
         return cut
-
-    def _built(self, muscle: Points | None, side: str) -> Points | None:
-        """The psoas as strong as this person's, against the spine as in everyone."""
-        if muscle is None:
-            return None
-        inner = muscle[np.argmin(SIGN[side] * muscle[:, 0])]
-        anchor = np.array([inner[0], muscle[:, 1].mean()], np.float32)
-        return anchor + np.float32(self.subject.psoas) * (muscle - anchor)
 
     def place(self, points: NDArray[Any], depth: NDArray[Any] | float) -> Points:
         """Points `(n, 2)` of the mean anatomy at their depths, as they lie in this person."""

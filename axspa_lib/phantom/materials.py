@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import Points, Subject
 from axspa_lib.phantom.back import Back
+from axspa_lib.phantom.muscles import Fibres, Muscles
 from axspa_lib.phantom.skeleton import Build, marrow
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
@@ -35,10 +36,9 @@ class Materials:
     body_ff: Field
     marrow_pd: Field
     cartilage_pd: Field
-    muscle_ff: Field
+    fibres: Fibres
     muscle_pd: Field
     sac_pd: Field
-    gluteal_ff: dict[int, Field]
     back_ff: Field
     collagen: Field
     fat_pd: Field
@@ -60,8 +60,8 @@ class Texture:
         self._medium = Noise(rng, 9, 9)
         self._small = Noise(rng, 3.6, 5)
         self._fine = Noise(rng, 1.4, 4)
+        self._muscles = Muscles(subject)
         self._fibre = Noise(rng, 0.95, 7, stretch=26)
-        self._bundle = Noise(rng, 2.6, 9, stretch=22)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
         self._lines = Noise(rng, 1.1, 9, stretch=20)
         self._web = Noise(rng, 4.0, 4, stretch=6)
@@ -96,13 +96,8 @@ class Texture:
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
         noise = (coarse, coarse_2, medium, other[0], small, other[1], fine, other[2])
         iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise)
-        fatty = float(s.muscle_fat)
-        straight = self._fan(grid, coarse)
-        muscle = 0.045 + 0.40 * fatty * smoothstep(self._fibre.plane(z, grid, 1.2, straight), 0.9, 2.4)
-        muscle = muscle + 0.22 * fatty * smoothstep(self._bundle.plane(z, grid, 1.15, straight), 1.5, 2.3)
+        sag = WARP_MM[0] * self._medium.plane(z - 71.0, grid)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
-        patch = 0.45 + 0.55 * smoothstep(medium + coarse, -0.8, 1.0)
-        gluteal = {sign: self._strands(z, grid, -0.28 * sign, straight, fatty, patch) for sign in (1, -1)}
         back, collagen = self._back.fields(z, grid, coarse, medium, small)
         web = ridges(self._web.plane(z, grid, 0.0, bent), 0.055)
         sparse = smoothstep(medium + 0.7 * coarse, -0.1, 1.4)
@@ -123,25 +118,11 @@ class Texture:
         return Materials(
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
-            muscle_ff=single(np.clip(muscle, 0, 0.9)), muscle_pd=single(muscle_pd), sac_pd=single(sac),
-            gluteal_ff=gluteal, back_ff=back, collagen=collagen, fat_pd=single(fat), deep_pd=single(deep),
+            fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
+            sac_pd=single(sac), back_ff=back, collagen=collagen, fat_pd=single(fat), deep_pd=single(deep),
             visceral_ff=single(0.94 - HAZE * haze), cleft_ff=single(0.05 + 0.8 * lines), rough=small,
             vessels=single(vessels), relaxation=single(np.clip(relaxation, 0.4, 1.8)),
         )  # fmt: skip
-
-    @staticmethod
-    def _fan(grid: Grid, coarse: Field) -> tuple[Field, Field]:
-        """Displacement (x, y) in mm under which straight fibres converge laterally and bend a little."""
-        lateral = np.clip((np.abs(grid.x)[None, :] - 70) / 220, -0.25, 0.35)
-        return 1.0 * coarse, (1.1 * coarse - lateral * (grid.y[:, None] - 55)).astype(np.float32)
-
-    def _strands(
-        self, z: float, grid: Grid, angle: float, warp: tuple[Field, Field], fatty: float, patch: Field
-    ) -> Field:
-        """Gluteal fat: fine streaks everywhere, and a few thick planes between bundles."""
-        fine = smoothstep(self._fibre.plane(z, grid, angle, warp), 0.35, 2.1)
-        thick = smoothstep(self._bundle.plane(z, grid, angle, warp), 1.1, 2.2)
-        return np.clip(0.03 + fatty * (0.62 * patch * fine + 0.35 * thick), 0.02, 0.9).astype(np.float32)
 
 
 def bend(planes: NDArray[np.float32], warp: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:

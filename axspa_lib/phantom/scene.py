@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
-from axspa_lib.phantom.anatomy import SIGN, Body, template
+from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
+from axspa_lib.phantom.muscles import belly
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
@@ -22,7 +23,7 @@ from axspa_lib.phantom.truth import truth
 #: Sub-slices over which a slice is integrated.
 SUB_SLICES = 4
 #: The fascia of a muscle: thickness in mm, and how much of a pixel of it is collagen rather than fat.
-FASCIA_MM, FASCIA = 0.6, 0.7
+FASCIA_MM, FASCIA = 0.6, 0.35
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
 QUIET_FF = np.float32(0.13)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
@@ -129,11 +130,13 @@ class Scene:
             tissue, role = item["tissue"], item.get("role")
             if points is None or role in ("back", "unpainted"):
                 continue
-            if tissue == "muscle" and role in (None, "gluteal", "medius"):  # its fascia, a dark line against fat
+            if tissue == "muscle" and role in (None, "medius"):  # its fascia, a dark line against fat
                 canvas.outline(points, "ligament", None, 1.0, FASCIA)
                 points = offset(points, FASCIA_MM)
             if role == "gluteal":
-                canvas.outline(points, tissue, m.gluteal_ff[int(SIGN[side or LEFT])], m.muscle_pd)
+                belly(canvas, points, tissue, m.fibres.gluteal_ff, m.fibres.gluteal_pd, m.fibres.gluteal_ends, 1.8)
+            elif role == "plane":
+                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.9, width_mm=1.1, opacity=0.8)
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "arch":
@@ -144,7 +147,7 @@ class Scene:
                 bones.vertebra(canvas, self._build, item["name"], points, z, m)
             elif tissue == "muscle":
                 streaks = np.float32(item.get("streaks", 1.0))
-                canvas.outline(points, tissue, QUIET_FF + streaks * (m.muscle_ff - QUIET_FF), m.muscle_pd)
+                canvas.outline(points, tissue, QUIET_FF + streaks * (m.fibres.ff - QUIET_FF), m.fibres.pd)
             elif role == "sleeve":
                 canvas.outline(points, tissue, None, m.sac_pd, 0.55, soft_mm=0.6)
             elif role == "sac":

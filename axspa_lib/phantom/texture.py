@@ -39,12 +39,15 @@ class Noise:
     """Stationary noise, about standard normal, fixed in space.
 
     A lattice of `grain` mm in the plane and `grain_z` mm across, interpolated; `stretch` lengthens the grain along x of
-    its own frame, which `plane` can rotate.
+    its own frame, which `plane` can rotate; `smooth` blurs the lattice in the plane (standard deviation in its cells),
+    for threads so thin that the kinks between cells would show.
     """
 
     _EXTENT, _DEPTH = 460.0, 140.0
 
-    def __init__(self, rng: np.random.Generator, grain: float, grain_z: float, stretch: float = 1.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, grain: float, grain_z: float, stretch: float = 1.0, smooth: float = 0.0
+    ) -> None:
         self.grain = (grain * stretch, grain)
         self.grain_z = grain_z
         extent = self._EXTENT if grain * stretch > 2 else self._EXTENT / 2  # fine noise may repeat
@@ -54,6 +57,10 @@ class Noise:
             int(extent / self.grain[0]) + 2,
         )
         self._lattice = rng.standard_normal(shape, dtype=np.float32)
+        if smooth:
+            for layer in self._lattice:
+                cv2.GaussianBlur(layer, (0, 0), smooth, dst=layer, borderType=cv2.BORDER_REFLECT)
+            self._lattice /= self._lattice.std()
 
     def plane(self, z: float, grid: Grid, angle: float = 0.0, warp: tuple[Field, Field] | None = None) -> Field:
         """Noise on a grid at depth z (mm); `angle` (rad) turns its own x axis, `warp` displaces it by (x, y) mm."""
