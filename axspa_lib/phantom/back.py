@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from axspa_lib.phantom.anatomy import Subject
-from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
+from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
 
 #: Where the bundles of the back run together: y on the midline, and the distance at which they are to scale, mm.
 FOCUS = (100.0, 95.0)
@@ -24,10 +24,11 @@ class Back:
         rng = np.random.default_rng([subject.texture_seed, 29])
         self._fine = Noise(rng, 1.0, 7, stretch=22)
         self._sheaf = Noise(rng, 2.6, 12, stretch=14)
-        self._mottle = Noise(rng, 1.9, 4, stretch=4)
+        self._strand = Noise(rng, 1.5, 4, stretch=7)
+        self._mottle = Noise(rng, 2.4, 4, stretch=2)
         fatty = min(float(subject.muscle_fat), 2.0)
         self._streaks = 0.2 * fatty
-        self._fan, self._wide = rng.uniform(0.5, 1.0) + 0.15 * fatty, rng.uniform(0.8, 1.3) + 0.25 * fatty
+        self._fan, self._wide = rng.uniform(0.6, 1.1) + 0.15 * fatty, rng.uniform(0.8, 1.3) + 0.25 * fatty
         self._plane_mm = rng.uniform(1.0, 2.6) + 0.8 * fatty
         self._lateral = rng.uniform(0.0, 0.22)
         self._plane_x, self._slope = rng.normal(32, 2), rng.normal(0.16, 0.05)
@@ -48,7 +49,7 @@ class Back:
         fine, sheaf = self._fine.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         lower = y + np.float32(0.9 * (z - 45))  # the spine rises dorsally
         away = np.abs(x)
-        wide = self._wide * np.clip(20 - 0.33 * (lower + 5), 4, 26)
+        wide = self._wide * np.clip(23 - 0.36 * (lower + 5), 4, 30)
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
         fan = fan * smoothstep(-lower - 4 * medium, -50, -8) * smoothstep(lower, -34, -18)
         off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium
@@ -57,7 +58,7 @@ class Back:
         ) * smoothstep(-lower, -42, -22)
         share = np.float32(1 - np.clip((z - LIGAMENTS_MM[0]) / (LIGAMENTS_MM[1] - LIGAMENTS_MM[0]), 0, 1))
         pad = self._pad * share * smoothstep(-lower, -30, -8) * smoothstep(away, 8, 20)
-        seam = np.abs(x + 0.7 * medium + 0.15 * small)
+        seam = np.abs(x + 0.6 * coarse + 0.25 * medium + 0.2 * small)
         low = smoothstep(lower, -4, 6)
         beside = self._raphe * low * np.exp(-(((seam - 2.4) / 1.6) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
         most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
@@ -67,6 +68,6 @@ class Back:
         broken = 0.55 * smoothstep(small + medium, -1.2, 1.0)
         level += along * (broken * fine + 0.38 * sheaf) + pad * (0.5 * mottle + 0.4 * small) + 0.2 * medium
         ff = 0.05 + 0.1 * along * broken * np.clip(fine, -1, 2) + 0.82 * smoothstep(level, -0.5, 1.7)
-        lines = ridges((mottle + 0.5 * small + 0.3).astype(np.float32), 0.3)
-        collagen = np.maximum((0.65 * pad + 0.3 * fan) * lines, 0.75 * low * np.exp(-((seam / 0.8) ** 2)))
+        strand = smoothstep(self._strand.plane(z, grid, 0.2, polar) + 0.4 * small, 0.5, 1.6)
+        collagen = np.maximum((0.8 * pad + 0.25 * fan) * strand, 0.75 * low * np.exp(-((seam / 0.8) ** 2)))
         return np.clip(ff, 0.02, 0.92).astype(np.float32), collagen.astype(np.float32)

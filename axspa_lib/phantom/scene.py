@@ -149,7 +149,7 @@ class Scene:
                 streaks = np.float32(item.get("streaks", 1.0))
                 canvas.outline(points, tissue, QUIET_FF + streaks * (m.fibres.ff - QUIET_FF), m.fibres.pd)
             elif role == "sleeve":
-                canvas.outline(points, tissue, None, m.sac_pd, 0.55, soft_mm=0.6)
+                canvas.outline(points, tissue, None, m.sac_pd, 0.3, soft_mm=0.8)
             elif role == "sac":
                 canvas.outline(points, tissue, None, m.sac_pd)
             elif tissue == "deep_fat":

@@ -38,7 +38,7 @@ class Spine:
         self._body = body
         self._relief = rng.uniform(0.7, 1.3)
         self._width = rng.uniform(0.75, 1.1)
-        self._rough = (Noise(rng, 8.0, 9), Noise(rng, 2.2, 5, stretch=4))
+        self._rough = (Noise(rng, 8.0, 9), Noise(rng, 1.7, 5, stretch=7))
         self._ragged = rng.normal(0, 0.045, (8, 2, len(_HARMONICS)))
         self._shells = np.stack(
             [rng.uniform(0, 2 * np.pi, 8), rng.uniform(0.2, 0.8, 8), rng.uniform(0.5, 1, 8)], axis=1
@@ -75,7 +75,8 @@ class Spine:
         middle = points[:, 0].mean()
         narrow = middle + (points - (middle, 0)) * (self._width, 1)
         canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.45, soft_mm=0.5)
-        strand_ff = (0.94 - 1.8 * (1 - m.sac_pd) * smoothstep(m.rough, -1.0, 1.0)).astype(np.float32)
+        strand_ff = 0.9 + 0.04 * m.rough - 2.6 * (1 - m.sac_pd)
+        strand_ff = np.clip(strand_ff, 0.25, 0.94).astype(np.float32)
         canvas.outline(narrow, "nerve", strand_ff, 1.25 * m.deep_pd, soft_mm=0.7)
         strands(canvas, self._body, self._roots, z)
 
@@ -89,7 +90,7 @@ class Spine:
         inside = mask.astype(np.float32) * np.float32(1 / 255)
         above = np.float32(depth) - self.surface(canvas.grid)[region]
         canvas.cover(inside * np.exp(-((above / 0.9) ** 2)) * np.float32(0.65), region, canvas.value("cortex"))
-        patch = 0.85 * np.exp(-(((above - 1.8) / 2.2) ** 2)) * smoothstep(m.rough[region], -1.2, 0.6)
+        patch = 0.9 * np.exp(-(((above - 1.8) / 2.8) ** 2)) * smoothstep(m.rough[region], -1.6, 0.6)
         ff = np.maximum(m.back_ff[region], patch).astype(np.float32)
         soft = inside * np.clip(above - 0.5, 0, 1)
         canvas.cover(soft, region, canvas.value("muscle", ff, m.muscle_pd[region]))
@@ -117,7 +118,7 @@ class Spine:
         for hole in template().raw["foramina"].values():
             at = hole["path"][max(hole["path"])]
             out -= np.outer(bump(y, at[1], 3.5), 8.0 * bump(away, at[0], 3.5))
-        out += self._relief * (1.5 * self._rough[0].plane(0.0, grid) + 1.1 * self._rough[1].plane(0.0, grid, np.pi / 2))
+        out += self._relief * (1.2 * self._rough[0].plane(0.0, grid) + 1.4 * self._rough[1].plane(0.0, grid, np.pi / 2))
         row, column = grid.y[:, None], grid.x[None, :]
         tilt = pose.about_y * column + pose.about_x * (row - 35)
         tilt = tilt + s.curve_mm * np.clip((row - 40) / 50, -0.8, 1.6) ** 2
