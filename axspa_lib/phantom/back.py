@@ -51,7 +51,7 @@ class Back:
         away = np.abs(x)
         wide = self._wide * np.clip(23 - 0.36 * (lower + 5), 4, 30)
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
-        fan = fan * smoothstep(-lower - 4 * medium, -50, -8) * smoothstep(lower, -34, -18)
+        fan = fan * smoothstep(-lower - 4 * medium, -58, -18) * smoothstep(lower, -34, -18)
         off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium
         plane = np.exp(
             -((off / (self._plane_mm * np.clip(1 + 0.45 * medium + 0.2 * small, 0.3, 2))) ** 2)
@@ -62,7 +62,9 @@ class Back:
         low = smoothstep(lower, -4, 6)
         beside = self._raphe * low * np.exp(-(((seam - 2.4) / 1.6) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
         most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
-        along = (1 - 0.6 * pad) * smoothstep(np.hypot(x, up), 15, 55)  # streaks, which meet before they would be one
+        along = (1 - 0.6 * pad + 0.7 * fan) * smoothstep(
+            np.hypot(x, up), 15, 55
+        )  # streaks, which meet before they would be one
         mottle = self._mottle.plane(z, grid, 0.15, polar)
         level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
         broken = 0.55 * smoothstep(small + medium, -1.2, 1.0)
