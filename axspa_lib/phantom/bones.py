@@ -21,7 +21,7 @@ PLATE_MM = {"sacral": 0.55, "iliac": 0.95}
 #: Log spread of the thickness of cortex along an outline.
 UNEVEN = 0.5
 #: How far a root lies dorsal of its tunnel's axis, mm: ventral, so that a slice shows it at the upper end of the fat.
-ROOT_DEEPER_MM = -1.5
+ROOT_DEEPER_MM = -2.5
 #: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
 _RIM = np.arange(60)
 _FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RIM[::-1]) / 3.0)])
@@ -33,6 +33,7 @@ _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 _DISCS = ("disc_l45", "disc_l5s1")
 _BODIES = ("l4_body", "l5_body")
 
+Way = tuple[Root, Points, float]
 Filled = tuple[NDArray[np.uint8], Region]
 
 
@@ -84,20 +85,27 @@ def joint_space(
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)
 
 
-def foramina(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
-    """Fat of the sacral foramina: the tunnels of the roots, and the rings where a slice cuts a canal across."""
+def ways_out(body: Body, build: Build, z: float) -> list[Way]:
+    """Every sacral root with its tunnel's axis `(n, 2)` as it lies in this person, in mm, and the sign of its side."""
+    found = [(root, SIGN[side]) for side in SIDES for root in build.roots[side]]
+    paths = np.vstack([root.path[:, :2] * (sign, 1) for root, sign in found])
+    lines = np.split(body.place(paths, body.depth(z)), len(found))
+    return [(root, line, sign) for (root, sign), line in zip(found, lines, strict=True)]
+
+
+def foramina(canvas: Canvas, body: Body, build: Build, ways: list[Way], z: float, m: Materials) -> None:
+    """Fat of the sacral foramina: the tunnels of the roots, and the rings of the dorsal ones."""
     depth = body.depth(z)
     for k, hole in enumerate(template().raw["foramina"].values()):
         depths = np.array(sorted(hole["path"]), dtype=float)
-        if not depths[0] <= depth <= depths[-1]:
+        if not hole["ring"] <= depth <= depths[-1]:
             continue
         where = np.array([np.interp(depth, depths, [hole["path"][int(d)][i] for d in depths]) for i in (0, 1)])
         along = float((depth - depths[0]) / (depths[-1] - depths[0]))  # 0 ventral, 1 dorsal
         for side in SIDES:
             _ring(canvas, body, build, m, depth, k, side, where, along)
-    for side in SIDES:
-        for root in build.roots[side]:
-            _tunnel(canvas, body, build, root, side, z, m)
+    for root, axis, _ in ways:
+        _tunnel(canvas, build, root, axis, depth, z, m)
 
 
 def _ring(
@@ -111,47 +119,48 @@ def _ring(
     waves = np.stack([np.cos(n * _ANGLE + p + 1.5 * along) for n, p in BEAN])
     shape = _CIRCLE * (1 + hole.bean @ waves)[:, None]
 
-    def put(ring: Any, centre: Any = (0, 0)) -> Points:
-        return body.place(((ring + np.asarray(centre)) @ rotation + where) * (SIGN[side], 1), depth)
-
-    canvas.outline(put(shape * (axes + 3.0)), "yellow_marrow", None, m.marrow_pd, hole.halo, soft_mm=2.2)
-    canvas.outline(put(shape * (axes + 0.5), hole.rim), "cortex", None, 1.0, 0.85, soft_mm=0.3)
-    canvas.outline(put(shape * axes), "deep_fat", None, m.deep_pd, soft_mm=0.3)
-    drift = hole.root + (0.3 - 0.6 * along) * np.array([1, 0.6])
+    drift = (hole.root + (0.3 - 0.6 * along) * np.array([1, 0.6])) * axes
     oval = np.array(raw["root"]) * hole.scale * (1 - 0.45 * along)
-    canvas.outline(put(_CIRCLE * oval, drift * axes), "nerve", None, m.marrow_pd, 0.9, soft_mm=0.4)
-    for place, size in zip(hole.veins, hole.calibre, strict=True):
-        canvas.outline(put(_CIRCLE * size, place * axes), "vein", None, 1.0, 0.8, soft_mm=0.3)
+    veins = [_CIRCLE * size + place * axes for place, size in zip(hole.veins, hole.calibre, strict=True)]
+    rings = [shape * (axes + 3.0), shape * (axes + 0.5) + hole.rim, shape * axes, _CIRCLE * oval + drift, *veins]
+    placed = body.place((np.vstack(rings) @ rotation + where) * (SIGN[side], 1), depth)
+    halo, rim, fat, root, *vessels = np.split(placed, len(rings))
+    canvas.outline(halo, "yellow_marrow", None, m.marrow_pd, hole.halo, soft_mm=2.2)
+    canvas.outline(rim, "cortex", None, 1.0, 0.85, soft_mm=0.3)
+    canvas.outline(fat, "deep_fat", None, m.deep_pd, soft_mm=0.3)
+    canvas.outline(root, "ganglion", None, m.marrow_pd, 0.9, soft_mm=0.4)
+    for vein in vessels:
+        canvas.outline(vein, "vein", None, 1.0, 0.8, soft_mm=0.3)
 
 
-def _shown(root: Root, z: float, depth: float, radius: NDArray[np.float32], deeper: float) -> NDArray[np.float32]:
-    """Half width of a tube's section by point of its path, at `depth`; `deeper` mm dorsal of the tunnel's axis."""
-    away = np.float32(depth - deeper) - root.path[:, 2]
+def _shown(root: Root, radius: NDArray[np.float32], depth: float) -> NDArray[np.float32]:
+    """Half width, by point of its path, of what the plane at `depth` shows of a tube about it."""
+    away = np.float32(depth) - root.path[:, 2]
     return np.sqrt(np.maximum(radius**2 - away**2, 0))
 
 
-def _tunnel(canvas: Canvas, body: Body, build: Build, root: Root, side: str, z: float, m: Materials) -> None:
-    depth = body.depth(z)
-    width = _shown(root, z, depth, root.tunnel, 0.0)
-    line = body.place(root.path[:, :2] * (SIGN[side], 1), depth)
+def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float, z: float, m: Materials) -> None:
+    width = _shown(root, root.tunnel, depth)
     for part in stretches(width > 1.0):
-        wall = width[part] * (1 + 0.12 * build.fine.at(line[part], z, 7.0))
-        rim = wall + np.float32(0.8 * root.rim) * _uneven(build, line[part], z, 8.0)
-        canvas.outline(tube(line[part], wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
-        canvas.outline(tube(line[part], rim), "cortex", None, 1.0, root.rim, soft_mm=0.4)
-        canvas.outline(tube(line[part], wall), "deep_fat", None, m.deep_pd, soft_mm=0.4)
+        line = axis[part]
+        wall = width[part] * (1 + 0.12 * build.fine.at(line, z, 7.0))
+        rim = wall + np.float32(0.8 * root.rim) * _uneven(build, line, z, 8.0)
+        canvas.outline(tube(line, wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
+        canvas.outline(tube(line, rim), "cortex", None, 1.0, root.rim, soft_mm=0.4)
+        canvas.outline(tube(line, wall), "deep_fat", None, m.deep_pd, soft_mm=0.4)
 
 
-def roots(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
-    """The sacral roots from the sac downwards and outwards, along the upper inner wall of their tunnels."""
-    depth = body.depth(z)
-    for side in SIDES:
-        for root in build.roots[side]:
-            width = _shown(root, z, depth, root.root, ROOT_DEEPER_MM)
-            path = offset_line(root.path[:, :2], root.aside[:, None])  # towards +x and up, as it runs down and out
-            line = body.place(path * (SIGN[side], 1), depth)
-            for part in stretches(width > 0.4):
-                canvas.outline(tube(line[part], width[part]), "nerve", None, m.marrow_pd, 0.95, soft_mm=0.3)
+def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
+    """The sacral roots from the sac downwards and outwards through the fat of their tunnels, and a vein beside them."""
+    for root, axis, sign in ways:
+        width = _shown(root, root.root, depth - ROOT_DEEPER_MM)
+        for part in stretches(width > 0.4):
+            line = offset_line(axis[part], sign * root.aside[part, None])
+            canvas.outline(tube(line, width[part]), "ganglion", None, m.marrow_pd, 0.95, soft_mm=0.3)
+        vein = _shown(root, root.root * np.float32(0.3), depth)
+        for part in stretches(vein > 0.2):
+            away = -sign * np.sign(root.aside[part, None]) * 0.6 * root.tunnel[part, None]
+            canvas.outline(tube(offset_line(axis[part], away), vein[part]), "vein", None, 1.0, root.vein, soft_mm=0.3)
 
 
 def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
@@ -168,11 +177,11 @@ def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -
         line[:, 1] += 0.25 * build.fine.at(line, z, 2.0)
         swell = height * (1 - t**4) * (1 + 0.35 * build.fine.at(line, z, 3.0))
         plate = np.maximum(swell + 0.4 * _uneven(build, line, z, 5.0), 0.15)
-        canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, float(fat), soft_mm=1.5)
+        if fat > 0:
+            canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, float(fat), soft_mm=1.5)
         canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.75, soft_mm=0.3)
         inner = _lens(line[1:-1], np.maximum(swell[1:-1], 0.05))
-        canvas.outline(inner, "disc_annulus", None, 1.0, 0.9)
-        canvas.outline(inner, "disc_nucleus", None, 1.0, float(water) * 0.8)
+        canvas.outline(inner, "disc_nucleus" if water > 0.5 else "disc_annulus", None, 1.0, 0.9)
 
 
 def _lens(line: Points, half: NDArray[np.floating]) -> Points:

@@ -99,13 +99,14 @@ class Scene:
         section = bones_at(self.body, z)
         self._clefts(canvas, section, m)
         inside = self._bones(canvas, section, z, m)
-        bones.foramina(canvas, self.body, self._build, z, m)
+        ways = bones.ways_out(self.body, self._build, z)
+        bones.foramina(canvas, self.body, self._build, ways, z, m)
         bones.remnants(canvas, self.body, self._build, z, m)
         organs.variants(canvas, self.body, self._variant_side, z, m)
         for item in template().inner:
             self._structure(canvas, item, z, m)
             if item["name"] == "epidural":
-                bones.roots(canvas, self.body, self._build, z, m)
+                bones.roots(canvas, ways, self.body.depth(z), m)
         self._spine.dorsum(canvas, section.sacrum, z, m)
         self._lesions(canvas, z, m, inside)
 

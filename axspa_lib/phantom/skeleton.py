@@ -45,8 +45,8 @@ class Root:
 
     Attributes:
         path: axis of its tunnel, `(n, 3)` in mm; `tunnel` and `root` radii (mm) by point.
-        aside: how far (mm) the root lies from the axis, by point, medially and cranially.
-        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it.
+        aside: how far (mm) the root lies from the axis, by point, laterally and cranially.
+        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root.
     """
 
     path: NDArray[np.float32]
@@ -55,6 +55,7 @@ class Root:
     aside: NDArray[np.float32]
     rim: float
     halo: float
+    vein: float
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,9 @@ def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
     bulge = np.exp(-(((along - rng.uniform(0.5, 0.7)) / 0.2) ** 2))  # the ganglion, and the widest fat about it
     tunnel = mean["tunnel"] * rng.uniform(0.8, 1.2) * (0.72 + 0.33 * bulge)
     root = mean["root"] * rng.uniform(0.85, 1.2) * (0.85 + 0.25 * bulge)
-    aside = (tunnel - root) * (0.75 + 0.25 * np.sin(2 * np.pi * (along + rng.random())))
+    aside = (tunnel - root) * rng.choice((-1, 1)) * (0.25 + 0.3 * np.sin(2 * np.pi * (along + rng.random())))
     return Root(path.astype(np.float32), tunnel.astype(np.float32), root.astype(np.float32), aside.astype(np.float32),
-                float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.1, 0.5)))  # fmt: skip
+                float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0.3, 1)))  # fmt: skip
 
 
 def marrow(
@@ -189,7 +190,7 @@ def marrow(
     iliac = s.marrow_ff + b.iliac + blotch + iliac_fat * near
     sacral = s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch + sacral_fat * near
     body = s.red_ff + 0.04 + 0.8 * blotch
-    lines = ridges(small_2 + 0.5 * medium, 0.16) * smoothstep(medium_2 - 0.3 * coarse, -0.2, 1.4)
-    pd = 1 + 0.075 * fine + 0.03 * small + 0.03 * medium_2 - 0.11 * lines
+    lines = ridges(small_2 + 0.5 * medium, 0.12) * smoothstep(medium_2 - 0.3 * coarse, 0.5, 1.6)
+    pd = 1 + 0.075 * fine + 0.03 * small + 0.03 * medium_2 - 0.16 * lines
     iliac, sacral, body = (np.clip(field, 0.05, 0.92).astype(np.float32) for field in (iliac, sacral, body))
     return iliac, sacral, body, np.clip(pd, 0.3, 1.5).astype(np.float32)
