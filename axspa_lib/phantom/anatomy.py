@@ -284,7 +284,10 @@ class Body:
             for name, form in (("psoas", physique.psoas), ("gluteal", physique.gluteal)):
                 outline = cut[name, side]
                 if outline is not None:
-                    cut[name, side] = form(self._physique, outline, side)
+                    shaped = form(self._physique, outline, side)
+                    lowest = self.skin(z, shaped[:, 0]) - max(6.0, 0.5 * s.subcutaneous_mm)  # some fat lies over it
+                    shaped[:, 1] = np.minimum(shaped[:, 1], np.where(np.isfinite(lowest), lowest, np.inf))
+                    cut[name, side] = shaped
         return cut
 
     def place(self, points: NDArray[Any], depth: NDArray[Any] | float) -> Points:

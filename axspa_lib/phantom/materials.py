@@ -12,6 +12,7 @@ from axspa_lib.phantom.anatomy import Points, Subject
 from axspa_lib.phantom.back import Back
 from axspa_lib.phantom.muscles import Fibres, Muscles
 from axspa_lib.phantom.skeleton import Build, marrow
+from axspa_lib.phantom.subcutis import Subcutis
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
@@ -41,6 +42,7 @@ class Materials:
     sac_pd: Field
     back_ff: Field
     collagen: Field
+    fat_ff: Field
     fat_pd: Field
     deep_pd: Field
     visceral_ff: Field
@@ -64,7 +66,7 @@ class Texture:
         self._fibre = Noise(rng, 0.95, 7, stretch=26)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
         self._lines = Noise(rng, 1.1, 9, stretch=20)
-        self._web = Noise(rng, 4.0, 4, stretch=6)
+        self._subcutis = Subcutis(subject)
         self._back = Back(subject)
 
     def rough(self, z: float, grid: Grid) -> Field:
@@ -84,13 +86,15 @@ class Texture:
             out.append(base + inside * shift / np.float32(grid.pixel))
         return out[0], out[1]
 
-    def materials(self, z: float, grid: Grid, joint: dict[str, Points | None]) -> Materials:
-        """All fields of the slice at depth z, `joint` being the middle lines of its joints in mm."""
+    def materials(self, z: float, grid: Grid, joint: dict[str, Points | None], skin: NDArray[np.float64]) -> Materials:
+        """All fields of the slice at depth z.
+
+        `joint` are the middle lines of its joints in mm, `skin` the body's lower edge y (mm) by column.
+        """
         s = self._subject
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
         small, fine = self._small.plane(z, grid), self._fine.plane(z, grid)
         coarse_2 = self._coarse.plane(z + 60, grid)
-        bent = (1.5 * coarse + 0.6 * small, 3.0 * medium + 3.0 * coarse_2)
         warp = (2.5 * coarse, 3.0 * coarse_2)
         # of another depth than the fields of fat, so that both vary by themselves
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
@@ -99,9 +103,8 @@ class Texture:
         sag = WARP_MM[0] * self._medium.plane(z - 71.0, grid)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         back, collagen = self._back.fields(z, grid, coarse, medium, small)
-        web = ridges(self._web.plane(z, grid, 0.0, bent), 0.055)
-        sparse = smoothstep(medium + 0.7 * coarse, -0.1, 1.4)
-        fat = 1 + 0.035 * coarse + 0.03 * medium + 0.03 * small + 0.04 * fine - 0.5 * web * sparse
+        fat_ff, specks = self._subcutis.fields(z, grid, skin, (coarse, medium, small))
+        fat = 1 + 0.03 * coarse + 0.02 * medium + 0.015 * small + 0.03 * fine
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
         deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.6 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
@@ -119,9 +122,10 @@ class Texture:
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
-            sac_pd=single(sac), back_ff=back, collagen=collagen, fat_pd=single(fat), deep_pd=single(deep),
-            visceral_ff=single(0.94 - HAZE * haze), cleft_ff=single(0.05 + 0.8 * lines), rough=small,
-            vessels=single(vessels), relaxation=single(np.clip(relaxation, 0.4, 1.8)),
+            sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
+            deep_pd=single(deep), visceral_ff=single(0.94 - HAZE * haze), cleft_ff=single(0.05 + 0.8 * lines),
+            rough=small, vessels=single(np.maximum(vessels, specks)),
+            relaxation=single(np.clip(relaxation, 0.4, 1.8)),
         )  # fmt: skip
 
 

@@ -57,9 +57,9 @@ class Muscles:
         lateral = np.clip((np.abs(x) - 70) / 220, -0.25, 0.35)
         straight = (1.0 * coarse, (1.1 * coarse + 0.4 * medium - lateral * (y - 55)).astype(np.float32))
         patch = 0.7 + 0.3 * smoothstep(medium + coarse, -1.0, 1.0)
-        streak, thread = self._streak.plane(z, grid, 1.2, straight), self._thread.plane(z + 20, grid, 1.2, straight)
-        ff = 0.04 + self._fat * (0.42 * smoothstep(streak, 1.1, 2.6) + 0.10 * patch * smoothstep(streak, -0.2, 1.8))
-        pd = 1 + GRAIN[0] * thread + GRAIN[1] * streak + GRAIN[2] * (medium + small)
+        steep, thread = self._streak.plane(z, grid, 1.2, straight), self._thread.plane(z + 20, grid, 1.2, straight)
+        ff = 0.04 + self._fat * (0.28 * smoothstep(steep, 1.1, 2.6) + 0.10 * patch * smoothstep(steep, -0.2, 1.8))
+        pd = 1 + GRAIN[0] * thread + GRAIN[1] * steep + GRAIN[2] * (medium + small)
         slope = self._slope + 0.006 * (z - 15) - self._fall * (y - FAN_Y)
         run = np.clip(np.abs(x) - 50, -40, 70) * slope + sag + 1.1 * coarse
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
@@ -68,7 +68,7 @@ class Muscles:
         streaks = 0.03 + 0.12 * smoothstep(streak, -0.8, 1.2) + 0.32 * patch * smoothstep(streak, 0.6, 2.8)
         gluteal = 0.02 + self._fat * (streaks + 0.10 * septa)
         return Fibres(
-            ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=small,
+            ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=0.7 * steep + 0.6 * small,
             gluteal_ff=np.clip(gluteal, 0.02, 0.9).astype(np.float32),
             gluteal_pd=(1 + 0.05 * streak + GRAIN[2] * (medium + small)).astype(np.float32),
             gluteal_ends=0.5 * streak + 0.8 * bundle,

@@ -22,8 +22,8 @@ from axspa_lib.phantom.truth import truth
 
 #: Sub-slices over which a slice is integrated.
 SUB_SLICES = 4
-#: The fascia of a muscle: thickness in mm, and how much of a pixel of it is collagen rather than fat.
-FASCIA_MM, FASCIA = 0.6, 0.35
+#: Thickness of the skin, and over how much of a slice its border spreads, which meets it at some 40 degrees, mm.
+SKIN_MM, OBLIQUE_MM = 2.5, 4.0
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
 QUIET_FF = np.float32(0.13)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
@@ -57,7 +57,8 @@ class Scene:
         offsets = (np.arange(SUB_SLICES) - (SUB_SLICES - 1) / 2) * thickness / SUB_SLICES
         for k, z in enumerate(depths):
             cut = self.body.cut(float(z))
-            materials = self._texture.materials(float(z), grid, {side: cut["joint", side] for side in SIDES})
+            skin = self.body.skin(float(z), grid.x)
+            materials = self._texture.materials(float(z), grid, {side: cut["joint", side] for side in SIDES}, skin)
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
@@ -73,7 +74,7 @@ class Scene:
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
             opacity = 0.5 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
-            out[:, k] = bend(total, self._texture.warp(float(z), grid, self.body.skin(float(z), grid.x)))
+            out[:, k] = bend(total, self._texture.warp(float(z), grid, skin))
         return out
 
     def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -111,18 +112,18 @@ class Scene:
         self._lesions(canvas, z, m, inside)
 
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
-        grid = canvas.grid
-        below = (self.body.skin(z, grid.x)[None, :] - grid.y[:, None]) / grid.pixel + 0.5
-        under = np.clip(below - 2.0 / grid.pixel, 0, 1).astype(np.float32)
-        canvas.cover(under, _EVERYWHERE, canvas.value("subcutaneous", None, m.fat_pd))
+        fat = canvas.value("subcutaneous", m.fat_ff, m.fat_pd)
+        canvas.cover(self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, fat)
 
     def _outside(self, canvas: Canvas, z: float) -> None:
         """Nothing shows beyond the skin, however lean the person is."""
-        grid = canvas.grid
-        below = (self.body.skin(z, grid.x)[None, :] - grid.y[:, None]) / grid.pixel + 0.5
-        rim = np.clip(1 - (below - 2.0 / grid.pixel), 0, 1).astype(np.float32)
-        canvas.cover(rim, _EVERYWHERE, canvas.value("skin"))
-        canvas.planes *= np.clip(below, 0, 1).astype(np.float32)
+        canvas.cover(1 - self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, canvas.value("skin"))
+        canvas.planes *= self._beneath(canvas.grid, z, 0.0)
+
+    def _beneath(self, grid: Grid, z: float, depth: float) -> Field:
+        """Share of each pixel that lies more than `depth` mm under the surface."""
+        under = self.body.skin(z, grid.x)[None, :] - grid.y[:, None]
+        return np.clip((under - depth) / OBLIQUE_MM + 0.5, 0, 1).astype(np.float32)
 
     def _structure(self, canvas: Canvas, item: dict[str, Any], z: float, m: Materials) -> None:
         cut = self.body.cut(z)
@@ -131,9 +132,6 @@ class Scene:
             tissue, role = item["tissue"], item.get("role")
             if points is None or role in ("back", "unpainted"):
                 continue
-            if tissue == "muscle" and role in (None, "medius"):  # its fascia, a dark line against fat
-                canvas.outline(points, "ligament", None, 1.0, FASCIA)
-                points = offset(points, FASCIA_MM)
             if role == "gluteal":
                 belly(canvas, points, tissue, m.fibres.gluteal_ff, m.fibres.gluteal_pd, m.fibres.gluteal_ends, 1.8)
             elif role == "plane":
@@ -148,7 +146,8 @@ class Scene:
                 bones.vertebra(canvas, self._build, item["name"], points, z, m)
             elif tissue == "muscle":
                 streaks = np.float32(item.get("streaks", 1.0))
-                canvas.outline(points, tissue, QUIET_FF + streaks * (m.fibres.ff - QUIET_FF), m.fibres.pd)
+                ff = QUIET_FF + streaks * (m.fibres.ff - QUIET_FF)
+                belly(canvas, points, tissue, ff, m.fibres.pd, m.fibres.ends, 0.7, width_mm=1.3)
             elif role == "sleeve":
                 canvas.outline(points, tissue, None, m.sac_pd, 0.3, soft_mm=0.8)
             elif role == "sac":

@@ -18,13 +18,14 @@ from axspa_lib.phantom.texture import Grid
 from axspa_lib.phantom.tissues import Sequence
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
+SKIN = np.full(GRID.size, 150.0)
 T1 = Sequence(field_t=1.5, tr=550, te=10)
 STIR = Sequence(field_t=1.5, tr=4000, te=50, ti=150)
 
 
 def test_bundles_of_the_back_run_together_on_the_midline_caudally(subject: Subject) -> None:
     """Streaks by the structure tensor against the direction to where they meet: chance gives 45 degrees."""
-    streaks = Texture(subject, draw_build(subject)).materials(50.0, GRID, {}).back_ff.astype(float)
+    streaks = Texture(subject, draw_build(subject)).materials(50.0, GRID, {}, SKIN).back_ff.astype(float)
     gy, gx = np.gradient(streaks)
     xx, yy, xy = (ndimage.gaussian_filter(v, 4) for v in (gx * gx, gy * gy, gx * gy))
     along = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2  # across the gradient
@@ -62,7 +63,7 @@ def test_branches_of_both_sides_lie_in_the_pelvis_and_are_thinner_than_trunks(bo
 def test_a_thin_tube_fills_a_slab_in_part(body: Body) -> None:
     """The thicker the slab, the fainter a vessel thinner than it."""
     _, trunks = vessels.draw(body)
-    field = Texture(body.subject, draw_build(body.subject)).materials(0.0, GRID, {})
+    field = Texture(body.subject, draw_build(body.subject)).materials(0.0, GRID, {}, SKIN)
     fat = []
     for slab in (2.0, 8.0):
         canvas = Canvas(GRID, T1, STIR)
