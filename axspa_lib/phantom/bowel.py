@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from axspa_lib.phantom.anatomy import Body, Points
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.paint import Canvas, offset
+from axspa_lib.phantom.texture import Field
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Loop:
         wall: thickness; `tissue` of the wall, `content` of the lumen.
         mucosa: opacity of the bright lining; `motion` the blur of its border by breathing and peristalsis.
         gas: share of the lumen's width filled with gas; `mottled` how uneven its content is, `dense` how
-            much of it gives signal; `sheets` which parts of the outline of a fascia are seen.
+            much of it gives signal; `sheets` which parts of the outline of a fascia are seen;
+            `joined` loops open into each other.
     """
 
     centre: tuple[float, float, float]
@@ -40,6 +42,17 @@ class Loop:
     mottled: float = 0.0
     dense: float = 1.0
     sheets: tuple[slice, ...] = ()
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A loop in a slice: its outline (mm), inward normals, share of its width, and the blur of its border in mm."""
+
+    points: Points
+    inward: Points
+    scale: float
+    soft: float
 
 
 #: Contents of the gut and their shares: colon, small bowel. A collapsed gut has a star of mucosa for a lumen.
@@ -68,7 +81,7 @@ def _gut(
     return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
                 float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 1.0)),
                 float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
-                float(rng.uniform(0.75, 1.35)))  # fmt: skip
+                float(rng.uniform(0.8, 1.35)))  # fmt: skip
 
 
 #: Half width of the mesorectum, mm.
@@ -85,17 +98,19 @@ def draw(body: Body) -> list[Loop]:
 
 
 def _rectum(rng: np.random.Generator) -> list[Loop]:
-    """Rectum and lower sigmoid before the curve of the sacrum: one winding tube of adjoining stretches."""
-    side, sway, size = rng.normal(0, 5), rng.normal(0, 9), rng.uniform(10, 17)
+    """Rectum and lower sigmoid before the curve of the sacrum: one winding tube of joined stretches."""
+    side, sway, size = rng.normal(0, 5), rng.normal(0, 9), rng.uniform(8, 13.5)
     first = _gut(rng, (0.0, 0.0, 0.0), size, _RECTUM, (1.1, 1.5), 1.0)
+    nearer, dip = rng.normal(-1, 4), rng.normal(0, 5)
     chain = []
-    for t in np.linspace(0, 1, 6):
-        y = 44 + 66 * t + rng.normal(0, 2)
-        x = side + sway * np.sin(5 * t + side) + rng.normal(0, 2)
-        z = float(np.interp(y, [25, 54, 90, 119], [-17, -6, 1, 5])) + rng.normal(0, 2)
-        loop = _gut(rng, (x, y, z), size, _RECTUM, (1.1, 1.7), 1.0)
+    for t in np.linspace(0, 1, 8):
+        y = 38 + 80 * t + rng.normal(0, 2)
+        x = side + sway * np.sin(5 * t + side) + rng.normal(0, 1.5)
+        z = float(np.interp(y, [30, 54, 90, 119], [-24, -8, 0, 6])) + nearer + dip * np.sin(6 * t + sway)
+        loop = _gut(rng, (x, y, z), size, _RECTUM, (1.1, 1.6), 1.0)
         same = rng.random() < 0.75
-        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=0.5,
+        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=0.5, joined=True,
+                             axes=(loop.axes[0], loop.axes[1], 1.1 * loop.axes[1]),
                              content=first.content if same else loop.content, mucosa=max(0.5, loop.mucosa),
                              gas=first.gas if same else loop.gas))  # fmt: skip
     middle = (side, 76.0, -6.0)
@@ -109,21 +124,21 @@ def _rectum(rng: np.random.Generator) -> list[Loop]:
 def _abdomen(rng: np.random.Generator) -> list[Loop]:
     """Colon in the flanks and small bowel above: as many loops as touch each other, down to the fat on the muscles."""
     out, kept = [], np.zeros((0, 4))
-    margin, spread = rng.uniform(1, 14), rng.uniform(0.66, 0.9)
+    margin, spread, breath = rng.uniform(-2, 11), rng.uniform(0.6, 0.85), rng.uniform(0.8, 2.5)
     for sign in (-1, 1):  # ascending and descending colon before the wing of the ilium
         size = rng.uniform(13, 24)
         for step in range(4):
             place = (sign * rng.normal(88, 4), -46 - 1.3 * size * step, rng.normal(2, 9))
             out.append(_gut(rng, place, size, _COLON, (1.0, 1.5), 2.0))
             kept = np.vstack([kept, (*place, size)])
-    for _ in range(500):
+    for _ in range(700):
         x, z, size = rng.uniform(-100, 100), rng.uniform(-52, 30), rng.uniform(8, 15)
         place = (x, _floor(x, z) - margin - size - rng.uniform(0, 1) ** 1.3 * 75, z)
         gap = np.linalg.norm((kept[:, :3] - place) / (1, 1, 1.3), axis=1) - spread * (kept[:, 3] + size)
         if gap.min() > 0:
             kept = np.vstack([kept, (*place, size)])
             out.append(_gut(rng, place, size, _SMALL, (1.1, 2.2), 2.5))
-    return out
+    return [replace(loop, motion=breath * loop.motion) for loop in out]
 
 
 def _floor(x: float, z: float) -> float:
@@ -143,8 +158,8 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
         place = (rng.uniform(-30, 30), rng.uniform(8, 80), rng.uniform(-42, -18))
         out.append(_gut(rng, place, 10, _SMALL, (1.2, 2.6), 2.0))
     if rng.random() < 0.8:  # the bladder's dome reaches the ventral slices
-        size = rng.uniform(0.7, 1.25)
-        place = (rng.normal(0, 5), rng.normal(90, 8), rng.normal(-28, 5))
+        size = rng.uniform(0.5, 1.2)
+        place = (rng.normal(0, 6), rng.normal(92, 8), rng.normal(-31, 5))
         out.append(Loop(place, (33 * size, 22 * size, 22 * size), rng.normal(0, 0.1), 0.0, rng.normal(0, 0.5 * _ROUGH),
                         2.8, "muscle", "urine"))  # fmt: skip
     if woman:
@@ -157,7 +172,7 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
             out.append(Loop(tuple(centre), (15, 9, 9), rng.uniform(0, 3), 0.0, rng.normal(0, _ROUGH), 99, "uterus", ""))
             out += [_cyst(rng, centre + rng.normal(0, (6, 4, 4)), rng.uniform(1.5, 5)) for _ in range(rng.poisson(4))]
     else:  # seminal vesicles
-        middle = np.array([0, rng.normal(98, 5), rng.normal(-16, 4)])
+        middle = np.array([0, rng.normal(103, 5), rng.normal(-8, 3)])
         out += [_cyst(rng, middle + (sign * (6 + 4.5 * k), rng.normal(-0.8 * k, 2), rng.normal(0, 2)),  # noqa: RUF005
                       rng.uniform(2, 4.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
     return out
@@ -171,44 +186,65 @@ def _cyst(rng: np.random.Generator, centre: NDArray[np.float64], size: float) ->
 
 
 def paint(loops: list[Loop], canvas: Canvas, z: float, m: Materials) -> None:
-    """Paint every organ that the slice at z cuts; where it is cut near its dome the border is oblique and soft."""
+    """Paint every organ that the slice at z cuts."""
     grain = 0.1 * m.rough + 2.0 * (m.muscle_pd - 1) + 2.0 * (m.marrow_pd - 1)
+    joined = []
     for loop in loops:
         off = (z - loop.centre[2]) / loop.axes[2]
-        reach = 1 - off**2
-        if reach <= 0.03 or not _on(canvas, loop):
+        if off**2 > 0.97 or not _on(canvas, loop):
             continue
-        scale = float(np.sqrt(reach))
-        points = _ring(loop, scale)
-        inward = offset(points, 1.0) - points
-        slope = loop.axes[1] / loop.axes[2] * abs(off) / scale
-        soft = float(np.hypot(loop.motion, min(_SLAB_MM * slope, 3.0)))
-        if loop.tissue == "fascia":  # a sheet about the mesorectum
-            for side in loop.sheets:
-                sheet = np.vstack([points[side], (points + loop.wall * inward)[side][::-1]])
-                canvas.outline(sheet, "ligament", None, 1.0, 0.55 / (1 + 0.5 * slope), 0.3)
-            continue
-        canvas.outline(points, loop.tissue, None, m.muscle_pd, 0.97, soft)
-        if 0.9 * min(loop.axes[:2]) * scale <= loop.wall:
-            continue
-        inner = points + np.float32(loop.wall) * inward
-        middle = inner.mean(0)
-        if loop.content == "collapsed":
-            folds = np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
-            lining = middle + (inner - middle) * (0.5 + 0.2 * folds)
-            canvas.outline(lining, "mucosa", None, 0.9, 0.55 * loop.mucosa, soft + 0.4)
-            canvas.outline(middle + (inner - middle) * 0.26 * folds, "stool", None, 0.7, 0.7, soft)
-            continue
-        if loop.tissue == "uterus":
-            junction = points + np.float32(0.6 * loop.wall) * inward
-            canvas.outline(junction, "muscle", None, 1.0, 0.7, 1.0)
-        if loop.mucosa > 0.3:
-            canvas.outline(inner, "mucosa", None, 1.0, loop.mucosa, soft)
-            inner = inner + np.float32(_LINING_MM) * inward
-        content = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
-        canvas.outline(inner, loop.content, None, content, soft_mm=soft)
-        if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
-            canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=soft)
+        cut = _cut(loop, float(off))
+        if loop.joined:
+            joined.append((loop, cut))
+        else:
+            _wall(canvas, loop, cut, m)
+            _lumen(canvas, loop, cut, grain)
+    for loop, cut in joined:
+        _wall(canvas, loop, cut, m)
+    for loop, cut in joined:
+        _lumen(canvas, loop, cut, grain)
+
+
+def _cut(loop: Loop, off: float) -> Cut:
+    """The outline of a loop cut at `off` of its depth; near its dome the border is oblique and so soft."""
+    scale = float(np.sqrt(1 - off**2))
+    points = _ring(loop, scale)
+    slope = loop.axes[1] / loop.axes[2] * abs(off) / scale
+    soft = float(np.hypot(loop.motion, min(_SLAB_MM * slope, 3.0)))
+    return Cut(points, offset(points, 1.0) - points, scale, soft)
+
+
+def _wall(canvas: Canvas, loop: Loop, cut: Cut, m: Materials) -> None:
+    if loop.tissue != "fascia":
+        canvas.outline(cut.points, loop.tissue, None, m.muscle_pd * np.float32(loop.dense), 0.97, cut.soft)
+        return
+    inside = cut.points + np.float32(loop.wall) * cut.inward
+    for side in loop.sheets:
+        sheet = np.vstack([cut.points[side], inside[side][::-1]])
+        canvas.outline(sheet, "ligament", None, 1.0, 0.28 / (0.5 + cut.soft), 0.3)
+
+
+def _lumen(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
+    if 0.9 * min(loop.axes[:2]) * cut.scale <= loop.wall or not loop.content:
+        return
+    inner = cut.points + np.float32(loop.wall) * cut.inward
+    middle = inner.mean(0)
+    if loop.content == "collapsed":
+        folds = np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
+        lining = middle + (inner - middle) * (0.42 + 0.16 * folds)
+        canvas.outline(lining, "mucosa", None, 0.9, 0.5 * loop.mucosa, cut.soft + 0.4)
+        canvas.outline(middle + (inner - middle) * 0.22 * folds, "stool", None, 0.7, 0.6, cut.soft)
+        return
+    if loop.tissue == "uterus":
+        junction = cut.points + np.float32(0.6 * loop.wall) * cut.inward
+        canvas.outline(junction, "muscle", None, 1.0, 0.7, 1.0)
+    if loop.mucosa > 0.3:
+        canvas.outline(inner, "mucosa", None, 1.0, loop.mucosa, cut.soft)
+        inner = inner + np.float32(_LINING_MM) * cut.inward
+    content = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
+    canvas.outline(inner, loop.content, None, content, soft_mm=cut.soft)
+    if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
+        canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=cut.soft)
 
 
 def _on(canvas: Canvas, loop: Loop) -> bool:

@@ -178,8 +178,8 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
             add("wall", part, half + np.float32(0.5), share)
         add(kind, part, half, share)
         if kind == "vein" and wide:
-            add("artery", part, np.float32(0.45 + 0.35 * (1 - slow)) * half, share * (1 - slow) ** 0.5)
+            add("artery", part, np.float32(0.35 + 0.4 * (1 - slow)) * half, share * (1 - slow))
     canvas.dab(layers["wall"], "bowel_wall", 0.75)
-    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.1 + 0.35 * m.rough, 0.45, 1.7))
-    canvas.dab(layers["artery"], "artery", 0.97)
+    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.15 + 0.22 * m.rough, 0.5, 1.7))
+    canvas.dab(layers["artery"], "artery", 0.88)
     canvas.dab(layers["nerve"], "nerve", 1.0)
