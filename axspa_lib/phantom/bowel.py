@@ -54,11 +54,16 @@ class Cut:
     scale: float
     soft: float
 
+    def inner(self, distance: float) -> tuple[Points, Points]:
+        """The outline moved inward by a distance in mm, and its middle."""
+        inside = self.points + np.float32(distance) * self.inward
+        return inside, inside.mean(0)
+
 
 #: Contents of the gut and their shares: colon, small bowel. A collapsed gut has a star of mucosa for a lumen.
 _CONTENTS = ("stool", "bowel", "chyme", "bright_stool", "collapsed", "gas")
-_COLON, _SMALL = (0.42, 0.08, 0.12, 0.04, 0.18, 0.16), (0.05, 0.34, 0.20, 0.08, 0.29, 0.04)
-_RECTUM = (0.32, 0.08, 0.04, 0.02, 0.32, 0.22)
+_COLON, _SMALL = (0.46, 0.08, 0.14, 0.04, 0.18, 0.10), (0.05, 0.34, 0.20, 0.08, 0.29, 0.04)
+_RECTUM = (0.42, 0.10, 0.04, 0.02, 0.32, 0.10)
 #: Thickness of the lining that is bright on STIR, mm, and half the slab within which a border is seen as one, mm.
 _LINING_MM, _SLAB_MM = 0.9, 0.6
 _ANGLE = np.linspace(0, 2 * np.pi, 56, endpoint=False)
@@ -188,21 +193,28 @@ def _cyst(rng: np.random.Generator, centre: NDArray[np.float64], size: float) ->
 def paint(loops: list[Loop], canvas: Canvas, z: float, m: Materials) -> None:
     """Paint every organ that the slice at z cuts."""
     grain = 0.1 * m.rough + 2.0 * (m.muscle_pd - 1) + 2.0 * (m.marrow_pd - 1)
-    joined = []
+    tube: list[tuple[Loop, Cut]] = []
     for loop in loops:
         off = (z - loop.centre[2]) / loop.axes[2]
         if off**2 > 0.97 or not _on(canvas, loop):
             continue
         cut = _cut(loop, float(off))
         if loop.joined:
-            joined.append((loop, cut))
+            tube.append((loop, cut))
         else:
-            _wall(canvas, loop, cut, m)
-            _lumen(canvas, loop, cut, grain)
-    for loop, cut in joined:
+            _stretch(canvas, [(loop, cut)], m, grain)
+    _stretch(canvas, tube, m, grain)
+
+
+def _stretch(canvas: Canvas, cuts: list[tuple[Loop, Cut]], m: Materials, grain: Field) -> None:
+    """Loops that open into each other: first their walls, then what they hold."""
+    for loop, cut in cuts:
         _wall(canvas, loop, cut, m)
-    for loop, cut in joined:
-        _lumen(canvas, loop, cut, grain)
+    wide = [(a, cut) for a, cut in cuts if a.content and 0.9 * min(a.axes[:2]) * cut.scale > a.wall]
+    for loop, cut in wide:
+        _lining(canvas, loop, cut)
+    for loop, cut in wide:
+        _content(canvas, loop, cut, grain)
 
 
 def _cut(loop: Loop, off: float) -> Cut:
@@ -218,33 +230,38 @@ def _wall(canvas: Canvas, loop: Loop, cut: Cut, m: Materials) -> None:
     if loop.tissue != "fascia":
         canvas.outline(cut.points, loop.tissue, None, m.muscle_pd * np.float32(loop.dense), 0.97, cut.soft)
         return
-    inside = cut.points + np.float32(loop.wall) * cut.inward
+    inside, _ = cut.inner(loop.wall)
     for side in loop.sheets:
         sheet = np.vstack([cut.points[side], inside[side][::-1]])
         canvas.outline(sheet, "ligament", None, 1.0, 0.28 / (0.5 + cut.soft), 0.3)
 
 
-def _lumen(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
-    if 0.9 * min(loop.axes[:2]) * cut.scale <= loop.wall or not loop.content:
-        return
-    inner = cut.points + np.float32(loop.wall) * cut.inward
-    middle = inner.mean(0)
+def _lining(canvas: Canvas, loop: Loop, cut: Cut) -> None:
+    """The mucosa, swollen where the lumen is collapsed; in the uterus the dark junctional zone."""
     if loop.content == "collapsed":
-        folds = np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
-        lining = middle + (inner - middle) * (0.42 + 0.16 * folds)
+        inner, middle = cut.inner(loop.wall)
+        lining = middle + (inner - middle) * (0.42 + 0.16 * _folds(loop))
         canvas.outline(lining, "mucosa", None, 0.9, 0.5 * loop.mucosa, cut.soft + 0.4)
-        canvas.outline(middle + (inner - middle) * 0.22 * folds, "stool", None, 0.7, 0.6, cut.soft)
+    elif loop.mucosa > 0.3:
+        canvas.outline(cut.inner(loop.wall)[0], "mucosa", None, 1.0, loop.mucosa, cut.soft)
+    elif loop.tissue == "uterus":
+        canvas.outline(cut.inner(0.6 * loop.wall)[0], "muscle", None, 1.0, 0.7, 1.0)
+
+
+def _content(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
+    inner, middle = cut.inner(loop.wall + _LINING_MM * (loop.mucosa > 0.3))
+    if loop.content == "collapsed":
+        canvas.outline(middle + (inner - middle) * 0.22 * _folds(loop), "stool", None, 0.7, 0.6, cut.soft)
         return
-    if loop.tissue == "uterus":
-        junction = cut.points + np.float32(0.6 * loop.wall) * cut.inward
-        canvas.outline(junction, "muscle", None, 1.0, 0.7, 1.0)
-    if loop.mucosa > 0.3:
-        canvas.outline(inner, "mucosa", None, 1.0, loop.mucosa, cut.soft)
-        inner = inner + np.float32(_LINING_MM) * cut.inward
-    content = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
-    canvas.outline(inner, loop.content, None, content, soft_mm=cut.soft)
+    even = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
+    canvas.outline(inner, loop.content, None, even, soft_mm=cut.soft)
     if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
         canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=cut.soft)
+
+
+def _folds(loop: Loop) -> Points:
+    """Factor by angle of the width of a collapsed lumen."""
+    return np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
 
 
 def _on(canvas: Canvas, loop: Loop) -> bool:

@@ -14,11 +14,14 @@ SHIFT = 4
 Region = tuple[slice, slice]
 
 
-def fill(points: NDArray[np.floating], grid: Grid) -> tuple[NDArray[np.uint8], Region] | None:
-    """Rasterise a closed outline `(n, 2)` in mm: coverage 0 to 255 on its own region of the grid, or None outside."""
+def fill(points: NDArray[np.floating], grid: Grid, margin: int = 1) -> tuple[NDArray[np.uint8], Region] | None:
+    """Rasterise a closed outline `(n, 2)` in mm: coverage 0 to 255 on its own region of the grid, or None outside.
+
+    `margin` is how many empty pixels surround it.
+    """
     pixels = grid.to_pixels(points)
-    low = np.floor(pixels.min(0)).astype(int) - 1
-    high = np.ceil(pixels.max(0)).astype(int) + 2
+    low = np.floor(pixels.min(0)).astype(int) - margin
+    high = np.ceil(pixels.max(0)).astype(int) + 1 + margin
     c0, r0 = np.maximum(low, 0)
     c1, r1 = np.minimum(high, grid.size)
     if c1 <= c0 or r1 <= r0:
@@ -112,7 +115,7 @@ class Canvas:
             tissue: its name; `ff` and `pd` as in `value`, whole-grid fields being cut to the outline's region.
             opacity: of the whole outline, 0 to 1; `soft_mm` blurs its border.
         """
-        filled = fill(points, self.grid)
+        filled = fill(points, self.grid, 1 + int(2 * soft_mm / self.grid.pixel))
         if filled is None:
             return None
         mask, region = filled

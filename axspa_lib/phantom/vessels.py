@@ -31,6 +31,7 @@ class Tubes:
 
     Attributes:
         points: `(n, 3)`; `normal` to the tube in the slice and `radius` at each.
+        stream: how far the fast stream lies to a side at each point, -1 to 1.
         tube: to which tube a point belongs.
         kind: of each tube: artery, vein or nerve (which also stands for lymph nodes).
         slow: how much of a tube's blood is slow enough to give signal, 0 to 1.
@@ -39,6 +40,7 @@ class Tubes:
     points: NDArray[np.float32]
     normal: NDArray[np.float32]
     radius: NDArray[np.float32]
+    stream: NDArray[np.float32]
     tube: NDArray[np.int64]
     kind: list[str]
     slow: NDArray[np.float64]
@@ -57,7 +59,7 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
     trunks: list[_Branch] = []
     twigs: list[_Branch] = []
     for vessel in template().raw["vessels"]:
-        for sign in SIGN.values() if vessel.get("pair") else (rng.choice((-1.0, 1.0)),):
+        for sign in (*SIGN.values(),) * vessel.get("number", 1) if vessel.get("pair") else (1.0,):
             if rng.random() < SEEN:
                 path = _course(rng, vessel) * (sign, 1, 1)
                 radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
@@ -74,6 +76,7 @@ def _course(rng: np.random.Generator, vessel: dict[str, Any]) -> NDArray[np.floa
     t = np.linspace(0, 1, len(points))
     depth = np.interp(t, np.linspace(0, 1, len(vessel["z"])), vessel["z"])
     control = np.column_stack([points, depth]) + rng.normal(0, (3.0, 3.0, 1.5), (len(points), 3))
+    control += rng.normal(0, 1, 3) * vessel.get("spread", (0, 0, 0))
     length = float(np.linalg.norm(np.diff(control, axis=0), axis=1).sum())
     dense = np.linspace(0, 1, max(4, int(length / STEP)))
     path = np.stack([_smooth(np.interp(dense, t, column)) for column in control.T], axis=1)
@@ -139,6 +142,7 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
         points,
         (points[:, :2] - offset_line(points[:, :2], 1.0)).astype(np.float32),
         np.concatenate([branch.radius for branch in branches]).astype(np.float32),
+        np.sin(0.17 * np.arange(len(path)) + np.sin(0.061 * np.arange(len(path)))).astype(np.float32),
         np.repeat(np.arange(len(branches)), [len(branch.path) for branch in branches]),
         [branch.kind for branch in branches],
         rng.uniform(0.1, 1.0, len(branches)),
@@ -156,9 +160,10 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
     layers = {name: np.zeros((size, size), np.uint8) for name in _LAYERS}
     centre = canvas.grid.to_pixels(tubes.points[:, :2]) * np.float32(1 << SHIFT)
 
-    def add(layer: str, part: slice, half: NDArray[np.floating], opacity: float) -> None:
-        """A stretch of tube, or a circle where it stands upright in the slice."""
+    def add(layer: str, part: slice, half: NDArray[np.floating], opacity: float, aside: float = 0) -> None:
+        """A stretch of tube, or a circle where it stands upright; `aside`: how far off its middle, in half widths."""
         line, colour = centre[part], int(255 * opacity)
+        line = line + (aside * unit * half * tubes.stream[part])[:, None] * tubes.normal[part]
         if len(line) < 3 or np.abs(line[-1] - line[0]).max() < unit * half[len(half) // 2]:
             x, y = line[len(line) // 2].astype(int).tolist()
             cv2.circle(layers[layer], (x, y), int(unit * half.max()), colour, -1, cv2.LINE_AA, SHIFT)
@@ -178,7 +183,8 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
             add("wall", part, half + np.float32(0.5), share)
         add(kind, part, half, share)
         if kind == "vein" and wide:
-            add("artery", part, np.float32(0.35 + 0.4 * (1 - slow)) * half, share * (1 - slow))
+            narrow = np.float32(0.25 + 0.4 * (1 - slow)) * (1 - 0.5 * tubes.stream[part] ** 2)
+            add("artery", part, narrow * half, share * (1 - slow), 0.6)
     canvas.dab(layers["wall"], "bowel_wall", 0.75)
     canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.15 + 0.22 * m.rough, 0.5, 1.7))
     canvas.dab(layers["artery"], "artery", 0.88)
