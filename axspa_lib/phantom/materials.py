@@ -18,8 +18,8 @@ from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
 WARP_MM = (0.85, 0.24)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
-#: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, noise included.
-RELAXATION = (0.07, 0.07, 0.075)
+#: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
+RELAXATION = (0.05, 0.03, 0.05)
 #: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most.
 HAZE = 0.32
 

@@ -134,12 +134,13 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
 
     def channel(name: str, sequence: Sequence) -> Channel:
         """Settings of one sequence."""
-        phase = read / within(mix["phase_share"])
+        pixel = read * mix[name]["coarser"]
+        phase = pixel / within(mix["phase_share"])
         noise = float(rng.lognormal(np.log(mix["noise"][name][0]), mix["noise"][name][1]))
         etl = round(within(mix[name]["etl"]))
         share = 1.0 if name == "t1" else rng.uniform(0.25, 0.5)
         return Channel(
-            sequence, read, phase, within(mix["bandwidth_hz"]), noise, within(mix["ghost"]), scale * share, etl
+            sequence, pixel, phase, within(mix["bandwidth_hz"]), noise, within(mix["ghost"]), scale * share, etl
         )
 
     t1 = channel("t1", Sequence(round(within(mix["t1"]["tr"])), round(within(mix["t1"]["te"]), 1), 0, field))
