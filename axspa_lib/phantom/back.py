@@ -53,21 +53,19 @@ class Back:
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
         fan = fan * smoothstep(-lower - 4 * medium, -58, -18) * smoothstep(lower, -34, -18)
         off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium
-        plane = np.exp(
-            -((off / (self._plane_mm * np.clip(1 + 0.45 * medium + 0.2 * small, 0.3, 2))) ** 2)
-        ) * smoothstep(-lower, -42, -22)
+        width = self._plane_mm * np.clip(1 + 0.45 * medium + 0.2 * small, 0.3, 2)
+        plane = np.exp(-((off / width) ** 2)) * smoothstep(-lower, -42, -22)
         share = np.float32(1 - np.clip((z - LIGAMENTS_MM[0]) / (LIGAMENTS_MM[1] - LIGAMENTS_MM[0]), 0, 1))
         pad = self._pad * share * smoothstep(-lower, -30, -8) * smoothstep(away, 8, 20)
         seam = np.abs(x + 0.6 * coarse + 0.25 * medium + 0.2 * small)
         low = smoothstep(lower, -4, 6)
         beside = self._raphe * low * np.exp(-(((seam - 2.4) / 1.6) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
         most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
-        along = (1 - 0.6 * pad + 0.7 * fan) * smoothstep(
-            np.hypot(x, up), 15, 55
-        )  # streaks, which meet before they would be one
+        reach = np.hypot(x, up)  # streaks that meet become one, the fine ones first
+        along = (1 - 0.6 * pad + 0.4 * fan) * smoothstep(reach, 15, 55)
         mottle = self._mottle.plane(z, grid, 0.15, polar)
         level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
-        broken = 0.55 * smoothstep(small + medium, -1.2, 1.0)
+        broken = 0.55 * smoothstep(small + medium, -1.2, 1.0) * smoothstep(reach, 40, 80)
         level += along * (broken * fine + 0.38 * sheaf) + pad * (0.5 * mottle + 0.4 * small) + 0.2 * medium
         ff = 0.05 + 0.1 * along * broken * np.clip(fine, -1, 2) + 0.82 * smoothstep(level, -0.5, 1.7)
         strand = smoothstep(self._strand.plane(z, grid, 0.2, polar) + 0.4 * small, 0.5, 1.6)

@@ -132,8 +132,10 @@ class Spine:
         cosine, sine = self._ragged[number % len(self._ragged)]
         waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None]
         bent = (centre + ray * (1 + waves)).astype(np.float32)
-        canvas.outline(offset(bent, -0.8), "deep_fat", None, 0.9, 0.5, soft_mm=0.6)
+        canvas.outline(offset(bent, -2.2), "deep_fat", None, 0.95, 0.6, soft_mm=0.9)
+        capsule = offset(bent, -1.0) + np.array([-0.9 * np.sign(centre[0]) * (abs(centre[0]) > 4), 0.5], np.float32)
+        canvas.outline(capsule, "ligament", None, 1.0, 0.75, soft_mm=0.6)  # with the yellow ligament medially
         canvas.outline(bent, "cortex", None, 1.0, 0.95, soft_mm=0.3)
         way, uneven, full = self._shells[number % len(self._shells)]
         shell = np.float32(item["cortex_mm"]) * (1 + uneven * np.cos(angle[:, :1] / _HARMONICS[0] - way) + 5 * waves)
-        canvas.outline(offset(bent, np.maximum(shell, 0.6)), str(item["tissue"]), ff, 1.0, float(full), soft_mm=0.8)
+        canvas.outline(offset(bent, np.maximum(shell, 0.6)), str(item["tissue"]), ff, 1.0, float(full), soft_mm=0.6)
