@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.labels import SIDES
-from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points, Subject, template
+from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points, template
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset, offset_line
 from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM
@@ -17,9 +17,13 @@ from axspa_lib.phantom.texture import smoothstep
 from axspa_lib.phantom.tubes import stretches, tube
 
 #: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
-PLATE_MM = {"sacral": 0.55, "iliac": 0.95}
+PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
 #: Log spread of the thickness of cortex along an outline.
 UNEVEN = 0.5
+#: How far the walls of a vertebral body curve in, and its end plates, mm.
+WAIST_MM = np.array([2.2, 1.2])
+#: How far the end plates reach over a disc's outline, mm.
+PLATE_OVER_MM = 1.1
 #: How far a root lies dorsal of its tunnel's axis, mm: ventral, so that a slice shows it at the upper end of the fat.
 ROOT_DEEPER_MM = -2.5
 #: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
@@ -63,24 +67,27 @@ def ilium(
     return canvas.outline(offset(points, shell[:, None]), "marrow", m.iliac_ff, m.marrow_pd)
 
 
-def joint_space(
-    canvas: Canvas, build: Build, cartilage: Points, side: str, subject: Subject, z: float, m: Materials
-) -> None:
-    """Normal subchondral sclerosis, thicker and ragged in the ilium, and cartilage that eats into the plates.
+def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, side: str, z: float, m: Materials) -> None:
+    """Normal subchondral sclerosis, thicker and ragged in the ventral ilium, and cartilage that eats into the plates.
 
     `cartilage` is the cartilaginous stretch of the joint's middle line, in mm.
     """
+    subject = body.subject
     near = subject.joint_gap_mm / 2
+    ventral = np.clip((12 - body.depth_at_joint(z, side)) / 12, 0, 1)
+    thick = subject.sclerosis_mm | {"iliac": subject.sclerosis_mm["iliac"] * (1 + build.ventral * ventral)}
     for turn, (bone, sign) in enumerate((("iliac", SIGN[side]), ("sacral", -SIGN[side]))):
-        far = near + PLATE_MM[bone] + subject.sclerosis_mm[bone] * _uneven(build, cartilage, z, turn + 1.0) ** 1.4
+        far = near + PLATE_MM[bone] + thick[bone] * _uneven(build, cartilage, z, turn + 1.0) ** 1.4
         edges = offset_line(cartilage, sign * near), offset_line(cartilage, sign * far[:, None])[::-1]
         filled = fill(np.vstack(edges), canvas.grid)
         if filled is not None:
             mask, region = filled
-            dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region], 0.6, 1.5)
+            dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region], 0.9, 1.6)
             cover = mask.astype(np.float32) / np.float32(255) * dense.astype(np.float32)
             canvas.cover(cover, region, canvas.value("sclerosis"))
-    low, high = (np.clip(near * _uneven(build, cartilage, z, turn) ** 0.8, 0.5, near + 1.2)[:, None] for turn in (3, 4))
+    low, high = (
+        np.clip(near * _uneven(build, cartilage, z, turn) ** 0.8 + 0.1, 0.55, near + 1.2)[:, None] for turn in (3, 4)
+    )
     outline = np.vstack([offset_line(cartilage, -low), offset_line(cartilage, high)[::-1]])
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)
 
@@ -198,7 +205,10 @@ def _edge(points: Points) -> NDArray[np.float32]:
 
 def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, m: Materials) -> None:
     """A vertebral body: end plates thicker than its walls, fat in corners, and the basivertebral vein."""
-    points = offset(points, 0.45 * build.coarse.at(points, z, 1.0)[:, None])
+    centre, half = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
+    across = (points - centre) / np.maximum(half, 1e-6)
+    points = (points - WAIST_MM * across * (1 - across[:, ::-1] ** 2)).astype(np.float32)
+    points = offset(points, 0.3 * build.coarse.at(points, z, 1.0)[:, None])
     canvas.outline(points, "cortex", soft_mm=0.3)
     shell = (0.3 + 0.75 * _edge(points)) * _uneven(build, points, z, 2.0)
     inside = offset(points, np.clip(shell, 0.1, 2.0)[:, None])
@@ -222,13 +232,14 @@ def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> N
     k = _DISCS.index(name)
     water, centre = float(build.hydration[k]), points.mean(0)
     size = points.max(0) - points.min(0)
-    canvas.outline(points, "cortex", soft_mm=0.3)
+    plates = points + np.stack([np.zeros(len(points)), PLATE_OVER_MM * np.sign(points[:, 1] - centre[1])], axis=1)
+    canvas.outline(plates, "cortex", None, 1.0, 0.9, soft_mm=0.3)  # no fat between a disc and its bodies
     for sign, (place, depth) in zip((-1, 1), build.nodes[k], strict=True):
         if depth > 0:
             ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
             canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
             canvas.outline(ring, "disc_annulus", soft_mm=0.4)
-    inside = offset(points, np.clip(0.7 * _uneven(build, points, z, 6.0), 0.1, 1.8)[:, None])
+    inside = offset(plates, np.clip(0.9 * _uneven(build, points, z, 6.0), 0.15, 2.0)[:, None])
     canvas.outline(inside, "disc_annulus")
     nucleus = centre + (points - centre) * (0.80, 0.58)
     canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.2)

@@ -23,6 +23,9 @@ RELAXATION = (0.05, 0.03, 0.05)
 #: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most.
 HAZE = 0.32
 
+#: How much finer than the finest noise the texture of trabecular bone is.
+TRABECULAR = 1.8
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -98,7 +101,8 @@ class Texture:
         warp = (2.5 * coarse, 3.0 * coarse_2)
         # of another depth than the fields of fat, so that both vary by themselves
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
-        noise = (coarse, coarse_2, medium, other[0], small, other[1], fine, other[2])
+        close = Grid(grid.size, TRABECULAR * grid.pixel, TRABECULAR * grid.x0, TRABECULAR * grid.y0)
+        noise = (coarse, coarse_2, medium, other[0], small, other[1], fine, other[2], self._fine.plane(z + 13, close))
         iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise)
         sag = WARP_MM[0] * self._medium.plane(z - 71.0, grid)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
@@ -120,7 +124,7 @@ class Texture:
 
         return Materials(
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
-            cartilage_pd=single(np.clip(1 + 0.35 * small + 0.15 * fine, 0.2, 1.8)),
+            cartilage_pd=single(np.clip(1.22 + 0.27 * small + 0.12 * fine, 0.5, 1.9)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
             sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - HAZE * haze), cleft_ff=single(0.05 + 0.8 * lines),

@@ -189,7 +189,7 @@ class Scene:
                 depth, jointed = self.body.depth_at_joint(z, side), cartilage is not None
                 inside[f"iliac_{side}"] = bones.ilium(canvas, self._build, points, z, depth, jointed, m)
             if cartilage is not None:
-                bones.joint_space(canvas, self._build, cartilage, side, self.body.subject, z, m)
+                bones.joint_space(canvas, self.body, self._build, cartilage, side, z, m)
         return inside
 
     def _lesions(self, canvas: Canvas, z: float, m: Materials, inside: dict[str, bones.Filled | None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from axspa_lib.labels import SIDES
 from axspa_lib.phantom.anatomy import SIGN, Points, Subject, template
-from axspa_lib.phantom.texture import Field, Grid, ridges, smoothstep
+from axspa_lib.phantom.texture import Field, Grid, smoothstep
 
 #: Harmonics of a foramen's outline, by angle.
 BEAN = ((2, 0.0), (2, 0.8), (3, 0.4), (3, 1.6), (4, 0.9))
@@ -87,6 +87,7 @@ class Build:
         islands: fat fraction between fatty patches and islands of red marrow; `skew` which of them prevails.
         under_joint: fat fraction that marrow under the joint has more, sacral and iliac, and the mm it reaches.
         iliac: fat fraction of the ilia over the sacral alae's.
+        ventral: how much thicker subchondral sclerosis is in the ventral ilium, where it bears most load.
         coarse, fine: irregularity of 8 to 30 mm and of 3 to 9 mm.
         hydration: water of the discs, 0 degenerate to 1.
         holes, roots: by side.
@@ -99,6 +100,7 @@ class Build:
     skew: float
     under_joint: tuple[float, float, float]
     iliac: float
+    ventral: float
     coarse: Ripple
     fine: Ripple
     hydration: NDArray[np.float64]
@@ -128,6 +130,7 @@ def draw_build(subject: Subject) -> Build:
             [rng.uniform(0.3, 1.0, count) * [d["height"] for d in template().raw["remnants"]],
              rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0)], axis=1),
         corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
+        ventral=float(max(0.0, rng.normal(0.8, 1.0))),
         nodes=np.stack([rng.uniform(-0.6, 0.6, (2, 2)), np.where(node, rng.uniform(1.5, 4, (2, 2)), 0)], axis=-1),
     )  # fmt: skip
 
@@ -164,18 +167,18 @@ def marrow(
     """Fat fraction of iliac, sacral and vertebral marrow, and the factor of their proton density, in one slice.
 
     Fatty patches and islands of red marrow have soft borders and a plateau; the alae are fatter laterally and under
-    the joint, where stress turns red marrow to fat; vessels and thick trabeculae are thin dark lines.
+    the joint, where stress turns red marrow to fat; trabeculae are a fine grain of proton density.
 
     Args:
         joint: middle line of the joint by side, in mm.
-        noise: of 26, 26, 9, 9, 3.6, 3.6, 1.4 and 1.4 mm grain.
+        noise: of 26, 26, 9, 9, 3.6, 3.6, 1.4, 1.4 and 0.8 mm grain.
     """
-    coarse, coarse_2, medium, medium_2, small, small_2, fine, fine_2 = noise
+    coarse, coarse_2, medium, medium_2, small, small_2, fine, fine_2, finest = noise
     b, s = build, subject
     level = 0.55 * medium + 0.75 * coarse_2 + 0.15 * small
     patch = smoothstep(level + np.float32(b.skew), -0.75, 0.95)
     middle = smoothstep(np.float32(b.skew) * np.ones(1, np.float32), -0.75, 0.95)
-    blotch = b.islands * (patch - middle) + 0.015 * small + 0.025 * fine_2
+    blotch = b.islands * (patch - middle) + 0.015 * small + 0.015 * fine_2
     lateral = smoothstep(np.abs(grid.x).astype(np.float32)[None, :] + 7 * coarse + 3 * medium_2, 12, 46)
     patchy = smoothstep(medium_2 + 0.5 * small_2 + 0.5 * coarse, -0.5, 1.3)
     away = np.full((grid.size, grid.size), 60.0, np.float32)
@@ -190,7 +193,6 @@ def marrow(
     iliac = s.marrow_ff + b.iliac + blotch + iliac_fat * near
     sacral = s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch + sacral_fat * near
     body = s.red_ff + 0.04 + 0.8 * blotch
-    lines = ridges(small_2 + 0.5 * medium, 0.12) * smoothstep(medium_2 - 0.3 * coarse, 0.5, 1.6)
-    pd = 1 + 0.075 * fine + 0.03 * small + 0.03 * medium_2 - 0.16 * lines
+    pd = 1 + 0.04 * fine + 0.095 * finest + 0.03 * small + 0.03 * medium_2
     iliac, sacral, body = (np.clip(field, 0.05, 0.92).astype(np.float32) for field in (iliac, sacral, body))
     return iliac, sacral, body, np.clip(pd, 0.3, 1.5).astype(np.float32)
