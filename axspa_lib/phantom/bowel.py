@@ -104,9 +104,9 @@ def draw(body: Body) -> list[Loop]:
 
 def _rectum(rng: np.random.Generator) -> list[Loop]:
     """Rectum and lower sigmoid before the curve of the sacrum: one winding tube of joined stretches."""
-    side, sway, size = rng.normal(0, 5), rng.normal(0, 9), rng.uniform(8, 13.5)
+    side, sway, size = rng.normal(0, 5), rng.normal(0, 13), rng.uniform(8, 13.5)
     first = _gut(rng, (0.0, 0.0, 0.0), size, _RECTUM, (1.1, 1.5), 1.0)
-    nearer, dip = rng.normal(-1, 4), rng.normal(0, 5)
+    nearer, dip = rng.normal(-2, 4), rng.normal(0, 9)
     chain = []
     for t in np.linspace(0, 1, 8):
         y = 38 + 80 * t + rng.normal(0, 2)
@@ -178,7 +178,7 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
             out += [_cyst(rng, centre + rng.normal(0, (6, 4, 4)), rng.uniform(1.5, 5)) for _ in range(rng.poisson(4))]
     else:  # seminal vesicles
         middle = np.array([0, rng.normal(103, 5), rng.normal(-8, 3)])
-        out += [_cyst(rng, middle + (sign * (6 + 4.5 * k), rng.normal(-0.8 * k, 2), rng.normal(0, 2)),  # noqa: RUF005
+        out += [_cyst(rng, middle + (sign * (5 + 3.4 * k), rng.normal(-0.8 * k, 1.5), rng.normal(0, 2)),  # noqa: RUF005
                       rng.uniform(2, 4.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
     return out
 

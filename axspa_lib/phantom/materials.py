@@ -20,8 +20,8 @@ WARP_MM = (0.85, 0.24)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
 RELAXATION = (0.05, 0.03, 0.05)
-#: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most.
-HAZE = 0.32
+#: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most: range of people.
+HAZE = (0.08, 0.36)
 
 #: How much finer than the finest noise the texture of trabecular bone is.
 TRABECULAR = 1.8
@@ -61,6 +61,7 @@ class Texture:
     def __init__(self, subject: Subject, build: Build) -> None:
         rng = np.random.default_rng(subject.texture_seed)
         self._subject, self._build = subject, build
+        self._haze = np.float32(np.random.default_rng([subject.texture_seed, 29]).uniform(*HAZE))
         self._coarse = Noise(rng, 26, 26)
         self._medium = Noise(rng, 9, 9)
         self._small = Noise(rng, 3.6, 5)
@@ -117,7 +118,7 @@ class Texture:
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)
 
-        haze = smoothstep(other[0] + 0.7 * self._coarse.plane(z + 60, grid) + 0.3 * other[1], 0.3, 2.4)
+        haze = smoothstep(other[0] + 0.7 * coarse_2 + 0.5 * other[1] + 0.3 * other[2], 0.3, 2.8)
 
         def single(field: NDArray[np.floating]) -> Field:
             return field.astype(np.float32)
@@ -127,7 +128,7 @@ class Texture:
             cartilage_pd=single(np.clip(1.22 + 0.27 * small + 0.12 * fine, 0.5, 1.9)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
             sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
-            deep_pd=single(deep), visceral_ff=single(0.94 - HAZE * haze), cleft_ff=single(0.05 + 0.8 * lines),
+            deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze), cleft_ff=single(0.05 + 0.8 * lines),
             rough=small, vessels=single(np.maximum(vessels, specks)),
             relaxation=single(np.clip(relaxation, 0.4, 1.8)),
         )  # fmt: skip

@@ -152,8 +152,10 @@ class Scene:
                 canvas.outline(points, tissue, None, m.sac_pd, 0.3, soft_mm=0.8)
             elif role == "sac":
                 canvas.outline(points, tissue, None, m.sac_pd)
+            elif tissue == "visceral_fat":
+                canvas.outline(points, tissue, m.visceral_ff, m.deep_pd)
             elif tissue == "deep_fat":
-                canvas.outline(points, tissue, m.visceral_ff if item["name"] == "abdominal_fat" else None, m.deep_pd)
+                canvas.outline(points, tissue, None, m.deep_pd)
             elif "cortex_mm" in item:
                 canvas.outline(points, "cortex")
                 canvas.outline(offset(points, item["cortex_mm"]), tissue, m.iliac_ff, m.marrow_pd)
