@@ -69,7 +69,7 @@ class Texture:
         self._muscles = Muscles(subject)
         self._fibre = Noise(rng, 0.95, 7, stretch=26)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
-        self._lines = Noise(rng, 1.1, 9, stretch=20)
+        self._lines = Noise(rng, 1.1, 3, stretch=2.5)
         self._subcutis = Subcutis(subject)
         self._back = Back(subject)
 
@@ -113,7 +113,7 @@ class Texture:
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
         deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.6 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
-        lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.5 * small, -0.6, 0.8)
+        lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.4 * small, -0.7, 0.7)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)

@@ -109,6 +109,7 @@ class Scene:
             if item["name"] == "epidural":
                 bones.roots(canvas, ways, self.body.depth(z), m)
         self._spine.dorsum(canvas, section.sacrum, z, m)
+        self._spine.ligaments(canvas, section, z, m)
         self._lesions(canvas, z, m, inside)
 
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
