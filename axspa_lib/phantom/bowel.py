@@ -82,9 +82,9 @@ def _gut(
     axes = (width * rng.uniform(*long), width, width * rng.uniform(1.0, 1.8))
     content = str(rng.choice(_CONTENTS, p=shares))
     wobble = rng.normal(0, _ROUGH) * np.array([1, 1, 1, 1, folds, folds])
-    gas = float(rng.uniform(0.3, 0.7)) if content in ("stool", "chyme", "bowel") and rng.random() < 0.2 else 0.0
+    gas = float(rng.uniform(0.3, 0.7)) if content in ("stool", "bowel") and rng.random() < 0.2 else 0.0
     return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
-                float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 1.0)),
+                float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 0.75)),
                 float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
                 float(rng.uniform(0.8, 1.35)))  # fmt: skip
 
@@ -116,7 +116,7 @@ def _rectum(rng: np.random.Generator) -> list[Loop]:
         same = rng.random() < 0.75
         chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=0.5, joined=True,
                              axes=(loop.axes[0], loop.axes[1], 1.1 * loop.axes[1]),
-                             content=first.content if same else loop.content, mucosa=max(0.5, loop.mucosa),
+                             content=first.content if same else loop.content, mucosa=max(0.45, loop.mucosa),
                              gas=first.gas if same else loop.gas))  # fmt: skip
     middle = (side, 76.0, -6.0)
     axes = (rng.uniform(44, 52), rng.uniform(*_MESORECTUM_MM), 26.0)

@@ -87,12 +87,13 @@ class Scene:
         for item in template().structures:
             if item["name"] == "gluteal":
                 bowel.paint(self._bowel, canvas, z, m)
+            elif item["name"] == "l4_body":
+                vessels.paint(canvas, self._trunks, z, slab, m)
             self._structure(canvas, item, z, m)
             if item.get("role") == "back":
                 self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
                 vessels.paint(canvas, self._twigs, z, slab, m)
-        vessels.paint(canvas, self._trunks, z, slab, m)
         self._spine.vessels(canvas, z)
         self._outside(canvas, z)
 
