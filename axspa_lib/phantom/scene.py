@@ -166,14 +166,19 @@ class Scene:
 
     def _back(self, canvas: Canvas, item: dict[str, Any], depths: NDArray[Any], m: Materials) -> None:
         """The muscles of the back with their fat and ligaments; slices cut their surface at a low angle."""
-        cover = np.zeros((canvas.grid.size, canvas.grid.size), np.float32)
-        for z in depths:
-            points = self.body.cut(float(z))[item["name"], None]
-            filled = None if points is None else fill(points, canvas.grid)
-            if filled is not None:
-                cover[filled[1]] += filled[0] * np.float32(1 / 255 / len(depths))
-        canvas.cover(cover, _EVERYWHERE, canvas.value(item["tissue"], m.back_ff, m.muscle_pd))
-        canvas.cover(cover * m.collagen, _EVERYWHERE, canvas.value("ligament"))
+        cuts = [self.body.cut(float(z))[item["name"], None] for z in depths]
+        found = [filled for points in cuts if points is not None and (filled := fill(points, canvas.grid)) is not None]
+        if not found:
+            return
+        low = np.min([[r.start, c.start] for _, (r, c) in found], axis=0)
+        high = np.max([[r.stop, c.stop] for _, (r, c) in found], axis=0)
+        cover = np.zeros(high - low, np.float32)
+        for mask, (rows, columns) in found:
+            part = cover[rows.start - low[0] : rows.stop - low[0], columns.start - low[1] : columns.stop - low[1]]
+            part += mask * np.float32(1 / 255 / len(depths))
+        region = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        canvas.cover(cover, region, canvas.value(item["tissue"], m.back_ff[region], m.muscle_pd[region]))
+        canvas.cover(cover * m.collagen[region], region, canvas.value("ligament"))
 
     def _clefts(self, canvas: Canvas, section: Bones, m: Materials) -> None:
         """The ligamentous cleft along the whole joint line."""
