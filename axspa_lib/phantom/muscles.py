@@ -13,11 +13,11 @@ from axspa_lib.phantom.paint import Canvas, fill
 from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Slope (down over lateral) of the gluteal fibres at `FAN_Y` mm and how much it falls per mm caudally: mean and spread
-#: between people. Seven public scans: 0 to 40 degrees, steeper cranially and dorsally (0.006 per mm of depth).
-SLOPE, FALL, FAN_Y = (0.22, 0.12), (0.006, 0.002), 70.0
+#: between people. Seven public scans: 0 to 40 degrees, steeper cranially and dorsally (0.007 per mm of depth).
+SLOPE, FALL, FAN_Y = (0.30, 0.14), (0.006, 0.002), 70.0
 #: Spread of the water of muscle by bundles, along fibres and across the belly: with the streaks of fat and the noise
 #: the public scans vary within 3 mm by 6 to 9 % in the psoas and by 17 to 21 % in gluteus maximus on T1.
-GRAIN = (0.05, 0.055, 0.03)
+GRAIN = (0.05, 0.035, 0.03)
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Muscles:
         steep, thread = self._streak.plane(z, grid, 1.2, straight), self._thread.plane(z + 20, grid, 1.2, straight)
         ff = 0.04 + self._fat * (0.28 * smoothstep(steep, 1.1, 2.6) + 0.10 * patch * smoothstep(steep, -0.2, 1.8))
         pd = 1 + GRAIN[0] * thread + GRAIN[1] * steep + GRAIN[2] * (medium + small)
-        slope = self._slope + 0.006 * (z - 15) - self._fall * (y - FAN_Y)
+        slope = self._slope + 0.007 * (z - 15) - self._fall * (y - FAN_Y)
         run = np.clip(np.abs(x) - 50, -40, 70) * slope + sag + 1.1 * coarse
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
         streak, bundle = self._streak.plane(z, grid, 0.0, course), self._bundle.plane(z, grid, 0.0, course)
         septa = ridges(bundle, 0.3) * smoothstep(medium + 0.6 * small, 0.2, 1.6)
-        streaks = 0.03 + 0.12 * smoothstep(streak, -0.8, 1.2) + 0.32 * patch * smoothstep(streak, 0.6, 2.8)
+        streaks = 0.03 + 0.12 * smoothstep(streak, -0.8, 1.2) + 0.48 * patch * smoothstep(streak, 0.6, 2.8)
         gluteal = 0.02 + self._fat * (streaks + 0.10 * septa)
         return Fibres(
             ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=0.7 * steep + 0.6 * small,
             gluteal_ff=np.clip(gluteal, 0.02, 0.9).astype(np.float32),
-            gluteal_pd=(1 + 0.05 * streak + GRAIN[2] * (medium + small)).astype(np.float32),
+            gluteal_pd=(1 + 0.075 * streak + GRAIN[2] * (medium + small)).astype(np.float32),
             gluteal_ends=0.5 * streak + 0.8 * bundle,
         )  # fmt: skip
 

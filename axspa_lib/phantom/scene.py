@@ -137,7 +137,7 @@ class Scene:
             if role == "gluteal":
                 belly(canvas, points, tissue, m.fibres.gluteal_ff, m.fibres.gluteal_pd, m.fibres.gluteal_ends, 1.8)
             elif role == "plane":
-                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.9, width_mm=1.1, opacity=0.8)
+                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.9, width_mm=1.3, opacity=0.65)
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "arch":
