@@ -14,7 +14,7 @@ from axspa_lib.phantom.paint import offset
 #: the fat under the skin beyond 22 mm. In seven public scans it is 12 to 45 mm thick beside the sacrum.
 GLUTEAL_MM = (4.0, 1.2, 0.5)
 #: The psoas: log spread of its slenderness and of its sides, spread of its turn (rad), and of its outline's waves.
-PSOAS = (0.10, 0.05, 0.16, 0.035)
+PSOAS = (0.07, 0.05, 0.16, 0.035)
 
 
 @dataclass(frozen=True)
