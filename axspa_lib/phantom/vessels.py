@@ -164,7 +164,7 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
         """A stretch of tube, or a circle where it stands upright; `aside`: how far off its middle, in half widths."""
         line, colour = centre[part], int(255 * opacity)
         line = line + (aside * unit * half * tubes.stream[part])[:, None] * tubes.normal[part]
-        if len(line) < 3 or np.abs(line[-1] - line[0]).max() < unit * half[len(half) // 2]:
+        if len(line) < 3 or np.abs(line[-1] - line[0]).max() < 1.6 * unit * half[len(half) // 2]:
             x, y = line[len(line) // 2].astype(int).tolist()
             cv2.circle(layers[layer], (x, y), int(unit * half.max()), colour, -1, cv2.LINE_AA, SHIFT)
             return
