@@ -15,6 +15,8 @@ from axspa_lib.labels import SIDES
 from axspa_lib.phantom.anatomy import SIGN, Points, Subject, template
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
 
+#: Share of marrow that lies under the joint, on average: what it has more in fat the rest has less.
+NEAR = np.float32(0.15)
 #: Harmonics of a foramen's outline, by angle.
 BEAN = ((2, 0.0), (2, 0.8), (3, 0.4), (3, 1.6), (4, 0.9))
 
