@@ -17,7 +17,7 @@ SKIN = np.full(300, 130.0)
 
 
 def test_marrow_keeps_its_mean_and_is_fatter_under_the_joint(subject: Subject) -> None:
-    """The median of the iliac fat fraction is the person's; what is fatter beside the joint's line is leaner elsewhere."""
+    """The median of the iliac fat fraction is the person's; what is fatter beside the joint is leaner elsewhere."""
     gains = [_gain(subject, seed) for seed in range(1, 5)]
     assert np.mean(gains) > 0.04
 
