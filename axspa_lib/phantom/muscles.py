@@ -65,7 +65,7 @@ class Muscles:
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
         streak, bundle = self._streak.plane(z, grid, 0.0, course), self._bundle.plane(z, grid, 0.0, course)
         septa = ridges(bundle, 0.3) * smoothstep(medium + 0.6 * small, 0.2, 1.6)
-        streaks = 0.03 + 0.12 * smoothstep(streak, -0.8, 1.2) + 0.48 * patch * smoothstep(streak, 0.6, 2.8)
+        streaks = 0.13 * smoothstep(streak, -0.2, 1.7) + 0.48 * patch * smoothstep(streak, 0.6, 2.8)
         gluteal = 0.02 + self._fat * (streaks + 0.10 * septa)
         return Fibres(
             ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=0.7 * steep + 0.6 * small,
