@@ -147,7 +147,7 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
     stir = channel(
         "stir", Sequence(round(within(mix["stir"]["tr"]), -1), round(within(mix["stir"]["te"])), round(ti), field)
     )
-    return Protocol(
+    habit = Protocol(
         vendor=vendor, model=str(rng.choice(MODELS[vendor])), centre=centre, field_t=field,
         slices=int(rng.integers(mix["slices"][0], mix["slices"][1] + 1)),
         thickness=round(within(mix["thickness_mm"]) * 2) / 2, gap=round(within(mix["gap_mm"]), 1), fov=fov,
@@ -156,6 +156,8 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
         normalised=bool(rng.random() < mix["normalised"]), bias=within(mix["bias"]), bias_place=(0.0, 0.0),
         reversed_order=bool(rng.random() < 0.3), t1=t1, stir=stir, first_z=0.0, centre_xy=(0.0, 0.0),
     )  # fmt: skip
+    # Images that stay as they were received come from flatter arrays; the others hide the coil, but not its noise.
+    return habit if habit.normalised else replace(habit, bias=mix["flatter"] * habit.bias)
 
 
 def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, rng: np.random.Generator) -> Protocol:
