@@ -18,8 +18,8 @@ from axspa_lib.phantom.tubes import stretches, tube
 
 #: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
 PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
-#: Log spread of the thickness of cortex along an outline.
-UNEVEN = 0.5
+#: Log spread of the thickness of cortex along an outline, over 8 to 30 mm.
+UNEVEN = 0.3
 #: How far the walls of a vertebral body curve in, and its end plates, mm.
 WAIST_MM = np.array([2.2, 1.2])
 #: How far the end plates reach over a disc's outline, mm.
@@ -42,9 +42,8 @@ Filled = tuple[NDArray[np.uint8], Region]
 
 
 def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
-    """Factor `(n,)` of a thickness along an outline: about 1, now and then a third or three times as much."""
-    wave = 0.8 * build.coarse.at(points, z, turn) + 0.6 * build.fine.at(points, z, turn)
-    return np.exp(np.float32(UNEVEN) * wave)
+    """Factor `(n,)` of a thickness along an outline: about 1, now and then half or twice as much."""
+    return np.exp(np.float32(UNEVEN) * build.coarse.at(points, z, turn))
 
 
 def sacrum(canvas: Canvas, build: Build, points: Points, z: float, m: Materials) -> Filled | None:
@@ -86,7 +85,7 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
             cover = mask.astype(np.float32) / np.float32(255) * dense.astype(np.float32)
             canvas.cover(cover, region, canvas.value("sclerosis"))
     low, high = (
-        np.clip(near * _uneven(build, cartilage, z, turn) ** 0.8 + 0.1, 0.55, near + 1.2)[:, None] for turn in (3, 4)
+        np.clip(near * _uneven(build, cartilage, z, turn) ** 0.6, 0.45, near + 0.5)[:, None] for turn in (3, 4)
     )
     outline = np.vstack([offset_line(cartilage, -low), offset_line(cartilage, high)[::-1]])
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)
@@ -204,34 +203,37 @@ def _edge(points: Points) -> NDArray[np.float32]:
 
 
 def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, m: Materials) -> None:
-    """A vertebral body: end plates thicker than its walls, fat in corners, and the basivertebral vein."""
+    """A vertebral body: end plates thicker than its walls, fat in corners, and in some the basivertebral vein."""
+    k = _BODIES.index(name)
     centre, half = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
     across = (points - centre) / np.maximum(half, 1e-6)
     points = (points - WAIST_MM * across * (1 - across[:, ::-1] ** 2)).astype(np.float32)
-    points = offset(points, 0.3 * build.coarse.at(points, z, 1.0)[:, None])
     canvas.outline(points, "cortex", soft_mm=0.3)
-    shell = (0.3 + 0.75 * _edge(points)) * _uneven(build, points, z, 2.0)
-    inside = offset(points, np.clip(shell, 0.1, 2.0)[:, None])
+    inside = offset(points, ((0.45 + 0.3 * _edge(points)) * _uneven(build, points, z, 2.0))[:, None])
     canvas.outline(inside, "red_marrow", m.body_ff, m.marrow_pd)
     low, high = inside.min(0), inside.max(0)
     middle, size = (low + high) / 2, high - low
     if min(size) < 8:
         return
-    for k, share in enumerate(build.corners[_BODIES.index(name)]):
+    for corner, share in enumerate(build.corners[k]):
         if share > 0.02:
-            place = middle + size * np.array([0.33 * (k % 2 * 2 - 1), 0.36 * (k // 2 * 2 - 1)])
+            place = middle + size * np.array([0.33 * (corner % 2 * 2 - 1), 0.36 * (corner // 2 * 2 - 1)])
             canvas.outline(place + _CIRCLE * size * (0.16, 0.09), "yellow_marrow", None, m.marrow_pd, float(share),
                            soft_mm=1.8)  # fmt: skip
-    vein = middle + _CIRCLE * (0.13 * size[0], 0.7)
-    canvas.outline(vein + np.array([0, 0.4]), "yellow_marrow", None, 1.0, 0.5, soft_mm=1.2)
-    canvas.outline(vein, "vein", None, 1.0, 0.3, soft_mm=0.5)
+    if build.basivertebral[k] > 0:
+        vein = middle + _CIRCLE * (0.13 * size[0], 0.8)
+        canvas.outline(vein, "vein", None, 1.0, float(build.basivertebral[k]), soft_mm=1.2)
 
 
 def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> None:
-    """An intervertebral disc: uneven end plates, nodes in them, annulus, and a nucleus whose water fades with age."""
+    """An intervertebral disc: end plates, nodes in them, an annulus whose outer fibres are dark, and a nucleus.
+
+    The nucleus passes into the annulus without a border; its water fades with age.
+    """
     k = _DISCS.index(name)
     water, centre = float(build.hydration[k]), points.mean(0)
     size = points.max(0) - points.min(0)
+    aside, width, cleft, fibres = map(float, build.nuclei[k])
     plates = points + np.stack([np.zeros(len(points)), PLATE_OVER_MM * np.sign(points[:, 1] - centre[1])], axis=1)
     canvas.outline(plates, "cortex", None, 1.0, 0.9, soft_mm=0.3)  # no fat between a disc and its bodies
     for sign, (place, depth) in zip((-1, 1), build.nodes[k], strict=True):
@@ -239,9 +241,13 @@ def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> N
             ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
             canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
             canvas.outline(ring, "disc_annulus", soft_mm=0.4)
-    inside = offset(plates, np.clip(0.9 * _uneven(build, points, z, 6.0), 0.15, 2.0)[:, None])
+    inside = offset(plates, ((0.25 + 0.5 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
     canvas.outline(inside, "disc_annulus")
-    nucleus = centre + (points - centre) * (0.80, 0.58)
-    canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.2)
-    if water > 0.35:  # the cleft within the nucleus
-        canvas.outline(centre + _CIRCLE * size * (0.27, 0.05), "disc_annulus", None, 1.0, 0.6, soft_mm=0.5)
+    canvas.outline(inside, "ligament", None, 1.0, fibres)
+    canvas.outline(centre + (inside - centre) * (0.86, 0.84), "disc_annulus", soft_mm=1.5)
+    middle = centre + np.array([aside * size[0], 0.0])
+    nucleus = middle + (points - centre) * (width, 0.5)
+    canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.8)
+    if cleft > 0 and water > 0.35:
+        line = middle + _CIRCLE * size * (0.35 * width, 0.05)
+        canvas.outline(line, "disc_annulus", None, 1.0, min(cleft, 0.7), soft_mm=0.8)

@@ -17,14 +17,13 @@ from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
 WARP_MM = (0.85, 0.24)
+#: How much less irregular the lumbar spine and the psoas are, whose borders are smooth.
+CALM = np.float32(0.75)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
-RELAXATION = (0.05, 0.03, 0.05)
+RELAXATION = (0.06, 0.02, 0.02)
 #: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most: range of people.
 HAZE = (0.08, 0.36)
-
-#: How much finer than the finest noise the texture of trabecular bone is.
-TRABECULAR = 1.8
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ class Texture:
         `skin` is the body's lower edge y (mm) by column; the skin itself stays smooth.
         """
         inside = np.clip((skin[None, :] - grid.y[:, None] - 4) / 14, 0, 1).astype(np.float32)
+        calm = np.outer(np.clip((6 - grid.y) / 18, 0, 1), np.clip((90 - np.abs(grid.x)) / 15, 0, 1)).astype(np.float32)
+        inside *= 1 - CALM * calm
         columns, rows = np.arange(grid.size, dtype=np.float32)[None, :], np.arange(grid.size, dtype=np.float32)[:, None]
         out = []
         for axis, base in ((37.0, columns), (71.0, rows)):
@@ -102,9 +103,8 @@ class Texture:
         warp = (2.5 * coarse, 3.0 * coarse_2)
         # of another depth than the fields of fat, so that both vary by themselves
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
-        close = Grid(grid.size, TRABECULAR * grid.pixel, TRABECULAR * grid.x0, TRABECULAR * grid.y0)
-        noise = (coarse, coarse_2, medium, other[0], small, other[1], fine, other[2], self._fine.plane(z + 13, close))
-        iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise)
+        noise = (coarse, coarse_2, medium, other[0])
+        iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise, round(1000 * (z + 1000)))
         sag = WARP_MM[0] * self._medium.plane(z - 71.0, grid)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         back, collagen = self._back.fields(z, grid, coarse, medium, small)
@@ -125,7 +125,7 @@ class Texture:
 
         return Materials(
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
-            cartilage_pd=single(np.clip(1.22 + 0.27 * small + 0.12 * fine, 0.5, 1.9)),
+            cartilage_pd=single(np.clip(1.22 + 0.2 * medium + 0.06 * small, 0.5, 1.9)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
             sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze), cleft_ff=single(0.05 + 0.8 * lines),

@@ -17,6 +17,8 @@ from axspa_lib.phantom.texture import Field, Grid, smoothstep
 
 #: Share of marrow that lies under the joint, on average: what it has more in fat the rest has less.
 NEAR = np.float32(0.15)
+#: Spread of the proton density of marrow from pixel to pixel.
+GRAIN = np.float32(0.07)
 #: Harmonics of a foramen's outline, by angle.
 BEAN = ((2, 0.0), (2, 0.8), (3, 0.4), (3, 1.6), (4, 0.9))
 
@@ -96,6 +98,9 @@ class Build:
         remnants: half height (mm) and water of the remnant discs, fat about them.
         corners: fat in the corners of the vertebral bodies, 0 to 1, by body.
         nodes: of each disc, where across (-1 to 1) and how deep (mm) it bulges into the plate above and below.
+        nuclei: of each disc, how far aside (over its width) and how wide (over it) the nucleus is, and the opacity of
+            its cleft and of the outer fibres of the annulus.
+        basivertebral: opacity of the basivertebral vein, by body.
     """
 
     islands: float
@@ -111,6 +116,8 @@ class Build:
     remnants: NDArray[np.float64]
     corners: NDArray[np.float64]
     nodes: NDArray[np.float64]
+    nuclei: NDArray[np.float64]
+    basivertebral: NDArray[np.float64]
 
 
 def draw_build(subject: Subject) -> Build:
@@ -118,6 +125,7 @@ def draw_build(subject: Subject) -> Build:
     rng = np.random.default_rng([subject.texture_seed, 17])
     count = len(template().raw["remnants"])
     node = rng.random((2, 2)) < 0.25
+    inner = np.random.default_rng([subject.texture_seed, 42])
     return Build(
         islands=0.19 * subject.marrow_grain,
         skew=float(rng.uniform(-0.7, 0.5)),
@@ -134,6 +142,9 @@ def draw_build(subject: Subject) -> Build:
         corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
         ventral=float(max(0.0, rng.normal(0.8, 1.0))),
         nodes=np.stack([rng.uniform(-0.6, 0.6, (2, 2)), np.where(node, rng.uniform(1.5, 4, (2, 2)), 0)], axis=-1),
+        nuclei=np.stack([inner.normal(0, 0.05, 2), inner.uniform(0.6, 0.8, 2), np.maximum(inner.normal(0, 0.4, 2), 0),
+                         inner.uniform(0.2, 0.8, 2)], axis=1),
+        basivertebral=np.clip(inner.normal(0.05, 0.25, 2), 0, 0.5),
     )  # fmt: skip
 
 
@@ -164,25 +175,33 @@ def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
 
 
 def marrow(
-    build: Build, subject: Subject, grid: Grid, joint: dict[str, Points | None], noise: tuple[Field, ...]
+    build: Build,
+    subject: Subject,
+    grid: Grid,
+    joint: dict[str, Points | None],
+    noise: tuple[Field, ...],
+    slice_key: int,
 ) -> tuple[Field, Field, Field, Field]:
     """Fat fraction of iliac, sacral and vertebral marrow, and the factor of their proton density, in one slice.
 
-    Fatty patches and islands of red marrow have soft borders and a plateau; the alae are fatter laterally and under
-    the joint, where stress turns red marrow to fat; trabeculae are a fine grain of proton density.
+    Fatty patches and islands of red marrow are centimetres wide and have soft borders and a plateau; the alae are
+    fatter laterally and under the joint, where stress turns red marrow to fat. Trabeculae are thinner than a pixel:
+    what shows of them is a weak grain of proton density from pixel to pixel.
 
     Args:
         joint: middle line of the joint by side, in mm.
-        noise: of 26, 26, 9, 9, 3.6, 3.6, 1.4, 1.4 and 0.8 mm grain.
+        noise: of 26, 26, 9 and 9 mm grain.
+        slice_key: number of the slice among all depths, which seeds the grain.
     """
-    coarse, coarse_2, medium, medium_2, small, small_2, fine, fine_2, finest = noise
+    coarse, coarse_2, medium, medium_2 = noise
     b, s = build, subject
-    level = 0.55 * medium + 0.75 * coarse_2 + 0.15 * small
+    level = 0.45 * medium + 0.8 * coarse_2
     patch = smoothstep(level + np.float32(b.skew), -0.75, 0.95)
     middle = smoothstep(np.float32(b.skew) * np.ones(1, np.float32), -0.75, 0.95)
-    blotch = b.islands * (patch - middle) + 0.015 * small + 0.015 * fine_2
+    blotch = b.islands * (patch - middle)
+    grain = np.random.default_rng([s.texture_seed, 41, slice_key]).standard_normal((grid.size, grid.size), np.float32)
     lateral = smoothstep(np.abs(grid.x).astype(np.float32)[None, :] + 7 * coarse + 3 * medium_2, 12, 46)
-    patchy = smoothstep(medium_2 + 0.5 * small_2 + 0.5 * coarse, -0.5, 1.3)
+    patchy = smoothstep(medium_2 + 0.6 * coarse, -0.5, 1.3)
     away = np.full((grid.size, grid.size), 60.0, np.float32)
     for side, line in joint.items():
         if line is not None:
@@ -195,6 +214,6 @@ def marrow(
     iliac = s.marrow_ff + b.iliac + blotch + iliac_fat * near
     sacral = s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch + sacral_fat * near
     body = s.red_ff + 0.04 + 0.8 * blotch
-    pd = 1 + 0.04 * fine + 0.095 * finest + 0.03 * small + 0.03 * medium_2
+    pd = 1 + GRAIN * grain + np.float32(0.03) * medium_2
     iliac, sacral, body = (np.clip(field, 0.05, 0.92).astype(np.float32) for field in (iliac, sacral, body))
     return iliac, sacral, body, np.clip(pd, 0.3, 1.5).astype(np.float32)
