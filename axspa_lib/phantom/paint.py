@@ -34,21 +34,26 @@ def fill(points: NDArray[np.floating], grid: Grid, margin: int = 1) -> tuple[NDA
 
 def offset(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
     """Move a closed outline inward by `distance` mm, or `(n, 1)`, along its normals (outward when negative)."""
-    ahead, behind = np.roll(points, -1, axis=0), np.roll(points, 1, axis=0)
-    tangent = ahead - behind
-    length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / length
+    tangent = np.empty_like(points)
+    np.subtract(points[2:], points[:-2], out=tangent[1:-1])
+    tangent[0], tangent[-1] = points[1] - points[-1], points[0] - points[-2]
     x, y = points[:, 0], points[:, 1]
-    area = 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
-    return (points + normal * (distance if area > 0 else -distance)).astype(np.float32)
+    area = float(x[:-1] @ y[1:] - x[1:] @ y[:-1]) + float(x[-1] * y[0] - x[0] * y[-1])
+    return (points + _normal(tangent) * (-distance if area > 0 else distance)).astype(np.float32, copy=False)
 
 
 def offset_line(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
     """Move an open line `(n, 2)` sideways by `distance` mm (or `(n, 1)`), towards +x for a line that runs caudally."""
-    tangent = np.gradient(points, axis=0)
-    length = np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
-    normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1) / length
-    return (points + normal * distance).astype(np.float32)
+    tangent = np.empty_like(points)
+    np.subtract(points[2:], points[:-2], out=tangent[1:-1])
+    tangent[0], tangent[-1] = points[1] - points[0], points[-1] - points[-2]
+    return (points + _normal(tangent) * distance).astype(np.float32, copy=False)
+
+
+def _normal(tangent: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Unit vectors `(n, 2)` a quarter turn from each tangent, towards +x for one that runs caudally."""
+    length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)
+    return np.stack([tangent[:, 1] / length, -tangent[:, 0] / length], axis=1)
 
 
 class Canvas:
