@@ -250,13 +250,19 @@ def _lining(canvas: Canvas, loop: Loop, cut: Cut) -> None:
 
 def _content(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
     inner, middle = cut.inner(loop.wall + _LINING_MM * (loop.mucosa > 0.3))
+    inner = _round(inner)
     if loop.content == "collapsed":
         canvas.outline(middle + (inner - middle) * 0.22 * _folds(loop), "stool", None, 0.7, 0.6, cut.soft)
         return
     even = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
     canvas.outline(inner, loop.content, None, even, soft_mm=cut.soft)
     if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
-        canvas.outline(middle + (inner - middle) * loop.gas + np.array([0, -1.5]), "gas", soft_mm=cut.soft)
+        canvas.outline(_round(middle + (inner - middle) * loop.gas + np.array([0, -1.5])), "gas", soft_mm=cut.soft)
+
+
+def _round(points: Points) -> Points:
+    """A closed outline without its corners: a moving average over a sixth of it."""
+    return sum((np.roll(points, k, axis=0) for k in range(-4, 5)), np.zeros_like(points)) / np.float32(9)
 
 
 def _folds(loop: Loop) -> Points:

@@ -111,7 +111,7 @@ class Texture:
         fat_ff, specks = self._subcutis.fields(z, grid, skin, (coarse, medium, small))
         fat = 1 + 0.03 * coarse + 0.02 * medium + 0.015 * small + 0.03 * fine
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
-        deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.6 * strands
+        deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.25 * strands
         sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
         lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.4 * small, -0.7, 0.7)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)

@@ -131,3 +131,22 @@ class Canvas:
             cover = cv2.GaussianBlur(cover, (0, 0), soft_mm / self.grid.pixel).astype(np.float32)
         self.cover(cover, region, self.value(tissue, cut_ff, cut_pd))
         return filled
+
+    def wash(
+        self, points: NDArray[np.floating], tissue: str, ff: Field | float | None, pd: Field | float, soft_mm: float
+    ) -> None:
+        """Paint a large closed outline (mm) whose border fades over some `soft_mm`, as in `outline`, but coarsely."""
+        step = 8
+        size = -(-self.grid.size // step)
+        coarse = Grid(size, step * self.grid.pixel, self.grid.x0, self.grid.y0)
+        filled = fill(points, coarse)
+        if filled is None:
+            return
+        whole: Field = np.zeros((size, size), np.float32)
+        whole[filled[1]] = filled[0]
+        cv2.GaussianBlur(whole, (0, 0), soft_mm / coarse.pixel, dst=whole, borderType=cv2.BORDER_REPLICATE)
+        matrix, flags = np.array([[1 / step, 0, 0], [0, 1 / step, 0]]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        shape = self.grid.size, self.grid.size
+        cover = cv2.warpAffine(whole, matrix, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        everywhere = slice(0, shape[0]), slice(0, shape[1])
+        self.cover((cover / np.float32(255)).astype(np.float32), everywhere, self.value(tissue, ff, pd))

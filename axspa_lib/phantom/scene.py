@@ -72,7 +72,7 @@ class Scene:
             total /= SUB_SLICES
             fluid = (total[1] / (FLUID * np.abs(canvas.value("muscle")[1]))) ** 4  # which has no texture of its own
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
-            opacity = 0.5 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
+            opacity = 0.2 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, self._texture.warp(float(z), grid, skin))
         return out
@@ -155,7 +155,7 @@ class Scene:
             elif role == "sac":
                 canvas.outline(points, tissue, None, m.sac_pd)
             elif tissue == "visceral_fat":
-                canvas.outline(points, tissue, m.visceral_ff, m.deep_pd)
+                canvas.wash(points, tissue, m.visceral_ff, m.deep_pd, 6.0)
             elif tissue == "deep_fat":
                 canvas.outline(points, tissue, None, m.deep_pd)
             elif "cortex_mm" in item:

@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from axspa_lib.phantom.anatomy import SIGN, Body, template
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.paint import SHIFT, Canvas, offset_line
+from axspa_lib.phantom.tubes import stretches
 
 #: Distance of the points along a tube, mm.
 STEP = 1.3
 #: Thinnest branch that is followed, radius in mm: less is far below a pixel.
-THINNEST = 0.4
-#: From this radius (mm) on a vessel shows its wall, and a vein's midstream flows too fast to give signal.
+THINNEST = 0.5
+#: From this radius (mm) on a vessel shows its wall.
 WALLED = 1.8
 #: Share of the trunks that are seen in a person: the others run elsewhere or are too thin.
 SEEN = 0.85
 _LAYERS = ("wall", "vein", "artery", "nerve")
+#: Steps in which a tube that leaves the slab fades.
+_FADES = 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
                 radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
                 trunk = _Branch(path, radius, vessel["kind"])
                 (twigs if vessel.get("covered") else trunks).append(trunk)
-                _branch(rng, trunk, rng.poisson(1.5 * vessel.get("twigs", 0)), twigs)
+                _branch(rng, trunk, rng.poisson(0.8 * vessel.get("twigs", 0)), twigs)
                 twigs += [_node(rng, trunk) for _ in range(rng.poisson(vessel.get("nodes", 0)))]
     return _placed(rng, body, twigs), _placed(rng, body, trunks)
 
@@ -75,13 +78,14 @@ def _course(rng: np.random.Generator, vessel: dict[str, Any]) -> NDArray[np.floa
     points = np.asarray(vessel["points"], dtype=float)
     t = np.linspace(0, 1, len(points))
     depth = np.interp(t, np.linspace(0, 1, len(vessel["z"])), vessel["z"])
-    control = np.column_stack([points, depth]) + rng.normal(0, (3.0, 3.0, 1.5), (len(points), 3))
+    control = np.column_stack([points, depth]) + rng.normal(0, (3.0, 3.0, 1.0), (len(points), 3))
     control += rng.normal(0, 1, 3) * vessel.get("spread", (0, 0, 0))
     length = float(np.linalg.norm(np.diff(control, axis=0), axis=1).sum())
     dense = np.linspace(0, 1, max(4, int(length / STEP)))
     path = np.stack([_smooth(np.interp(dense, t, column)) for column in control.T], axis=1)
-    for wave in rng.uniform(18, 55, 3):
-        path += rng.normal(0, wave / 40, 3) * np.sin(2 * np.pi * length / wave * dense + rng.uniform(0, 6))[:, None]
+    for wave in rng.uniform(25, 70, 3):
+        sway = rng.normal(0, wave / 50, 3) * (1, 1, 0.5)
+        path += sway * np.sin(2 * np.pi * length / wave * dense + rng.uniform(0, 6))[:, None]
     return path
 
 
@@ -93,7 +97,7 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _swelling(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     """Factor of the radius along a tube, whose calibre is never even."""
     along = STEP * np.arange(count)
-    return 1 + sum(0.07 * np.sin(2 * np.pi * along / w + rng.uniform(0, 6)) for w in rng.uniform(15, 45, 2))
+    return 1 + sum(0.05 * np.sin(2 * np.pi * along / w + rng.uniform(0, 6)) for w in rng.uniform(30, 80, 2))
 
 
 def _branch(rng: np.random.Generator, parent: _Branch, count: int, out: list[_Branch]) -> None:
@@ -110,15 +114,15 @@ def _branch(rng: np.random.Generator, parent: _Branch, count: int, out: list[_Br
         parent.radius[place:] *= max(0.85, (1 - ratio**3) ** (1 / 3))
         ahead = parent.path[min(place + 1, len(parent.path) - 1)] - parent.path[place - 1]
         ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
-        aside = rng.normal(0, (1.0, 1.0, 0.7))
-        heading = ahead + 1.1 * aside / np.linalg.norm(aside)
-        steps = int(rng.uniform(0.6, 1.4) * (8 + 16 * radius) / STEP) + 2
-        turns = heading + np.cumsum(rng.normal(0, 0.17, (steps, 3)), axis=0)
+        aside = rng.normal(0, (1.0, 1.0, 0.3))
+        heading = ahead + 0.9 * aside / np.linalg.norm(aside)
+        steps = int(rng.uniform(0.6, 1.4) * (14 + 22 * radius) / STEP) + 2
+        turns = heading + np.cumsum(rng.normal(0, (0.11, 0.11, 0.05), (steps, 3)), axis=0)
         turns *= STEP / np.linalg.norm(turns, axis=1, keepdims=True)
         path = parent.path[place] + np.vstack([np.zeros(3), np.cumsum(turns, axis=0)])
-        child = _Branch(path, radius * _swelling(rng, len(path)) * np.linspace(1, 0.7, len(path)), parent.kind)
+        child = _Branch(path, radius * _swelling(rng, len(path)) * np.linspace(1, 0.5, len(path)), parent.kind)
         out.append(child)
-        _branch(rng, child, rng.poisson(1.6 * radius), out)
+        _branch(rng, child, rng.poisson(0.9 * radius), out)
 
 
 def _node(rng: np.random.Generator, trunk: _Branch) -> _Branch:
@@ -142,50 +146,66 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
         points,
         (points[:, :2] - offset_line(points[:, :2], 1.0)).astype(np.float32),
         np.concatenate([branch.radius for branch in branches]).astype(np.float32),
-        np.sin(0.17 * np.arange(len(path)) + np.sin(0.061 * np.arange(len(path)))).astype(np.float32),
+        np.sin(0.08 * np.arange(len(path)) + np.sin(0.03 * np.arange(len(path)))).astype(np.float32),
         np.repeat(np.arange(len(branches)), [len(branch.path) for branch in branches]),
         [branch.kind for branch in branches],
-        rng.uniform(0.1, 1.0, len(branches)),
+        rng.uniform(0.2, 0.9, len(branches)) ** 1.3,
     )
 
 
 def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> None:
     """Paint what lies within a slab of thickness `slab` mm about z: thin tubes fill it only in part."""
     off = np.abs(tubes.points[:, 2] - np.float32(z))
-    width = np.sqrt(np.maximum(tubes.radius**2 - np.maximum(off - slab / 2, 0) ** 2, 0))
+    # half widths where a tube touches the slab, at its middle, and where it fills it
+    width, middle, full = (np.sqrt(np.maximum(tubes.radius**2 - np.maximum(off + d * slab / 2, 0) ** 2, 0))
+                           for d in (-1, 0, 1))  # fmt: skip
     filled = np.clip(np.minimum(slab / 2, off + tubes.radius) - np.maximum(-slab / 2, off - tubes.radius), 0, slab)
     seen = np.where(width > 0.2, tubes.tube, -1)
     edges = np.flatnonzero(np.diff(np.concatenate([[-1], seen, [-1]]))).tolist()
-    size, unit = canvas.grid.size, (1 << SHIFT) / canvas.grid.pixel
-    layers = {name: np.zeros((size, size), np.uint8) for name in _LAYERS}
+    unit = (1 << SHIFT) / canvas.grid.pixel
     centre = canvas.grid.to_pixels(tubes.points[:, :2]) * np.float32(1 << SHIFT)
+    share = np.minimum(1.0, 1.1 * filled / slab)
+    fade = np.ceil(share * _FADES).astype(int)
+    shapes: list[tuple[float, str, NDArray[np.int32] | None, tuple[int, int], int]] = []
 
     def add(layer: str, part: slice, half: NDArray[np.floating], opacity: float, aside: float = 0) -> None:
         """A stretch of tube, or a circle where it stands upright; `aside`: how far off its middle, in half widths."""
-        line, colour = centre[part], int(255 * opacity)
+        line = centre[part]
         line = line + (aside * unit * half * tubes.stream[part])[:, None] * tubes.normal[part]
+        x, y = line[len(line) // 2].astype(int).tolist()
         if len(line) < 3 or np.abs(line[-1] - line[0]).max() < 1.6 * unit * half[len(half) // 2]:
-            x, y = line[len(line) // 2].astype(int).tolist()
-            cv2.circle(layers[layer], (x, y), int(unit * half.max()), colour, -1, cv2.LINE_AA, SHIFT)
+            shapes.append((opacity * float(share[part].max()), layer, None, (x, y), int(unit * half.max())))
             return
         side = (unit * half)[:, None] * tubes.normal[part]
-        outline = np.concatenate([line + side, (line - side)[::-1]]).astype(np.int32)
-        cv2.fillPoly(layers[layer], [outline], colour, lineType=cv2.LINE_AA, shift=SHIFT)
+        left, right = line + side, line - side
+        steps = np.flatnonzero(np.diff(fade[part])) + 1
+        for a, b in pairwise([0, *steps.tolist(), len(line)]):  # where a tube leaves the slab it fades
+            outline = np.concatenate([left[a : b + 1], right[a : b + 1][::-1]]).astype(np.int32)
+            shapes.append((opacity * float(share[part][a:b].mean()), layer, outline, (x, y), 0))
 
     for a, b in pairwise(edges):
         if seen[a] < 0:
             continue
         tube, part = int(seen[a]), slice(a, b)
         half, kind, slow = width[part], tubes.kind[tube], float(tubes.slow[tube])
-        share = min(1.0, 1.1 * float(filled[(a + b) // 2]) / slab)
-        wide = tubes.radius[(a + b) // 2] > WALLED
-        if wide and kind != "nerve":
-            add("wall", part, half + np.float32(0.5), share)
-        add(kind, part, half, share)
-        if kind == "vein" and wide:
-            narrow = np.float32(0.25 + 0.4 * (1 - slow)) * (1 - 0.5 * tubes.stream[part] ** 2)
-            add("artery", part, narrow * half, share * (1 - slow), 0.6)
+        strength = 1 - 0.4 * slow * (kind == "artery")
+        if tubes.radius[(a + b) // 2] < WALLED:
+            add(kind, part, half, strength)
+        else:
+            if kind != "nerve":
+                add("wall", part, half + np.float32(0.5), 0.7)
+            for level, wide in ((0.4, width), (0.75, middle), (1.0, full)):
+                for run in stretches(wide[part] > 0.2):
+                    add(kind, slice(a + run.start, a + run.stop), wide[part][run], level * strength)
+        if kind == "vein":  # its midstream flows too fast to give signal
+            add("artery", part, np.float32(0.8) * half, 1 - slow, 0.2)
+    layers = {name: np.zeros((canvas.grid.size, canvas.grid.size), np.uint8) for name in _LAYERS}
+    for opacity, layer, outline, (x, y), radius in sorted(shapes, key=lambda shape: shape[0]):
+        if outline is None:
+            cv2.circle(layers[layer], (x, y), radius, int(255 * opacity), -1, cv2.LINE_AA, SHIFT)
+        else:
+            cv2.fillPoly(layers[layer], [outline], int(255 * opacity), lineType=cv2.LINE_AA, shift=SHIFT)
     canvas.dab(layers["wall"], "bowel_wall", 0.75)
-    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.15 + 0.22 * m.rough, 0.5, 1.7))
+    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.1 + 0.08 * m.rough, 0.5, 1.7))
     canvas.dab(layers["artery"], "artery", 0.88)
     canvas.dab(layers["nerve"], "nerve", 1.0)
