@@ -18,6 +18,8 @@ from axspa_lib.phantom.tubes import stretches, tube
 
 #: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
 PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
+#: Thickness of the sacrum's ventral cortex with its ligament as a slice shows it by depth, mm: (depth, thickness).
+VENTRAL_CORTEX_MM = ((-9.0, 13.0, 18.0, 24.0), (2.0, 2.2, 1.5, 0.75))
 #: Log spread of the thickness of cortex along an outline, over 8 to 30 mm.
 UNEVEN = 0.3
 #: How far the walls of a vertebral body curve in, and its end plates, mm.
@@ -32,6 +34,8 @@ _FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RI
 #: Which points of the sacrum's outline face a joint: 30 above it, 40 below, then the same mirrored.
 _HALF = np.concatenate([np.zeros(30), np.ones(JOINT_POINTS), np.zeros(40)])
 _FACING = np.concatenate([_HALF, _HALF[::-1]])
+_UNDER = np.concatenate([np.zeros(30 + JOINT_POINTS), np.linspace(0, 1, 10), np.ones(30)])
+_BELOW = np.concatenate([_UNDER, _UNDER[::-1]])
 _ANGLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 _DISCS = ("disc_l45", "disc_l5s1")
@@ -46,11 +50,15 @@ def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArra
     return np.exp(np.float32(UNEVEN) * build.coarse.at(points, z, turn))
 
 
-def sacrum(canvas: Canvas, build: Build, points: Points, z: float, m: Materials) -> Filled | None:
-    """The sacrum with its shell: an outline `(n, 2)` in mm. Returns where its marrow lies."""
-    mean = CORTEX_MM + (PLATE_MM["sacral"] - CORTEX_MM) * _FACING
+def sacrum(canvas: Canvas, build: Build, points: Points, z: float, depth: float, m: Materials) -> Filled | None:
+    """The sacrum with its shell: an outline `(n, 2)` in mm at `depth` mm. Returns where its marrow lies.
+
+    The slices meet its ventral surface at a low angle, so that its cortex looks thicker there.
+    """
+    ventral = float(np.interp(depth, *VENTRAL_CORTEX_MM))
+    mean = CORTEX_MM + (PLATE_MM["sacral"] - CORTEX_MM) * _FACING + (ventral - CORTEX_MM) * _BELOW
     canvas.outline(points, "cortex")
-    shell = np.clip(mean * _uneven(build, points, z), 0.1, 2.2)
+    shell = np.clip(mean * _uneven(build, points, z), 0.1, 3.5)
     return canvas.outline(offset(points, shell[:, None]), "marrow", m.sacral_ff, m.marrow_pd)
 
 
@@ -149,11 +157,11 @@ def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float
     width = _shown(root, root.tunnel, depth)
     for part in stretches(width > 1.0):
         line = axis[part]
-        wall = width[part] * (1 + 0.12 * build.fine.at(line, z, 7.0))
-        rim = wall + np.float32(0.8 * root.rim) * _uneven(build, line, z, 8.0)
+        wall = width[part] * (1 + 0.08 * build.coarse.at(line, z, 7.0))
+        rim = wall + np.float32(0.7) * _uneven(build, line, z, 8.0)
         canvas.outline(tube(line, wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
-        canvas.outline(tube(line, rim), "cortex", None, 1.0, root.rim, soft_mm=0.4)
-        canvas.outline(tube(line, wall), "deep_fat", None, m.deep_pd, soft_mm=0.4)
+        canvas.outline(tube(line, rim), "cortex", None, 1.0, root.rim, soft_mm=0.2)
+        canvas.outline(tube(line, wall), "deep_fat", None, m.deep_pd, soft_mm=0.3)
 
 
 def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
@@ -178,14 +186,13 @@ def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -
             continue
         t = np.linspace(-1, 1, 21)
         end = np.sqrt(np.clip(1 - (2 * (depth - low) / (high - low) - 1) ** 4, 0, 1))
-        y = np.interp(depth, [low, high], disc["y"]) - 0.6 * (1 - t**2)
+        y = np.interp(depth, [low, high], disc["y"]) - 0.4 * (1 - t**2)
         line = body.place(np.stack([disc["half_width"] * (0.75 + 0.25 * end) * t, y], axis=1), depth)
-        line[:, 1] += 0.25 * build.fine.at(line, z, 2.0)
-        swell = height * (1 - t**4) * (1 + 0.35 * build.fine.at(line, z, 3.0))
+        swell = height * (1 - t**4) * (1 + 0.2 * build.coarse.at(line, z, 3.0))
         plate = np.maximum(swell + 0.4 * _uneven(build, line, z, 5.0), 0.15)
         if fat > 0:
             canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, float(fat), soft_mm=1.5)
-        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.75, soft_mm=0.3)
+        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.7, soft_mm=0.3)
         inner = _lens(line[1:-1], np.maximum(swell[1:-1], 0.05))
         canvas.outline(inner, "disc_nucleus" if water > 0.5 else "disc_annulus", None, 1.0, 0.9)
 
@@ -248,6 +255,8 @@ def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> N
     middle = centre + np.array([aside * size[0], 0.0])
     nucleus = middle + (points - centre) * (width, 0.5)
     canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.8)
+    if water > 0.5:  # free water amid the nucleus
+        canvas.outline(middle + (nucleus - middle) * 0.75, "effusion", None, 1.0, 0.7 * (water - 0.5), soft_mm=2.0)
     if cleft > 0 and water > 0.35:
         line = middle + _CIRCLE * size * (0.35 * width, 0.05)
         canvas.outline(line, "disc_annulus", None, 1.0, min(cleft, 0.7), soft_mm=0.8)

@@ -190,7 +190,7 @@ class Scene:
     def _bones(self, canvas: Canvas, section: Bones, z: float, m: Materials) -> dict[str, bones.Filled | None]:
         inside: dict[str, bones.Filled | None] = {"sacral": None}
         if section.sacrum is not None:
-            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, z, m)
+            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, z, self.body.depth(z), m)
         for side in SIDES:
             points, cartilage = section.ilium[side], section.cartilage[side]
             inside[f"iliac_{side}"] = None

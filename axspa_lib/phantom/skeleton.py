@@ -137,7 +137,7 @@ def draw_build(subject: Subject) -> Build:
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
         roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
         remnants=np.stack(
-            [rng.uniform(0.3, 1.0, count) * [d["height"] for d in template().raw["remnants"]],
+            [rng.uniform(0.25, 0.9, count) * [d["height"] for d in template().raw["remnants"]],
              rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0)], axis=1),
         corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
         ventral=float(max(0.0, rng.normal(0.8, 1.0))),
@@ -152,7 +152,7 @@ def _draw_hole(rng: np.random.Generator) -> Hole:
     veins = int(rng.integers(1, 4))
     return Hole(
         rng.uniform(0.72, 1.15, 2), float(rng.normal(0.55, 0.35)), rng.normal(0, 0.12, len(BEAN)),
-        rng.normal((-0.4, 0.3), 0.3), float(rng.uniform(0.1, 0.55)), rng.normal((-0.1, -0.2), 0.2),
+        rng.normal((-0.4, 0.3), 0.3), float(rng.uniform(0, 0.2)), rng.normal((-0.1, -0.2), 0.2),
         rng.normal((0.35, 0.25), 0.3, (veins, 2)), rng.uniform(0.5, 1.1, veins),
     )  # fmt: skip
 
@@ -167,11 +167,12 @@ def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
     along = np.linspace(0, 1, 40)
     path = path + rng.normal(0, (1.2, 1.8, 1.2)) * np.minimum(1, 3 * along)[:, None]
     bulge = np.exp(-(((along - rng.uniform(0.5, 0.7)) / 0.2) ** 2))  # the ganglion, and the widest fat about it
-    tunnel = mean["tunnel"] * rng.uniform(0.8, 1.2) * (0.72 + 0.33 * bulge)
-    root = mean["root"] * rng.uniform(0.85, 1.2) * (0.85 + 0.25 * bulge)
-    aside = (tunnel - root) * rng.choice((-1, 1)) * (0.25 + 0.3 * np.sin(2 * np.pi * (along + rng.random())))
+    tunnel = mean["tunnel"] * rng.uniform(0.65, 1.1) * (0.72 + 0.33 * bulge)
+    root = mean["root"] * rng.uniform(0.8, 1.15) * (0.85 + 0.25 * bulge)
+    tunnel = np.maximum(tunnel, root + 0.8)
+    aside = (tunnel - root) * rng.choice((-1, 1)) * (0.65 + 0.3 * np.sin(2 * np.pi * (along + rng.random())))
     return Root(path.astype(np.float32), tunnel.astype(np.float32), root.astype(np.float32), aside.astype(np.float32),
-                float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0.3, 1)))  # fmt: skip
+                float(rng.uniform(0.4, 0.9)), float(rng.uniform(0, 0.2)), float(rng.uniform(0.2, 0.8)))  # fmt: skip
 
 
 def marrow(
