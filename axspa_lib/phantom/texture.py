@@ -92,6 +92,19 @@ class Noise:
         return plane.astype(np.float32, copy=False)
 
 
+def cloud(rng: np.random.Generator, grid: Grid, sigma: float) -> Field:
+    """Standard normal noise of one slice, smoothed by a Gaussian of `sigma` mm, without a preferred grain.
+
+    It is drawn on a coarser grid where it is smooth enough.
+    """
+    step = max(1, int(sigma / (1.2 * grid.pixel)))
+    count, cells = -(-grid.size // step) + 1, sigma / (step * grid.pixel)
+    white = rng.standard_normal((count, count), np.float32) * np.float32(2 * np.sqrt(np.pi) * cells)
+    smooth = cv2.GaussianBlur(white, (0, 0), cells, borderType=cv2.BORDER_REFLECT)
+    whole = cv2.resize(smooth, (count * step, count * step), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(whole[: grid.size, : grid.size], np.float32)
+
+
 def ridges(noise: Field, width: float) -> Field:
     """Thin lines where the noise crosses zero: 1 on the line, falling over `width` (in standard deviations)."""
     return np.exp(-((noise / width) ** 2), dtype=np.float32)
