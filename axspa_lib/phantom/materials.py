@@ -76,14 +76,17 @@ class Texture:
         """Noise of about 4 mm grain, for ragged borders."""
         return self._small.plane(z, grid)
 
-    def warp(self, z: float, grid: Grid, skin: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def warp(
+        self, z: float, grid: Grid, skin: NDArray[np.float64], firm: Field | float = 1.0
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Where each pixel of the slice looks on the smooth anatomy: (column, row) in pixels, for `cv2.remap`.
 
-        `skin` is the body's lower edge y (mm) by column; the skin itself stays smooth.
+        `skin` is the body's lower edge y (mm) by column; the skin itself stays smooth. `firm` is the share of the
+        shift.
         """
         inside = np.clip((skin[None, :] - grid.y[:, None] - 4) / 14, 0, 1).astype(np.float32)
         calm = np.outer(np.clip((6 - grid.y) / 18, 0, 1), np.clip((90 - np.abs(grid.x)) / 15, 0, 1)).astype(np.float32)
-        inside *= 1 - CALM * calm
+        inside *= (1 - CALM * calm) * np.float32(firm)
         columns, rows = np.arange(grid.size, dtype=np.float32)[None, :], np.arange(grid.size, dtype=np.float32)[:, None]
         out = []
         for axis, base in ((37.0, columns), (71.0, rows)):
@@ -105,7 +108,6 @@ class Texture:
         other = (self._medium.plane(z + 31, grid), self._small.plane(z + 31, grid), self._fine.plane(z + 31, grid))
         noise = (coarse, coarse_2, medium, other[0])
         iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise, round(1000 * (z + 1000)))
-        sag = WARP_MM[0] * self._medium.plane(z - 71.0, grid)
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
         back, collagen = self._back.fields(z, grid, coarse, medium, small)
         fat_ff, specks = self._subcutis.fields(z, grid, skin, (coarse, medium, small))
@@ -126,7 +128,7 @@ class Texture:
         return Materials(
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1.22 + 0.2 * medium + 0.06 * small, 0.5, 1.9)),
-            fibres=self._muscles.fibres(z, grid, (coarse, medium, small), sag), muscle_pd=single(muscle_pd),
+            fibres=self._muscles.fibres(z, grid, (coarse, medium, small)), muscle_pd=single(muscle_pd),
             sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze), cleft_ff=single(0.05 + 0.8 * lines),
             rough=small, vessels=single(np.maximum(vessels, specks)),

@@ -1,4 +1,4 @@
-"""Muscles: bundles of fibres with fat between them, and the ragged borders at which the bundles end."""
+"""Muscles: bundles of fibres with fat between them, fascia and planes of fat about them, and the psoas within."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from axspa_lib.labels import LEFT, RIGHT
 from axspa_lib.phantom.anatomy import Subject
-from axspa_lib.phantom.paint import Canvas, fill
-from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
+from axspa_lib.phantom.paint import SHIFT, Canvas, fill
+from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
 
 #: Slope (down over lateral) of the gluteal fibres at `FAN_Y` mm and how much it falls per mm caudally: mean and spread
 #: between people. Seven public scans: 0 to 40 degrees, steeper cranially and dorsally (0.007 per mm of depth).
 SLOPE, FALL, FAN_Y = (0.30, 0.14), (0.006, 0.002), 70.0
 #: Spread of the water of muscle by bundles, along fibres and across the belly: with the streaks of fat and the noise
 #: the public scans vary within 3 mm by 6 to 9 % in the psoas and by 17 to 21 % in gluteus maximus on T1.
-GRAIN = (0.05, 0.035, 0.03)
+GRAIN = (0.035, 0.025, 0.015)
+#: Width of the plane of fat about a muscle, mm, and share of the border that is fascia.
+PLANE_MM, FASCIA = 1.0, 0.4
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,12 @@ class Muscles:
         self._fat = float(subject.muscle_fat)
         self._slope = float(rng.normal(*SLOPE))
         self._fall = float(rng.normal(*FALL))
-        self._streak = Noise(rng, 0.62, 5, stretch=6, smooth=1.0)
-        self._bundle = Noise(rng, 1.8, 8, stretch=5, smooth=1.0)
+        self._streak = Noise(rng, 0.55, 6, stretch=13, smooth=1.0)
+        self._bundle = Noise(rng, 1.5, 8, stretch=12, smooth=1.0)
         self._thread = Noise(rng, 1.1, 4, stretch=5)
 
-    def fibres(self, z: float, grid: Grid, bent: tuple[Field, Field, Field], sag: Field) -> Fibres:
-        """All fields of the slice at depth z.
-
-        `bent` is noise of 26, 9 and 4 mm grain; `sag` (mm) how far up the slice's warp will move what lies here, which
-        fibres, being taut, do not follow.
-        """
+    def fibres(self, z: float, grid: Grid, bent: tuple[Field, Field, Field]) -> Fibres:
+        """All fields of the slice at depth z; `bent` is noise of 26, 9 and 4 mm grain."""
         coarse, medium, small = bent
         x, y = grid.x[None, :].astype(np.float32), grid.y[:, None].astype(np.float32)
         lateral = np.clip((np.abs(x) - 70) / 220, -0.25, 0.35)
@@ -61,26 +60,62 @@ class Muscles:
         ff = 0.04 + self._fat * (0.28 * smoothstep(steep, 1.1, 2.6) + 0.10 * patch * smoothstep(steep, -0.2, 1.8))
         pd = 1 + GRAIN[0] * thread + GRAIN[1] * steep + GRAIN[2] * (medium + small)
         slope = self._slope + 0.007 * (z - 15) - self._fall * (y - FAN_Y)
-        run = np.clip(np.abs(x) - 50, -40, 70) * slope + sag + 1.1 * coarse
+        run = np.clip(np.abs(x) - 50, -40, 70) * slope + 1.5 * coarse + 0.15 * medium
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
         streak, bundle = self._streak.plane(z, grid, 0.0, course), self._bundle.plane(z, grid, 0.0, course)
-        septa = ridges(bundle, 0.3) * smoothstep(medium + 0.6 * small, 0.2, 1.6)
-        streaks = 0.13 * smoothstep(streak, -0.2, 1.7) + 0.48 * patch * smoothstep(streak, 0.6, 2.8)
-        gluteal = 0.02 + self._fat * (streaks + 0.10 * septa)
+        lines = streak + 0.4 * bundle  # bundles of bundles
+        gluteal = 0.02 + self._fat * (0.06 * smoothstep(lines, -1.2, 1.2) + 0.40 * patch * smoothstep(lines, 0.2, 2.6))
         return Fibres(
-            ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=0.7 * steep + 0.6 * small,
+            ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=steep,
             gluteal_ff=np.clip(gluteal, 0.02, 0.9).astype(np.float32),
-            gluteal_pd=(1 + 0.075 * streak + GRAIN[2] * (medium + small)).astype(np.float32),
-            gluteal_ends=0.5 * streak + 0.8 * bundle,
+            gluteal_pd=(1 + 0.05 * streak + GRAIN[2] * (medium + small)).astype(np.float32),
+            gluteal_ends=0.7 * streak + 0.7 * bundle,
         )  # fmt: skip
+
+
+class Sheath:
+    """Fat between the bundles of one person's psoas: strokes beside its tendon, and roots of fat where nerves leave."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng([seed, 44])
+        self._angle = {side: float(rng.normal(0.9, 0.25)) for side in (RIGHT, LEFT)}
+        self._place = {side: rng.uniform(-0.3, 0.3, 2) for side in (RIGHT, LEFT)}
+        self._strokes = {side: rng.uniform(0.3, 1.0, int(rng.integers(3, 7))) for side in (RIGHT, LEFT)}
+        self._roots = {side: rng.uniform(0.3, 1.0, (int(rng.integers(2, 5)), 3)) for side in (RIGHT, LEFT)}
+        self._strength = float(rng.uniform(0.12, 0.5))
+
+    def paint(self, canvas: Canvas, points: NDArray[np.floating], side: str, z: float) -> None:
+        """Paint them into the outline (mm) of the psoas at depth z (mm)."""
+        out = np.array([1.0 if side == LEFT else -1.0, 1.0])
+        middle, half = points.mean(0), np.ptp(points, axis=0) / 2
+        angle = self._angle[side] + 0.006 * z
+        along = np.array([np.cos(angle), -np.sin(angle)]) * out
+        across = np.array([np.sin(angle), np.cos(angle)]) * out
+        start = middle + self._place[side] * half + 0.04 * z * across
+        lines = []
+        for k, size in enumerate(self._strokes[side]):
+            foot = start + (k - len(self._strokes[side]) / 2) * 2.4 * across
+            lines.append((foot, foot + 5.0 * size * along + 0.6 * size * across, 0.8 * size))
+        corner = points[np.argmax((points - middle) @ (out * (-0.5, 1.0)))]
+        for k, (size, turn, strength) in enumerate(self._roots[side]):
+            foot = corner + 2.6 * (k - 0.5) * np.array([1.0, 0.15]) * out
+            lines.append((foot, foot + 9 * size * (along + 0.4 * (turn - 0.65) * across), 2 * strength))
+        for tail, head, strength in lines:
+            mask = np.zeros((canvas.grid.size, canvas.grid.size), np.uint8)
+            pixels = np.rint(canvas.grid.to_pixels(np.stack([tail, head])) * (1 << SHIFT)).astype(np.int32)
+            cv2.line(mask, pixels[0].tolist(), pixels[1].tolist(), 255, 1, cv2.LINE_AA, SHIFT)
+            canvas.dab(mask, "deep_fat", min(0.8, self._strength * strength))
 
 
 def belly(
     canvas: Canvas, points: NDArray[np.floating], tissue: str, ff: Field | None, pd: Field, ends: Field,
-    ragged_mm: float, width_mm: float = 2.5, opacity: float = 1.0,
+    ragged_mm: float, width_mm: float = 1.3, edge_mm: float = 0.9, sheathed: bool = True,
 ) -> None:  # fmt: skip
-    """Paint an outline whose border is shifted by `ragged_mm` times the noise `ends`, and rounded over `width_mm`."""
-    filled = fill(points, canvas.grid)
+    """Paint an outline rounded over `width_mm`, its border `edge_mm` wide and shifted by `ragged_mm` times `ends`.
+
+    Where it is `sheathed` a thin plane of fat and its fascia surround it.
+    """
+    filled = fill(points, canvas.grid, margin=4)
     if filled is None:
         return
     mask, region = filled
@@ -88,6 +123,12 @@ def belly(
     inside = blurred.astype(np.float32) / np.float32(255)
     slope = 0.4 / width_mm  # of the blurred coverage at a straight border, per mm
     near = 4 * inside * (1 - inside)  # 1 on the border
-    shift = inside - np.float32(0.5) + np.float32(ragged_mm * slope) * near * (ends[region] - np.float32(0.7))
-    cover = np.clip(0.5 + shift / np.float32(slope * 0.9), 0, 1).astype(np.float32) * np.float32(opacity)
+    deep = (inside - np.float32(0.5)) / np.float32(slope) + np.float32(ragged_mm) * near * ends[region]
+    if sheathed:
+        plane = np.clip(0.5 + (deep + np.float32(PLANE_MM)) / np.float32(edge_mm), 0, 1) * (inside > 0.02)
+        canvas.cover((0.75 * plane).astype(np.float32), region, canvas.value("deep_fat"))
+    cover = np.clip(0.5 + deep / np.float32(edge_mm), 0, 1).astype(np.float32)
     canvas.cover(cover, region, canvas.value(tissue, None if ff is None else ff[region], pd[region]))
+    if sheathed:
+        fascia = np.float32(FASCIA) * np.exp(-(((deep - np.float32(0.2)) / np.float32(0.5)) ** 2))
+        canvas.cover(fascia.astype(np.float32), region, canvas.value("ligament"))

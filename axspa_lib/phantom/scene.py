@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +13,7 @@ from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
-from axspa_lib.phantom.muscles import belly
+from axspa_lib.phantom.muscles import Sheath, belly
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
@@ -26,6 +27,8 @@ SUB_SLICES = 4
 SKIN_MM, OBLIQUE_MM = 2.5, 4.0
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
 QUIET_FF = np.float32(0.13)
+#: From where to where beside the bones borders become smooth, mm.
+FIRM_MM = (4.0, 12.0)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
 FLUID = 3.5
 
@@ -43,6 +46,7 @@ class Scene:
         self._variant_side = organs.draw_variant_side(body)
         self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
+        self._sheath = Sheath(body.subject.texture_seed)
 
     def planes(
         self, grid: Grid, depths: NDArray[Any], thickness: float, t1: Sequence, stir: Sequence
@@ -74,12 +78,25 @@ class Scene:
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
             opacity = 0.2 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
-            out[:, k] = bend(total, self._texture.warp(float(z), grid, skin))
+            firm = self._firm(grid, z + offsets)
+            out[:, k] = bend(total, self._texture.warp(float(z), grid, skin, firm))
         return out
 
     def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
         return truth(self.body, self.lesions, self._texture, grid, depths)
+
+    def _firm(self, grid: Grid, depths: NDArray[Any]) -> Field:
+        """How much of the warp there is: all of it about the bones, whose truth it bends, little in soft parts."""
+        apart = np.full((grid.size, grid.size), 255, np.uint8)
+        for z in depths:
+            section = bones_at(self.body, float(z))
+            for points in (section.sacrum, *section.ilium.values()):
+                filled = None if points is None else fill(points, grid)
+                if filled is not None:
+                    apart[filled[1]][filled[0] > 0] = 0
+        away = cv2.distanceTransform(apart, cv2.DIST_L2, 3) * np.float32(grid.pixel)
+        return 1 - np.float32(0.8) * smoothstep(away, *FIRM_MM)
 
     def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
         z, slab = float(depths.mean()), 2 * float(np.ptp(depths))  # two sub-slices
@@ -135,9 +152,12 @@ class Scene:
             if points is None or role in ("back", "unpainted"):
                 continue
             if role == "gluteal":
-                belly(canvas, points, tissue, m.fibres.gluteal_ff, m.fibres.gluteal_pd, m.fibres.gluteal_ends, 1.8)
+                f = m.fibres
+                belly(
+                    canvas, points, tissue, f.gluteal_ff, f.gluteal_pd, f.gluteal_ends, 0.35, 2.5, 2.6, sheathed=False
+                )
             elif role == "plane":
-                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.9, width_mm=1.3, opacity=0.65)
+                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.2, sheathed=False)
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "arch":
@@ -149,7 +169,9 @@ class Scene:
             elif tissue == "muscle":
                 streaks = np.float32(item.get("streaks", 1.0))
                 ff = QUIET_FF + streaks * (m.fibres.ff - QUIET_FF)
-                belly(canvas, points, tissue, ff, m.fibres.pd, m.fibres.ends, 0.7, width_mm=1.3)
+                belly(canvas, points, tissue, ff, 1 + streaks * (m.fibres.pd - 1), m.fibres.ends, 0.12)
+                if item["name"] == "psoas":
+                    self._sheath.paint(canvas, points, str(side), z)
             elif role == "sleeve":
                 canvas.outline(points, tissue, None, m.sac_pd, 0.3, soft_mm=0.8)
             elif role == "sac":
