@@ -36,6 +36,9 @@ _HALF = np.concatenate([np.zeros(30), np.ones(JOINT_POINTS), np.zeros(40)])
 _FACING = np.concatenate([_HALF, _HALF[::-1]])
 _UNDER = np.concatenate([np.zeros(30 + JOINT_POINTS), np.linspace(0, 1, 10), np.ones(30)])
 _BELOW = np.concatenate([_UNDER, _UNDER[::-1]])
+#: Distance (mm) between the sacrum's outlines in two sub-slices from which on outlines between are painted, and where.
+GRAZED_MM = 0.8
+_BETWEEN = np.array([-0.375, -0.125, 0.125, 0.375])
 _ANGLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 _DISCS = ("disc_l45", "disc_l5s1")
@@ -50,16 +53,22 @@ def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArra
     return np.exp(np.float32(UNEVEN) * build.coarse.at(points, z, turn))
 
 
-def sacrum(canvas: Canvas, build: Build, points: Points, z: float, depth: float, m: Materials) -> Filled | None:
-    """The sacrum with its shell: an outline `(n, 2)` in mm at `depth` mm. Returns where its marrow lies.
+def sacrum(
+    canvas: Canvas, build: Build, points: Points, ahead: Points, z: float, depth: float, m: Materials
+) -> Filled | None:
+    """The sacrum with its shell: an outline `(n, 2)` in mm at `depth` mm, and the next. Returns where its marrow lies.
 
-    The slices meet its ventral surface at a low angle, so that its cortex looks thicker there.
+    The slices meet its ventral surface at a low angle, so that its cortex looks thicker there; where they graze it, the
+    outlines lie far apart, and some between them are painted as well.
     """
     ventral = float(np.interp(depth, *VENTRAL_CORTEX_MM))
     mean = CORTEX_MM + (PLATE_MM["sacral"] - CORTEX_MM) * _FACING + (ventral - CORTEX_MM) * _BELOW
+    within = offset(points, np.clip(mean * _uneven(build, points, z), 0.1, 3.5)[:, None])
+    if np.abs(ahead - points).max() > GRAZED_MM:
+        steps = (_BETWEEN[:, None, None] * (ahead - points)).astype(np.float32)
+        points, within = points + steps, within + steps
     canvas.outline(points, "cortex")
-    shell = np.clip(mean * _uneven(build, points, z), 0.1, 3.5)
-    return canvas.outline(offset(points, shell[:, None]), "marrow", m.sacral_ff, m.marrow_pd)
+    return canvas.outline(within, "marrow", m.sacral_ff, m.marrow_pd)
 
 
 def ilium(

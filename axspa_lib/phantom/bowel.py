@@ -69,6 +69,8 @@ _LINING_MM, _SLAB_MM = 0.9, 0.6
 _ANGLE = np.linspace(0, 2 * np.pi, 56, endpoint=False)
 _HARMONICS = np.stack([np.cos(k * _ANGLE + p) for k, p in ((2, 0.3), (2, 1.7), (3, 0.9), (3, 2.1), (5, 0.2), (9, 1.1))])
 _ROUGH = np.array([0.08, 0.08, 0.05, 0.05, 0.022, 0.008])
+#: The bladder's irregularity, without folds.
+_SMOOTH = np.array([0.04, 0.04, 0.025, 0.025, 0.0, 0.0])
 #: Folds of a collapsed lumen, by angle: amplitudes of these harmonics are drawn with each loop's irregularities.
 _FOLDS = np.stack([np.cos(k * _ANGLE + p) for k, p in ((2, 0.4), (2, 1.9), (3, 0.3), (3, 2.2), (5, 1.2), (7, 0.1))])
 
@@ -85,7 +87,7 @@ def _gut(
     gas = float(rng.uniform(0.3, 0.7)) if content in ("stool", "bowel") and rng.random() < 0.2 else 0.0
     return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
                 float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 0.75)),
-                float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
+                float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)) * (2.5 if content == "stool" else 1.0),
                 float(rng.uniform(0.8, 1.35)))  # fmt: skip
 
 
@@ -165,8 +167,8 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
     if rng.random() < 0.8:  # the bladder's dome reaches the ventral slices
         size = rng.uniform(0.5, 1.2)
         place = (rng.normal(0, 6), rng.normal(92, 8), rng.normal(-31, 5))
-        out.append(Loop(place, (33 * size, 22 * size, 22 * size), rng.normal(0, 0.1), 0.0, rng.normal(0, 0.5 * _ROUGH),
-                        2.8, "muscle", "urine"))  # fmt: skip
+        out.append(Loop(place, (33 * size, 22 * size, 22 * size), rng.normal(0, 0.1), 0.0, rng.normal(0, _SMOOTH),
+                        2.2, "muscle", "urine"))  # fmt: skip
     if woman:
         size, x = rng.uniform(0.8, 1.2), rng.normal(0, 7)
         out.append(Loop((x, rng.normal(66, 7), rng.normal(-23, 5)), (27 * size, 19 * size, 17 * size),

@@ -120,7 +120,7 @@ class Texture:
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)
 
-        haze = smoothstep(other[0] + 0.7 * coarse_2 + 0.5 * other[1] + 0.3 * other[2], 0.3, 2.8)
+        haze = smoothstep(other[0] + 0.7 * coarse_2 + 0.3 * other[1], 0.3, 2.8)
 
         def single(field: NDArray[np.floating]) -> Field:
             return field.astype(np.float32)

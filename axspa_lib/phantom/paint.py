@@ -17,19 +17,21 @@ Region = tuple[slice, slice]
 def fill(points: NDArray[np.floating], grid: Grid, margin: int = 1) -> tuple[NDArray[np.uint8], Region] | None:
     """Rasterise a closed outline `(n, 2)` in mm: coverage 0 to 255 on its own region of the grid, or None outside.
 
-    `margin` is how many empty pixels surround it.
+    Of several outlines `(k, n, 2)` it is the mean coverage. `margin` is how many empty pixels surround it.
     """
     pixels = grid.to_pixels(points)
-    low = np.floor(pixels.min(0)).astype(int) - margin
-    high = np.ceil(pixels.max(0)).astype(int) + 1 + margin
+    low = np.floor(pixels.reshape(-1, 2).min(0)).astype(int) - margin
+    high = np.ceil(pixels.reshape(-1, 2).max(0)).astype(int) + 1 + margin
     c0, r0 = np.maximum(low, 0)
     c1, r1 = np.minimum(high, grid.size)
     if c1 <= c0 or r1 <= r0:
         return None
-    mask = np.zeros((r1 - r0, c1 - c0), np.uint8)
-    local = np.rint((pixels - np.array([c0, r0])) * (1 << SHIFT)).astype(np.int32)
-    cv2.fillPoly(mask, [local], 255, lineType=cv2.LINE_AA, shift=SHIFT)
-    return mask, (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
+    local = np.rint((pixels - np.array([c0, r0])) * (1 << SHIFT)).astype(np.int32).reshape(-1, *pixels.shape[-2:])
+    masks = np.zeros((len(local), r1 - r0, c1 - c0), np.uint8)
+    for mask, outline in zip(masks, local, strict=True):
+        cv2.fillPoly(mask, [outline], 255, lineType=cv2.LINE_AA, shift=SHIFT)
+    mean = masks[0] if len(masks) == 1 else masks.mean(0, dtype=np.float32).astype(np.uint8)
+    return mean, (slice(int(r0), int(r1)), slice(int(c0), int(c1)))
 
 
 def offset(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
@@ -116,7 +118,7 @@ class Canvas:
         """Paint a closed outline and return its coverage, or None outside the grid.
 
         Args:
-            points: `(n, 2)` in mm.
+            points: `(n, 2)` or several `(k, n, 2)` in mm.
             tissue: its name; `ff` and `pd` as in `value`, whole-grid fields being cut to the outline's region.
             opacity: of the whole outline, 0 to 1; `soft_mm` blurs its border.
         """

@@ -71,7 +71,7 @@ class Scene:
                 background = canvas.planes.copy()
                 for step in half:
                     canvas.planes[:] = background
-                    self._skeleton(canvas, float(z + step), materials)
+                    self._skeleton(canvas, float(z + step), thickness / SUB_SLICES, materials)
                     total += canvas.planes
             total /= SUB_SLICES
             fluid = (total[1] / (FLUID * np.abs(canvas.value("muscle")[1]))) ** 4  # which has no texture of its own
@@ -114,10 +114,10 @@ class Scene:
         self._spine.vessels(canvas, z)
         self._outside(canvas, z)
 
-    def _skeleton(self, canvas: Canvas, z: float, m: Materials) -> None:
+    def _skeleton(self, canvas: Canvas, z: float, slab: float, m: Materials) -> None:
         section = bones_at(self.body, z)
         self._clefts(canvas, section, m)
-        inside = self._bones(canvas, section, z, m)
+        inside = self._bones(canvas, section, bones_at(self.body, z + slab), z, m)
         ways = bones.ways_out(self.body, self._build, z)
         bones.foramina(canvas, self.body, self._build, ways, z, m)
         bones.remnants(canvas, self.body, self._build, z, m)
@@ -209,10 +209,14 @@ class Scene:
             if line is not None and section.sacrum is not None:
                 canvas.outline(band(line, -half, half), "ligament", m.cleft_ff)
 
-    def _bones(self, canvas: Canvas, section: Bones, z: float, m: Materials) -> dict[str, bones.Filled | None]:
+    def _bones(
+        self, canvas: Canvas, section: Bones, ahead: Bones, z: float, m: Materials
+    ) -> dict[str, bones.Filled | None]:
         inside: dict[str, bones.Filled | None] = {"sacral": None}
         if section.sacrum is not None:
-            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, z, self.body.depth(z), m)
+            following = section.sacrum if ahead.sacrum is None else ahead.sacrum
+            depth = self.body.depth(z)
+            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, following, z, depth, m)
         for side in SIDES:
             points, cartilage = section.ilium[side], section.cartilage[side]
             inside[f"iliac_{side}"] = None

@@ -21,8 +21,8 @@ STEP = 1.3
 THINNEST = 0.5
 #: From this radius (mm) on a vessel shows its wall.
 WALLED = 1.8
-#: Share of the trunks that are seen in a person: the others run elsewhere or are too thin.
-SEEN = 0.85
+#: Share of the trunks thinner than `LARGE` (mm) that are seen in a person: the others run elsewhere or are too thin.
+SEEN, LARGE = 0.85, 2.5
 _LAYERS = ("wall", "vein", "artery", "nerve")
 #: Steps in which a tube that leaves the slab fades.
 _FADES = 8
@@ -63,12 +63,12 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
     twigs: list[_Branch] = []
     for vessel in template().raw["vessels"]:
         for sign in (*SIGN.values(),) * vessel.get("number", 1) if vessel.get("pair") else (1.0,):
-            if rng.random() < SEEN:
+            if rng.random() < SEEN or vessel["radius"] > LARGE:
                 path = _course(rng, vessel) * (sign, 1, 1)
                 radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
                 trunk = _Branch(path, radius, vessel["kind"])
                 (twigs if vessel.get("covered") else trunks).append(trunk)
-                _branch(rng, trunk, rng.poisson(0.8 * vessel.get("twigs", 0)), twigs)
+                _branch(rng, trunk, rng.poisson(0.6 * vessel.get("twigs", 0)), twigs)
                 twigs += [_node(rng, trunk) for _ in range(rng.poisson(vessel.get("nodes", 0)))]
     return _placed(rng, body, twigs), _placed(rng, body, trunks)
 
@@ -107,15 +107,15 @@ def _branch(rng: np.random.Generator, parent: _Branch, count: int, out: list[_Br
     """
     out_of = np.sort(rng.integers(1, max(2, len(parent.path) - 1), count))
     for place in out_of:
-        ratio = rng.uniform(0.35, 0.7)
-        radius = min(float(parent.radius[place]) * ratio, 2.0)
+        ratio = min(rng.uniform(0.35, 0.7), 2.0 / float(parent.radius[place]))
+        radius = float(parent.radius[place]) * ratio
         if radius < THINNEST:
             continue
         parent.radius[place:] *= max(0.85, (1 - ratio**3) ** (1 / 3))
         ahead = parent.path[min(place + 1, len(parent.path) - 1)] - parent.path[place - 1]
         ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
         aside = rng.normal(0, (1.0, 1.0, 0.3))
-        heading = ahead + 0.9 * aside / np.linalg.norm(aside)
+        heading = (ahead + 0.9 * aside / np.linalg.norm(aside)) * (1, 1, 0.5)
         steps = int(rng.uniform(0.6, 1.4) * (14 + 22 * radius) / STEP) + 2
         turns = heading + np.cumsum(rng.normal(0, (0.11, 0.11, 0.05), (steps, 3)), axis=0)
         turns *= STEP / np.linalg.norm(turns, axis=1, keepdims=True)
@@ -198,7 +198,8 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
                 for run in stretches(wide[part] > 0.2):
                     add(kind, slice(a + run.start, a + run.stop), wide[part][run], level * strength)
         if kind == "vein":  # its midstream flows too fast to give signal
-            add("artery", part, np.float32(0.8) * half, 1 - slow, 0.2)
+            add("artery", part, np.float32(0.75) * half, 0.5 * (1 - slow), 0.25)
+            add("artery", part, np.float32(0.45) * half, 1 - slow, 0.4)
     layers = {name: np.zeros((canvas.grid.size, canvas.grid.size), np.uint8) for name in _LAYERS}
     for opacity, layer, outline, (x, y), radius in sorted(shapes, key=lambda shape: shape[0]):
         if outline is None:
