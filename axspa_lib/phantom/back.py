@@ -22,10 +22,9 @@ class Back:
 
     def __init__(self, subject: Subject) -> None:
         rng = np.random.default_rng([subject.texture_seed, 29])
-        self._fine = Noise(rng, 1.0, 7, stretch=22)
+        self._fine = Noise(rng, 1.0, 7, stretch=18, smooth=0.7)
         self._sheaf = Noise(rng, 2.6, 12, stretch=14)
         self._strand = Noise(rng, 1.5, 4, stretch=7)
-        self._mottle = Noise(rng, 2.4, 4, stretch=2)
         fatty = min(float(subject.muscle_fat), 2.0)
         self._streaks = 0.2 * fatty
         self._fan, self._wide = rng.uniform(0.6, 1.1) + 0.15 * fatty, rng.uniform(0.8, 1.3) + 0.25 * fatty
@@ -35,16 +34,21 @@ class Back:
         self._pad = rng.uniform(0.55, 1.0)
         self._raphe = rng.uniform(0.3, 0.85)
 
-    def fields(self, z: float, grid: Grid, coarse: Field, medium: Field, small: Field) -> tuple[Field, Field]:
-        """Fat fraction of the back at depth z (mm), and how much of a pixel is collagen."""
+    def fields(
+        self, z: float, grid: Grid, shown: tuple[Field, Field], coarse: Field, medium: Field, small: Field
+    ) -> tuple[Field, Field]:
+        """Fat fraction of the back at depth z (mm), and how much of a pixel is collagen.
+
+        `shown` are the x and y (mm) at which the warped slice will show each pixel: bundles, being taut, run straight.
+        """
         if z < FIRST_MM:
             none = np.zeros_like(coarse)
             return none, none
-        x, y = grid.x[None, :].astype(np.float32), grid.y[:, None].astype(np.float32)
+        x, y = shown
         up = np.float32(FOCUS[0]) - y
         polar = (
-            np.hypot(x, up) - x + 0.5 * coarse,
-            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3)) + 0.25 * medium + 1.1 * coarse - y,
+            np.hypot(x, up) - x + (x - grid.x[None, :]).astype(np.float32),
+            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3)) + 1.1 * coarse - grid.y[:, None].astype(np.float32),
         )
         fine, sheaf = self._fine.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         lower = y + np.float32(0.9 * (z - 45))  # the spine rises dorsally
@@ -52,22 +56,24 @@ class Back:
         wide = self._wide * np.clip(23 - 0.36 * (lower + 5), 4, 30)
         fan = self._fan * np.clip(1.15 - (z - 45) / 45, 0.2, 1) * np.exp(-((away / wide) ** 2))
         fan = fan * smoothstep(-lower - 4 * medium, -58, -18) * smoothstep(lower, -34, -18)
-        off = away - (self._plane_x + self._slope * (10 - lower)) + 0.5 * small + 1.2 * medium
-        width = self._plane_mm * np.clip(1 + 0.45 * medium + 0.2 * small, 0.3, 2)
+        off = away - (self._plane_x + self._slope * (10 - lower)) + 1.2 * medium
+        width = self._plane_mm * np.clip(1 + 0.45 * medium, 0.3, 2)
         plane = np.exp(-((off / width) ** 2)) * smoothstep(-lower, -42, -22)
         share = np.float32(1 - np.clip((z - LIGAMENTS_MM[0]) / (LIGAMENTS_MM[1] - LIGAMENTS_MM[0]), 0, 1))
         pad = self._pad * share * smoothstep(-lower, -30, -8) * smoothstep(away, 8, 20)
-        seam = np.abs(x + 0.6 * coarse + 0.25 * medium + 0.2 * small)
+        seam = np.abs(x + 1.2 * coarse + 0.3 * medium)
         low = smoothstep(lower, -4, 6)
-        beside = self._raphe * low * np.exp(-(((seam - 2.4) / 1.6) ** 2)) * smoothstep(small + medium, -1.2, 0.6)
+        beside = self._raphe * low * np.exp(-(((seam - 1.6) / 1.5) ** 2)) * smoothstep(medium + 0.5 * coarse, -0.8, 1.0)
         most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
-        reach = np.hypot(x, up)  # streaks that meet become one, the fine ones first
-        along = (1 - 0.6 * pad + 0.4 * fan) * smoothstep(reach, 15, 55)
-        mottle = self._mottle.plane(z, grid, 0.15, polar)
+        reach = np.hypot(x, up)  # bundles that meet become one, the fine ones first
+        along = (1 - 0.5 * pad) * smoothstep(reach, 15, 55)
+        few = along * smoothstep(0.8 * medium + coarse, -0.6, 1.4)  # fat between bundles is seen here and there
         level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
-        broken = 0.55 * smoothstep(small + medium, -1.2, 1.0) * smoothstep(reach, 40, 80)
-        level += along * (broken * fine + 0.38 * sheaf) + pad * (0.5 * mottle + 0.4 * small) + 0.2 * medium
-        ff = 0.05 + 0.1 * along * broken * np.clip(fine, -1, 2) + 0.82 * smoothstep(level, -0.5, 1.7)
-        strand = smoothstep(self._strand.plane(z, grid, 0.2, polar) + 0.4 * small, 0.5, 1.6)
-        collagen = np.maximum((0.8 * pad + 0.25 * fan) * strand, 0.75 * low * np.exp(-((seam / 0.8) ** 2)))
+        level += 0.4 * along * sheaf + 0.3 * medium + 0.2 * small * pad
+        ff = 0.05 + 0.85 * smoothstep(level, -0.7, 1.7) + few * (0.24 * smoothstep(fine, 0.4, 2.6) - 0.14 * fan * fine)
+        strand = smoothstep(self._strand.plane(z, grid, 0.2, polar), 0.4, 2.2)
+        collagen = np.maximum(
+            (0.6 * pad + 0.3 * fan) * strand,
+            0.55 * low * np.exp(-((seam / 0.7) ** 2)) * (0.7 + 0.3 * np.clip(small, -1, 1)),
+        )
         return np.clip(ff, 0.02, 0.92).astype(np.float32), collagen.astype(np.float32)

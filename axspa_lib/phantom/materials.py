@@ -31,7 +31,7 @@ class Materials:
     """Fields `(row, column)` of one slice: fat fractions (`_ff`) and factors of proton density (`_pd`).
 
     `collagen` is the share of ligament between the fat of the back, `relaxation` the factor of the water's signal under
-    STIR, whose T2 varies within every tissue.
+    STIR, whose T2 varies within every tissue, `warp` as in `Texture.warp`.
     """
 
     iliac_ff: Field
@@ -41,7 +41,6 @@ class Materials:
     cartilage_pd: Field
     fibres: Fibres
     muscle_pd: Field
-    sac_pd: Field
     back_ff: Field
     collagen: Field
     fat_ff: Field
@@ -52,6 +51,13 @@ class Materials:
     rough: Field
     vessels: Field
     relaxation: Field
+    warp: tuple[Field, Field]
+
+    def taut(self, points: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
+        """Where to paint points `(n, 2)` (mm) that the slice's warp shall leave in place: what is taut is even."""
+        column, row = np.clip(np.rint(grid.to_pixels(points)), 0, grid.size - 1).astype(int).T
+        shift = np.stack([self.warp[0][row, column] - column, self.warp[1][row, column] - row], axis=1)
+        return (points + grid.pixel * shift).astype(np.float32)
 
 
 class Texture:
@@ -66,7 +72,6 @@ class Texture:
         self._small = Noise(rng, 3.6, 5)
         self._fine = Noise(rng, 1.4, 4)
         self._muscles = Muscles(subject)
-        self._fibre = Noise(rng, 0.95, 7, stretch=26)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
         self._lines = Noise(rng, 1.1, 3, stretch=2.5)
         self._subcutis = Subcutis(subject)
@@ -94,10 +99,18 @@ class Texture:
             out.append(base + inside * shift / np.float32(grid.pixel))
         return out[0], out[1]
 
-    def materials(self, z: float, grid: Grid, joint: dict[str, Points | None], skin: NDArray[np.float64]) -> Materials:
+    def materials(
+        self,
+        z: float,
+        grid: Grid,
+        joint: dict[str, Points | None],
+        skin: NDArray[np.float64],
+        firm: Field | float = 1.0,
+    ) -> Materials:
         """All fields of the slice at depth z.
 
-        `joint` are the middle lines of its joints in mm, `skin` the body's lower edge y (mm) by column.
+        `joint` are the middle lines of its joints in mm, `skin` the body's lower edge y (mm) by column, `firm` as in
+        `warp`.
         """
         s = self._subject
         coarse, medium = self._coarse.plane(z, grid), self._medium.plane(z, grid)
@@ -109,12 +122,17 @@ class Texture:
         noise = (coarse, coarse_2, medium, other[0])
         iliac, sacral, body, pd = marrow(self._build, s, grid, joint, noise, round(1000 * (z + 1000)))
         muscle_pd = 1 + 0.05 * coarse + 0.06 * medium + 0.05 * small + 0.03 * fine
-        back, collagen = self._back.fields(z, grid, coarse, medium, small)
+        warp_px = self.warp(z, grid, skin, firm)
+        columns, rows = np.arange(grid.size, dtype=np.float32)[None, :], np.arange(grid.size, dtype=np.float32)[:, None]
+        shown_x, shown_y = (
+            grid.pixel * (2 * at - px) + start
+            for at, px, start in zip((columns, rows), warp_px, (grid.x0, grid.y0), strict=True)
+        )
+        back, collagen = self._back.fields(z, grid, (shown_x, shown_y), coarse, medium, small)
         fat_ff, specks = self._subcutis.fields(z, grid, skin, (coarse, medium, small))
         fat = 1 + 0.03 * coarse + 0.02 * medium + 0.015 * small + 0.03 * fine
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
         deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.25 * strands
-        sac = 1 - 0.22 * smoothstep(self._fibre.plane(z, grid, np.pi / 2), 0.6, 1.8)
         lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.4 * small, -0.7, 0.7)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
@@ -129,10 +147,10 @@ class Texture:
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1.22 + 0.2 * medium + 0.06 * small, 0.5, 1.9)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small)), muscle_pd=single(muscle_pd),
-            sac_pd=single(sac), back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
+            back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze), cleft_ff=single(0.05 + 0.8 * lines),
             rough=small, vessels=single(np.maximum(vessels, specks)),
-            relaxation=single(np.clip(relaxation, 0.4, 1.8)),
+            relaxation=single(np.clip(relaxation, 0.4, 1.8)), warp=warp_px,
         )  # fmt: skip
 
 

@@ -34,8 +34,8 @@ def draw_variant_side(body: Body) -> str:
     return SIDES[int(np.random.default_rng([body.subject.texture_seed, 11]).integers(2))]
 
 
-def strands(canvas: Canvas, body: Body, drawn: list[Strand], z: float) -> None:
-    """Small vessels and nerves, each seen where the slice passes near it."""
+def strands(canvas: Canvas, body: Body, drawn: list[Strand], z: float, m: Materials) -> None:
+    """Small vessels and nerves, each seen where the slice passes near it; they are taut."""
     depth = body.depth(z)
     for strand in drawn:
         low, high = sorted(strand.depths)
@@ -45,7 +45,7 @@ def strands(canvas: Canvas, body: Body, drawn: list[Strand], z: float) -> None:
         away = (depth - np.linspace(*strand.depths, len(line))) / strand.reach
         width = strand.radius * np.sqrt(np.maximum(1 - away**2, 0))
         for part in stretches(width > 0.15):
-            outline = tube(body.place(line[part], depth), width[part])
+            outline = tube(m.taut(body.place(line[part], depth), canvas.grid), width[part])
             canvas.outline(outline, strand.tissue, None, 1.0, strand.opacity, soft_mm=0.35)
 
 

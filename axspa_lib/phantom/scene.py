@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.labels import LEFT, SIDES
+from axspa_lib.labels import SIDES
 from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
@@ -62,7 +62,8 @@ class Scene:
         for k, z in enumerate(depths):
             cut = self.body.cut(float(z))
             skin = self.body.skin(float(z), grid.x)
-            materials = self._texture.materials(float(z), grid, {side: cut["joint", side] for side in SIDES}, skin)
+            joint = {side: cut["joint", side] for side in SIDES}
+            materials = self._texture.materials(float(z), grid, joint, skin, self._firm(grid, z + offsets))
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
@@ -78,8 +79,7 @@ class Scene:
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
             opacity = 0.2 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
-            firm = self._firm(grid, z + offsets)
-            out[:, k] = bend(total, self._texture.warp(float(z), grid, skin, firm))
+            out[:, k] = bend(total, materials.warp)
         return out
 
     def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -111,7 +111,8 @@ class Scene:
                 self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
                 vessels.paint(canvas, self._twigs, z, slab, m)
-        self._spine.vessels(canvas, z)
+        self._spine.arches(canvas, z, m)
+        self._spine.vessels(canvas, z, m)
         self._outside(canvas, z)
 
     def _skeleton(self, canvas: Canvas, z: float, slab: float, m: Materials) -> None:
@@ -149,7 +150,7 @@ class Scene:
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
             tissue, role = item["tissue"], item.get("role")
-            if points is None or role in ("back", "unpainted"):
+            if points is None or role in ("back", "arch", "arch_joint", "unpainted"):
                 continue
             if role == "gluteal":
                 f = m.fibres
@@ -160,8 +161,6 @@ class Scene:
                 belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.2, sheathed=False)
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
-            elif role == "arch":
-                self._spine.arch(canvas, points, len(item["name"]) + (side == LEFT), item, m.iliac_ff)
             elif role == "disc":
                 bones.disc(canvas, self._build, item["name"], points, z)
             elif tissue == "red_marrow":
@@ -173,9 +172,9 @@ class Scene:
                 if item["name"] == "psoas":
                     self._sheath.paint(canvas, points, str(side), z)
             elif role == "sleeve":
-                canvas.outline(points, tissue, None, m.sac_pd, 0.3, soft_mm=0.8)
+                canvas.outline(m.taut(points, canvas.grid), tissue, None, 1.0, 0.3, soft_mm=0.8)
             elif role == "sac":
-                canvas.outline(points, tissue, None, m.sac_pd)
+                self._spine.sac(canvas, points, z, m)
             elif tissue == "visceral_fat":
                 canvas.wash(points, tissue, m.visceral_ff, m.deep_pd, 6.0)
             elif tissue == "deep_fat":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.organs import Strand, strands
@@ -24,6 +25,16 @@ ROOTS = (
     (((1.2, 28.0), (1.8, 55.0), (2.6, 75.0), (5.0, 92.0)), (33.0, 31.0), 0.8),
     (((0.3, 34.0), (-0.3, 52.0), (0.2, 70.0), (0.0, 88.0)), (34.0, 32.0), 0.5),
 )
+#: Roots in the sac run along its axis, (y, depth), and lie dorsally and towards the sides; half width of the sac there.
+CAUDA = (
+    (-64.0, 66.0, 9.0),
+    (-45.0, 55.0, 10.0),
+    (-27.0, 44.0, 8.5),
+    (-6.0, 36.0, 8.0),
+    (14.0, 31.5, 6.0),
+    (30.0, 28.0, 2.5),
+)
+CAUDA_ROOTS = 18
 #: Small vessels between the muscles of the back; the public scans show 6 to 20 bright dots in a STIR slice.
 VESSELS = 50
 #: Depth before which the slice does not meet the surface, mm.
@@ -39,11 +50,9 @@ class Spine:
         self._body = body
         self._relief = rng.uniform(0.7, 1.3)
         self._width = rng.uniform(0.75, 1.1)
-        self._rough = (Noise(rng, 8.0, 9), Noise(rng, 1.7, 5, stretch=7))
-        self._ragged = rng.normal(0, 0.045, (8, 2, len(_HARMONICS)))
-        self._shells = np.stack(
-            [rng.uniform(0, 2 * np.pi, 8), rng.uniform(0.2, 0.8, 8), rng.uniform(0.5, 1, 8)], axis=1
-        )
+        self._rough = Noise(rng, 9.0, 9)
+        self._ragged = rng.normal(0, 0.035, (8, 2, len(_HARMONICS)))
+        self._dense = float(rng.uniform(0.6, 1.0))
         self._roots: list[Strand] = []
         for path, depths, radius in ROOTS:
             for sign in SIGN.values():
@@ -51,9 +60,23 @@ class Spine:
                 shift = rng.normal(0, 0.8)
                 self._roots.append(Strand(smooth(line.astype(np.float32)), (depths[0] + shift, depths[1] + shift), 2.6,
                                           radius * rng.uniform(0.7, 1.3), "nerve", 0.85))  # fmt: skip
+        self._cauda = [self._filament(rng, sign) for sign in SIGN.values() for _ in range(CAUDA_ROOTS // 2)]
         self._cleft = {side: (rng.uniform(1.7, 3.2), rng.uniform(0, 2 * np.pi, 2)) for side in SIGN}
         self._vessels = [self._vessel(rng) for _ in range(VESSELS)]
+        self._holes = rng.normal((4.0, 0.0, 0.0), (2.0, 1.5, 2.0), (len(self._sides()), 3))
         self._surface: tuple[Grid, Field] | None = None
+
+    @staticmethod
+    def _filament(rng: np.random.Generator, sign: float) -> Strand:
+        """A root in the sac, nearer to its wall the further caudally."""
+        y, depth, half = np.array(CAUDA).T
+        aside = rng.uniform(0.05, 0.7) + np.linspace(0, 0.25, len(y)) + rng.normal(0, 0.04, len(y))
+        line = smooth(np.stack([sign * aside * half, y], axis=1).astype(np.float32))
+        last = int(rng.uniform(0.5, 1) * len(line))  # it leaves through a sleeve on its way
+        dorsal = rng.uniform(-3, 4)
+        ends = dorsal + depth[0], dorsal + depth[0] + (depth[-1] - depth[0]) * last / len(line)
+        return Strand(line[:last], ends, 3.5, float(rng.uniform(0.3, 0.5)), "nerve",
+                      float(rng.uniform(0.3, 0.8)))  # fmt: skip
 
     @staticmethod
     def _vessel(rng: np.random.Generator) -> Strand:
@@ -68,19 +91,31 @@ class Spine:
         return Strand(smooth(line.astype(np.float32)), (depth, depth + rng.normal(0, 3)), float(rng.uniform(1.2, 2.5)),
                       float(rng.uniform(0.35, 0.8)), tissue, float(rng.uniform(0.2, 0.75)))  # fmt: skip
 
-    def vessels(self, canvas: Canvas, z: float) -> None:
+    def vessels(self, canvas: Canvas, z: float, m: Materials) -> None:
         """Small vessels between the muscles of the back."""
-        strands(canvas, self._body, self._vessels, z)
+        strands(canvas, self._body, self._vessels, z, m)
 
     def canal(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
-        """Fat with fine strands within the thin wall of the canal, and the sacral roots on their way down."""
+        """Fat within the thin wall of the canal, and the sacral roots on their way down."""
         middle = points[:, 0].mean()
-        narrow = middle + (points - (middle, 0)) * (self._width, 1)
-        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.45, soft_mm=0.5)
-        strand_ff = 0.9 + 0.04 * m.rough - 2.6 * (1 - m.sac_pd)
-        strand_ff = np.clip(strand_ff, 0.25, 0.94).astype(np.float32)
-        canvas.outline(narrow, "nerve", strand_ff, 1.25 * m.deep_pd, soft_mm=0.7)
-        strands(canvas, self._body, self._roots, z)
+        narrow = m.taut(even(middle + (points - (middle, 0)) * (self._width, 1)), canvas.grid)
+        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.4, soft_mm=0.6)
+        canvas.outline(narrow, "deep_fat", 0.9, 1.0, soft_mm=0.7)
+        strands(canvas, self._body, self._roots, z, m)
+
+    def sac(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
+        """The thecal sac in its dura, with the roots of the cauda equina."""
+        dura = m.taut(even(points), canvas.grid)
+        canvas.outline(offset(dura, -0.5), "ligament", None, 0.6, 0.7, soft_mm=0.4)
+        filled = canvas.outline(dura, "csf", soft_mm=0.4)
+        if filled is None:
+            return
+        mask, (rows, columns) = filled
+        before = canvas.planes.copy()
+        strands(canvas, self._body, self._cauda, z, m)
+        within = mask * np.float32(1 / 255)  # none beyond the dura
+        before[:, rows, columns] += within * (canvas.planes[:, rows, columns] - before[:, rows, columns])
+        canvas.planes[:] = before
 
     def dorsum(self, canvas: Canvas, sacrum: Points | None, z: float, m: Materials) -> None:
         """Where the slice has left the rough dorsal surface of the sacrum: muscle and fat, behind a rim of cortex."""
@@ -91,10 +126,10 @@ class Spine:
         mask, region = filled
         inside = mask.astype(np.float32) * np.float32(1 / 255)
         above = np.float32(depth) - self.surface(canvas.grid)[region]
-        canvas.cover(inside * np.exp(-((above / 0.9) ** 2)) * np.float32(0.65), region, canvas.value("cortex"))
-        patch = 0.9 * np.exp(-(((above - 1.8) / 2.8) ** 2)) * smoothstep(m.rough[region], -1.6, 0.6)
+        canvas.cover(inside * np.exp(-((above / 1.6) ** 2)) * np.float32(0.45), region, canvas.value("cortex"))
+        patch = 0.8 * np.exp(-(((above - 2.2) / 3.0) ** 2))
         ff = np.maximum(m.back_ff[region], patch).astype(np.float32)
-        soft = inside * np.clip(above - 0.5, 0, 1)
+        soft = inside * smoothstep(above, -0.5, 2.0)
         canvas.cover(soft, region, canvas.value("muscle", ff, m.muscle_pd[region]))
         canvas.cover(soft * m.collagen[region], region, canvas.value("ligament"))
 
@@ -139,27 +174,56 @@ class Spine:
         out -= 12.0 * (1 - below) * np.clip((away - 15) / 10, 0, 1)
         out += np.outer(sum(bump(y, at, 6.0) for at in SPINES), 6.0 * bump(x, 0, 2.6))
         out += np.outer(sum(bump(y, at, 5.0) for at in TUBERCLES), 2.5 * bump(away, 13, 3.5))
-        for hole in template().raw["foramina"].values():
-            at = hole["path"][max(hole["path"])]
-            out -= np.outer(bump(y, at[1], 3.5), 8.0 * bump(away, at[0], 3.5))
-        out += self._relief * (1.2 * self._rough[0].plane(0.0, grid) + 1.4 * self._rough[1].plane(0.0, grid, np.pi / 2))
+        for hole, (deep, right, down) in zip(self._sides(), self._holes, strict=True):
+            out -= np.outer(bump(y, hole[1] + down, 4.0), deep * bump(x, hole[0] + right, 4.0))
+        out += self._relief * (1.5 * self._rough.plane(0.0, grid))
         row, column = grid.y[:, None], grid.x[None, :]
         tilt = pose.about_y * column + pose.about_x * (row - 35)
         tilt = tilt + s.curve_mm * np.clip((row - 40) / 50, -0.8, 1.6) ** 2
         return (out + tilt / (s.depth_scale * s.size)).astype(np.float32)
 
-    def arch(self, canvas: Canvas, points: Points, number: int, item: dict[str, float], ff: Field) -> None:
-        """A process of an arch: an irregular piece of bone in a thick cortex of uneven thickness."""
+    @staticmethod
+    def _sides() -> list[tuple[float, float]]:
+        """Where the dorsal foramina of both sides open: (x, y) in mm."""
+        ends = [hole["path"][max(hole["path"])] for hole in template().raw["foramina"].values()]
+        return [(sign * x, y) for x, y in ends for sign in SIGN.values()]
+
+    def arches(self, canvas: Canvas, z: float, m: Materials) -> None:
+        """The arches as one bone: pedicles, processes and laminae in a common cortex, then the lines of the joints."""
+        cut = self._body.cut(z)
+        pieces = []
+        for number, item in enumerate(item for item in template().structures if item.get("role") == "arch"):
+            for side in SIDES if item.get("pair") else (None,):
+                points = cut[item["name"], side]
+                if points is not None:
+                    pieces.append((self._bent(points, 2 * number + (side == LEFT)), item))
+        for (bent, _), _ in pieces:
+            medially = np.array([-1.6 * np.sign(bent[:, 0].mean()) * (abs(bent[:, 0].mean()) > 4), 0.6], np.float32)
+            canvas.outline(offset(bent, -0.8) + medially, "ligament", None, 0.8, 0.8, soft_mm=0.9)
+        for (bent, _), _ in pieces:
+            canvas.outline(bent, "cortex", None, 1.0, 0.8, soft_mm=0.5)
+        for (bent, waves), item in pieces:
+            medial = -np.sign(bent[:, :1].mean()) * (bent - bent.mean(0))[:, :1] / np.ptp(bent[:, 0])  # -0.5 to 0.5
+            shell = np.maximum(np.float32(item["cortex_mm"]) * (1 + 0.8 * medial + 5 * waves), 0.2)
+            canvas.outline(offset(bent, shell), str(item["tissue"]), m.iliac_ff, 1.0, self._dense, soft_mm=0.9)
+        for side in SIDES:
+            joint = cut["facet_joint", side]
+            if joint is not None:
+                canvas.outline(offset(joint, -0.5), "cortex", None, 1.0, 0.75, soft_mm=0.4)
+                canvas.outline(joint, "cartilage", None, 1.0, 0.5, soft_mm=0.3)
+
+    def _bent(self, points: Points, number: int) -> tuple[Points, Points]:
+        """An outline made a little irregular, and by how much of its radius `(n, 1)`."""
         centre = points.mean(0)
         ray = points - centre
         angle = np.arctan2(ray[:, 1], ray[:, 0])[:, None] * _HARMONICS
         cosine, sine = self._ragged[number % len(self._ragged)]
-        waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None]
-        bent = (centre + ray * (1 + waves)).astype(np.float32)
-        canvas.outline(offset(bent, -2.2), "deep_fat", None, 0.95, 0.6, soft_mm=0.9)
-        capsule = offset(bent, -1.0) + np.array([-0.9 * np.sign(centre[0]) * (abs(centre[0]) > 4), 0.5], np.float32)
-        canvas.outline(capsule, "ligament", None, 1.0, 0.75, soft_mm=0.6)  # with the yellow ligament medially
-        canvas.outline(bent, "cortex", None, 1.0, 0.95, soft_mm=0.3)
-        way, uneven, full = self._shells[number % len(self._shells)]
-        shell = np.float32(item["cortex_mm"]) * (1 + uneven * np.cos(angle[:, :1] / _HARMONICS[0] - way) + 5 * waves)
-        canvas.outline(offset(bent, np.maximum(shell, 0.6)), str(item["tissue"]), ff, 1.0, float(full), soft_mm=0.6)
+        waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None].astype(np.float32)
+        return (centre + ray * (1 + waves)).astype(np.float32), waves
+
+
+def even(ring: Points) -> Points:
+    """A closed outline `(n, 2)` without corners."""
+    kernel = np.hanning(11)[1:-1] / np.hanning(11).sum()
+    padded = np.vstack([ring[-4:], ring, ring[:4]])
+    return np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in (0, 1)], axis=1).astype(np.float32)

@@ -30,5 +30,6 @@ def test_the_dorsal_sacrum_has_a_crest_grooves_and_a_fossa_for_the_ligaments(bod
 def test_fat_of_the_back_lies_beside_the_spines_rather_than_in_the_muscle(subject: Subject) -> None:
     """Fat fractions at the depth of the spinous processes: beside them, and caudally and laterally in multifidus."""
     even = np.zeros((GRID.size, GRID.size), np.float32)
-    back, _ = Back(subject).fields(52.0, GRID, even, even, even)
+    x, y = np.meshgrid(GRID.x, GRID.y)
+    back, _ = Back(subject).fields(52.0, GRID, (x.astype(np.float32), y.astype(np.float32)), even, even, even)
     assert _mean(back, (4, 10), (-8, 10)) > 2 * _mean(back, (12, 24), (40, 60))
