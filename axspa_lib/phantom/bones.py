@@ -18,14 +18,14 @@ from axspa_lib.phantom.tubes import stretches, tube
 
 #: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
 PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
-#: Thickness of the sacrum's ventral cortex with its ligament as a slice shows it by depth, mm: (depth, thickness).
-VENTRAL_CORTEX_MM = ((-9.0, 13.0, 18.0, 24.0), (2.0, 2.2, 1.5, 0.75))
+#: Furthest that an outline moves from slice to slice over their distance, for the thickness of its cortex.
+MOST_OBLIQUE = 3.0
 #: Log spread of the thickness of cortex along an outline, over 8 to 30 mm.
 UNEVEN = 0.3
 #: How far the walls of a vertebral body curve in, and its end plates, mm.
 WAIST_MM = np.array([2.2, 1.2])
 #: How far the end plates reach over a disc's outline, mm.
-PLATE_OVER_MM = 1.1
+PLATE_OVER_MM = 0.9
 #: How far a root lies dorsal of its tunnel's axis, mm: ventral, so that a slice shows it at the upper end of the fat.
 ROOT_DEEPER_MM = -2.5
 #: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
@@ -34,8 +34,6 @@ _FREE = np.concatenate([np.zeros(JOINT_POINTS), 1 - np.exp(-np.minimum(_RIM, _RI
 #: Which points of the sacrum's outline face a joint: 30 above it, 40 below, then the same mirrored.
 _HALF = np.concatenate([np.zeros(30), np.ones(JOINT_POINTS), np.zeros(40)])
 _FACING = np.concatenate([_HALF, _HALF[::-1]])
-_UNDER = np.concatenate([np.zeros(30 + JOINT_POINTS), np.linspace(0, 1, 10), np.ones(30)])
-_BELOW = np.concatenate([_UNDER, _UNDER[::-1]])
 #: Distance (mm) between the sacrum's outlines in two sub-slices from which on outlines between are painted, and where.
 GRAZED_MM = 0.8
 _BETWEEN = np.array([-0.375, -0.125, 0.125, 0.375])
@@ -54,16 +52,17 @@ def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArra
 
 
 def sacrum(
-    canvas: Canvas, build: Build, points: Points, ahead: Points, z: float, depth: float, m: Materials
+    canvas: Canvas, build: Build, points: Points, ahead: Points, slab: float, z: float, m: Materials
 ) -> Filled | None:
-    """The sacrum with its shell: an outline `(n, 2)` in mm at `depth` mm, and the next. Returns where its marrow lies.
+    """The sacrum with its shell: an outline `(n, 2)` in mm, and `ahead` `slab` mm on. Returns where its marrow lies.
 
-    The slices meet its ventral surface at a low angle, so that its cortex looks thicker there; where they graze it, the
-    outlines lie far apart, and some between them are painted as well.
+    Where the slice meets the surface at a low angle, above all ventrally, cortex looks as much thicker; where it grazes
+    it, the outlines lie far apart, and some between them are painted as well.
     """
-    ventral = float(np.interp(depth, *VENTRAL_CORTEX_MM))
-    mean = CORTEX_MM + (PLATE_MM["sacral"] - CORTEX_MM) * _FACING + (ventral - CORTEX_MM) * _BELOW
-    within = offset(points, np.clip(mean * _uneven(build, points, z), 0.1, 3.5)[:, None])
+    slope = ((ahead - points) * (offset(points, 1.0) - points)).sum(1) / slab
+    oblique = CORTEX_MM * np.sqrt(1 + np.minimum(slope**2, MOST_OBLIQUE**2))
+    mean = oblique + (PLATE_MM["sacral"] - oblique) * _FACING
+    within = offset(points, (mean * _uneven(build, points, z))[:, None])
     if np.abs(ahead - points).max() > GRAZED_MM:
         steps = (_BETWEEN[:, None, None] * (ahead - points)).astype(np.float32)
         points, within = points + steps, within + steps
@@ -171,6 +170,10 @@ def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float
         canvas.outline(tube(line, wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
         canvas.outline(tube(line, rim), "cortex", None, 1.0, root.rim, soft_mm=0.2)
         canvas.outline(tube(line, wall), "deep_fat", None, m.deep_pd, soft_mm=0.3)
+        for along, aside, radius in root.vessels:
+            k = min(int(along * len(line)), len(line) - 1)
+            place = line[k] + wall[k] * aside * np.array([0.8, -0.6], np.float32)
+            canvas.outline(place + _CIRCLE * radius, "vein", None, 1.0, 0.85, soft_mm=0.3)
 
 
 def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
@@ -179,7 +182,8 @@ def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
         width = _shown(root, root.root, depth - ROOT_DEEPER_MM)
         for part in stretches(width > 0.4):
             line = offset_line(axis[part], sign * root.aside[part, None])
-            canvas.outline(tube(line, width[part]), "ganglion", None, m.marrow_pd, 0.95, soft_mm=0.3)
+            canvas.outline(tube(line, width[part]), "nerve", None, 1.0, 0.95, soft_mm=0.3)
+            canvas.outline(tube(line, width[part]), "ganglion", None, 1.0, root.wet, soft_mm=0.5)
         vein = _shown(root, root.root * np.float32(0.3), depth)
         for part in stretches(vein > 0.2):
             away = -sign * np.sign(root.aside[part, None]) * 0.6 * root.tunnel[part, None]
@@ -225,7 +229,7 @@ def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, 
     across = (points - centre) / np.maximum(half, 1e-6)
     points = (points - WAIST_MM * across * (1 - across[:, ::-1] ** 2)).astype(np.float32)
     canvas.outline(points, "cortex", soft_mm=0.3)
-    inside = offset(points, ((0.45 + 0.3 * _edge(points)) * _uneven(build, points, z, 2.0))[:, None])
+    inside = offset(points, ((0.4 + 0.2 * _edge(points)) * _uneven(build, points, z, 2.0))[:, None])
     canvas.outline(inside, "red_marrow", m.body_ff, m.marrow_pd)
     low, high = inside.min(0), inside.max(0)
     middle, size = (low + high) / 2, high - low
@@ -257,10 +261,10 @@ def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> N
             ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
             canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
             canvas.outline(ring, "disc_annulus", soft_mm=0.4)
-    inside = offset(plates, ((0.25 + 0.5 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
+    inside = offset(plates, ((0.15 + 0.4 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
     canvas.outline(inside, "disc_annulus")
     canvas.outline(inside, "ligament", None, 1.0, fibres)
-    canvas.outline(centre + (inside - centre) * (0.86, 0.84), "disc_annulus", soft_mm=1.5)
+    canvas.outline(centre + (inside - centre) * (0.86, 0.98), "disc_annulus", soft_mm=0.9)
     middle = centre + np.array([aside * size[0], 0.0])
     nucleus = middle + (points - centre) * (width, 0.5)
     canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.8)

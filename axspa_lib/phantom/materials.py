@@ -17,7 +17,7 @@ from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 
 #: Amplitude (mm) of the irregularity of every border, by the grain of its noise: 9 mm and 3.6 mm.
 WARP_MM = (0.85, 0.24)
-#: How much less irregular the lumbar spine and the psoas are, whose borders are smooth.
+#: How much less irregular the lumbar spine, the psoas and what lies on the midline are, whose borders are smooth.
 CALM = np.float32(0.75)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
@@ -91,6 +91,7 @@ class Texture:
         """
         inside = np.clip((skin[None, :] - grid.y[:, None] - 4) / 14, 0, 1).astype(np.float32)
         calm = np.outer(np.clip((6 - grid.y) / 18, 0, 1), np.clip((90 - np.abs(grid.x)) / 15, 0, 1)).astype(np.float32)
+        calm = np.maximum(calm, np.clip((24 - np.abs(grid.x)) / 12, 0, 1).astype(np.float32)[None, :])
         inside *= (1 - CALM * calm) * np.float32(firm)
         columns, rows = np.arange(grid.size, dtype=np.float32)[None, :], np.arange(grid.size, dtype=np.float32)[:, None]
         out = []

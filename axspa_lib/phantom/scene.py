@@ -118,7 +118,7 @@ class Scene:
     def _skeleton(self, canvas: Canvas, z: float, slab: float, m: Materials) -> None:
         section = bones_at(self.body, z)
         self._clefts(canvas, section, m)
-        inside = self._bones(canvas, section, bones_at(self.body, z + slab), z, m)
+        inside = self._bones(canvas, section, bones_at(self.body, z + slab), slab, z, m)
         ways = bones.ways_out(self.body, self._build, z)
         bones.foramina(canvas, self.body, self._build, ways, z, m)
         bones.remnants(canvas, self.body, self._build, z, m)
@@ -209,13 +209,12 @@ class Scene:
                 canvas.outline(band(line, -half, half), "ligament", m.cleft_ff)
 
     def _bones(
-        self, canvas: Canvas, section: Bones, ahead: Bones, z: float, m: Materials
+        self, canvas: Canvas, section: Bones, ahead: Bones, slab: float, z: float, m: Materials
     ) -> dict[str, bones.Filled | None]:
         inside: dict[str, bones.Filled | None] = {"sacral": None}
         if section.sacrum is not None:
             following = section.sacrum if ahead.sacrum is None else ahead.sacrum
-            depth = self.body.depth(z)
-            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, following, z, depth, m)
+            inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, following, slab, z, m)
         for side in SIDES:
             points, cartilage = section.ilium[side], section.cartilage[side]
             inside[f"iliac_{side}"] = None

@@ -51,7 +51,9 @@ class Root:
     Attributes:
         path: axis of its tunnel, `(n, 3)` in mm; `tunnel` and `root` radii (mm) by point.
         aside: how far (mm) the root lies from the axis, by point, laterally and cranially.
-        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root.
+        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root;
+            `wet` of the water in the root's sleeve.
+        vessels: small veins that cross the tunnel: where along and across it (-1 to 1), and radius in mm.
     """
 
     path: NDArray[np.float32]
@@ -61,6 +63,8 @@ class Root:
     rim: float
     halo: float
     vein: float
+    wet: float
+    vessels: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def draw_build(subject: Subject) -> Build:
         iliac=float(rng.normal(0, 0.04)),
         coarse=_draw_ripple(rng, (8, 30)),
         fine=_draw_ripple(rng, (3, 9)),
-        hydration=np.clip(rng.normal(0.75 - 0.01 * (subject.age - 25), 0.3, 2), 0, 1),
+        hydration=np.clip(rng.normal(0.65 - 0.012 * (subject.age - 25), 0.4, 2), 0, 1),
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
         roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
         remnants=np.stack(
@@ -173,7 +177,9 @@ def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
     tunnel = np.maximum(tunnel, root + 0.8)
     aside = (tunnel - root) * rng.choice((-1, 1)) * (0.65 + 0.3 * np.sin(2 * np.pi * (along + rng.random())))
     return Root(path.astype(np.float32), tunnel.astype(np.float32), root.astype(np.float32), aside.astype(np.float32),
-                float(rng.uniform(0.4, 0.9)), float(rng.uniform(0, 0.2)), float(rng.uniform(0.2, 0.8)))  # fmt: skip
+                float(rng.uniform(0.4, 0.9)), float(rng.uniform(0, 0.2)), float(rng.uniform(0.2, 0.8)),
+                float(rng.uniform(0.1, 0.95)),
+                rng.uniform((0.0, -0.8, 0.5), (1.0, 0.8, 1.1), (int(rng.integers(1, 5)), 3)))  # fmt: skip
 
 
 def marrow(
