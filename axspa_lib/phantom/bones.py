@@ -148,9 +148,9 @@ def _ring(
     placed = body.place((np.vstack(rings) @ rotation + where) * (SIGN[side], 1), depth)
     halo, rim, fat, root, *vessels = np.split(placed, len(rings))
     canvas.outline(halo, "yellow_marrow", None, m.marrow_pd, hole.halo, soft_mm=2.2)
-    canvas.outline(rim, "cortex", None, 1.0, 0.85, soft_mm=0.3)
-    canvas.outline(fat, "deep_fat", None, m.deep_pd, soft_mm=0.3)
-    canvas.outline(root, "ganglion", None, m.marrow_pd, 0.9, soft_mm=0.4)
+    canvas.outline(rim, "cortex", None, 1.0, 0.8 * hole.fat, soft_mm=0.3)
+    canvas.outline(fat, "deep_fat", None, m.deep_pd, hole.fat, soft_mm=0.4)
+    canvas.outline(root, "nerve", None, 1.0, hole.nerve, soft_mm=0.4)
     for vein in vessels:
         canvas.outline(vein, "vein", None, 1.0, 0.8, soft_mm=0.3)
 
@@ -193,7 +193,7 @@ def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
 def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
     """Remnant discs between the sacral segments: a flat lens with dark borders, here and there grown through."""
     depth = body.depth(z)
-    for disc, (height, water, fat) in zip(template().raw["remnants"], build.remnants, strict=True):
+    for disc, (height, water, fat, shown) in zip(template().raw["remnants"], build.remnants, strict=True):
         low, high = disc["z"]
         if not low <= depth <= high:
             continue
@@ -204,10 +204,10 @@ def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -
         swell = height * (1 - t**4) * (1 + 0.2 * build.coarse.at(line, z, 3.0))
         plate = np.maximum(swell + 0.4 * _uneven(build, line, z, 5.0), 0.15)
         if fat > 0:
-            canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, float(fat), soft_mm=1.5)
-        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.7, soft_mm=0.3)
+            canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, fat * shown, soft_mm=1.5)
+        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.75 * shown, soft_mm=0.3)
         inner = _lens(line[1:-1], np.maximum(swell[1:-1], 0.05))
-        canvas.outline(inner, "disc_nucleus" if water > 0.5 else "disc_annulus", None, 1.0, 0.9)
+        canvas.outline(inner, "disc_nucleus" if water > 0.5 else "disc_annulus", None, 1.0, shown)
 
 
 def _lens(line: Points, half: NDArray[np.floating]) -> Points:
@@ -261,7 +261,7 @@ def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> N
             ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
             canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
             canvas.outline(ring, "disc_annulus", soft_mm=0.4)
-    inside = offset(plates, ((0.15 + 0.4 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
+    inside = offset(plates, ((0.1 + 0.25 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
     canvas.outline(inside, "disc_annulus")
     canvas.outline(inside, "ligament", None, 1.0, fibres)
     canvas.outline(centre + (inside - centre) * (0.86, 0.98), "disc_annulus", soft_mm=0.9)

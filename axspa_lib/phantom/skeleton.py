@@ -16,7 +16,7 @@ from axspa_lib.phantom.anatomy import SIGN, Points, Subject, template
 from axspa_lib.phantom.texture import Field, Grid, cloud, smoothstep
 
 #: Spread of the proton density of marrow from pixel to pixel.
-GRAIN = np.float32(0.09)
+GRAIN = np.float32(0.06)
 #: Clouds of fat in marrow, denser where fatter: radius (mm) and spread of the fat fraction. On T1 marrow of six
 #: public scans varies by 4 % between 0.7 and 1.5 mm, 6 % to 3 mm and 8.5 % to 6 mm, where vessels count as well.
 CLOUDS = ((1.2, 0.018), (3.0, 0.028))
@@ -76,6 +76,7 @@ class Hole:
         rim: where its rim is thick: how far (mm) it lies off the fat's centre.
         halo: opacity of the fatty marrow about it.
         root: where the root lies, over the half axes; `veins` the same of the veins, with their radii `calibre` (mm).
+        fat, nerve: opacities of both.
     """
 
     scale: NDArray[np.float64]
@@ -86,6 +87,8 @@ class Hole:
     root: NDArray[np.float64]
     veins: NDArray[np.float64]
     calibre: NDArray[np.float64]
+    fat: float
+    nerve: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Build:
         coarse, fine: irregularity of 8 to 30 mm and of 3 to 9 mm.
         hydration: water of the discs, 0 degenerate to 1.
         holes, roots: by side.
-        remnants: half height (mm) and water of the remnant discs, fat about them.
+        remnants: half height (mm) and water of the remnant discs, fat about them, and how much has not grown through.
         corners: fat in the corners of the vertebral bodies, 0 to 1, by body.
         nodes: of each disc, where across (-1 to 1) and how deep (mm) it bulges into the plate above and below.
         nuclei: of each disc, how far aside (over its width) and how wide (over it) the nucleus is, and the opacity of
@@ -143,12 +146,13 @@ def draw_build(subject: Subject) -> Build:
         roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
         remnants=np.stack(
             [rng.uniform(0.25, 0.9, count) * [d["height"] for d in template().raw["remnants"]],
-             rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0)], axis=1),
+             rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0),
+             np.clip(inner.normal(0.75, 0.3, count), 0.15, 1)], axis=1),
         corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
         ventral=float(max(0.0, rng.normal(0.8, 1.0))),
         nodes=np.stack([rng.uniform(-0.6, 0.6, (2, 2)), np.where(node, rng.uniform(1.5, 4, (2, 2)), 0)], axis=-1),
         nuclei=np.stack([inner.normal(0, 0.05, 2), inner.uniform(0.6, 0.8, 2), np.maximum(inner.normal(0, 0.4, 2), 0),
-                         inner.uniform(0.2, 0.8, 2)], axis=1),
+                         inner.uniform(0.1, 0.4, 2)], axis=1),
         basivertebral=np.clip(inner.normal(0.05, 0.25, 2), 0, 0.5),
     )  # fmt: skip
 
@@ -156,9 +160,10 @@ def draw_build(subject: Subject) -> Build:
 def _draw_hole(rng: np.random.Generator) -> Hole:
     veins = int(rng.integers(1, 4))
     return Hole(
-        rng.uniform(0.72, 1.15, 2), float(rng.normal(0.55, 0.35)), rng.normal(0, 0.12, len(BEAN)),
+        rng.uniform(0.55, 1.1, 2), float(rng.normal(0.55, 0.35)), rng.normal(0, 0.12, len(BEAN)),
         rng.normal((-0.4, 0.3), 0.3), float(rng.uniform(0, 0.2)), rng.normal((-0.1, -0.2), 0.2),
-        rng.normal((0.35, 0.25), 0.3, (veins, 2)), rng.uniform(0.5, 1.1, veins),
+        rng.normal((0.35, 0.25), 0.3, (veins, 2)), rng.uniform(0.5, 1.1, veins), float(rng.uniform(0.5, 1.0)),
+        float(rng.uniform(0.3, 0.9)),
     )  # fmt: skip
 
 
