@@ -132,7 +132,7 @@ def draw_build(subject: Subject) -> Build:
     """Draw the skeleton of one person."""
     rng = np.random.default_rng([subject.texture_seed, 17])
     count = len(template().raw["remnants"])
-    node = rng.random((2, 2)) < 0.25
+    node = rng.random((2, 2)) < 0.12
     inner = np.random.default_rng([subject.texture_seed, 42])
     return Build(
         islands=0.19 * subject.marrow_grain,
