@@ -19,8 +19,8 @@ SLOPE, FALL, FAN_Y = (0.30, 0.14), (0.006, 0.002), 70.0
 #: Spread of the water of muscle by bundles, along fibres and across the belly: with the streaks of fat and the noise
 #: the public scans vary within 3 mm by 6 to 9 % in the psoas and by 17 to 21 % in gluteus maximus on T1.
 GRAIN = (0.035, 0.025, 0.015)
-#: Width of the plane of fat about a muscle, mm, and share of the border that is fascia.
-PLANE_MM, FASCIA = 1.0, 0.4
+#: Width of the plane of fat about a muscle, mm, its fat fraction, and share of the border that is fascia.
+PLANE_MM, PLANE_FF, FASCIA = 1.0, 0.82, 0.4
 
 
 @dataclass(frozen=True)
@@ -73,38 +73,49 @@ class Muscles:
         )  # fmt: skip
 
 
-class Sheath:
-    """Fat between the bundles of one person's psoas: strokes beside its tendon, and roots of fat where nerves leave."""
+class Psoas:
+    """Fat between the bundles of one person's psoas: a few strokes beside its tendon, and where the nerves leave it."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 44])
         self._angle = {side: float(rng.normal(0.9, 0.25)) for side in (RIGHT, LEFT)}
-        self._place = {side: rng.uniform(-0.3, 0.3, 2) for side in (RIGHT, LEFT)}
-        self._strokes = {side: rng.uniform(0.3, 1.0, int(rng.integers(3, 7))) for side in (RIGHT, LEFT)}
-        self._roots = {side: rng.uniform(0.3, 1.0, (int(rng.integers(2, 5)), 3)) for side in (RIGHT, LEFT)}
-        self._strength = float(rng.uniform(0.12, 0.5))
+        self._place = {side: rng.uniform(-0.35, 0.35, 2) for side in (RIGHT, LEFT)}
+        self._strokes = {side: rng.uniform(0, 1, (int(rng.integers(1, 7)), 3)) for side in (RIGHT, LEFT)}
+        self._roots = {side: rng.uniform(0, 1, (int(rng.integers(2, 4)), 3)) for side in (RIGHT, LEFT)}
+        self._strength = float(rng.uniform(0.1, 0.45))
 
     def paint(self, canvas: Canvas, points: NDArray[np.floating], side: str, z: float) -> None:
         """Paint them into the outline (mm) of the psoas at depth z (mm)."""
+        filled = fill(points, canvas.grid)
+        if filled is None:
+            return
+        region = filled[1]
         out = np.array([1.0 if side == LEFT else -1.0, 1.0])
         middle, half = points.mean(0), np.ptp(points, axis=0) / 2
         angle = self._angle[side] + 0.006 * z
         along = np.array([np.cos(angle), -np.sin(angle)]) * out
         across = np.array([np.sin(angle), np.cos(angle)]) * out
-        start = middle + self._place[side] * half + 0.04 * z * across
-        lines = []
-        for k, size in enumerate(self._strokes[side]):
-            foot = start + (k - len(self._strokes[side]) / 2) * 2.4 * across
-            lines.append((foot, foot + 5.0 * size * along + 0.6 * size * across, 0.8 * size))
+        wedges = []  # foot, tip, width at the foot (mm), opacity
+        foot = middle + self._place[side] * half + 0.04 * z * across
+        for size, turn, strength in self._strokes[side]:
+            foot = foot + (1.4 + 2.2 * turn) * across + 1.5 * (size - 0.5) * along
+            tip = foot + (1.5 + 4 * size) * along + 1.5 * (turn - 0.5) * across
+            wedges.append((foot, tip, 0.9, 0.8 * self._strength * strength))
         corner = points[np.argmax((points - middle) @ (out * (-0.5, 1.0)))]
         for k, (size, turn, strength) in enumerate(self._roots[side]):
-            foot = corner + 2.6 * (k - 0.5) * np.array([1.0, 0.15]) * out
-            lines.append((foot, foot + 9 * size * (along + 0.4 * (turn - 0.65) * across), 2 * strength))
-        for tail, head, strength in lines:
-            mask = np.zeros((canvas.grid.size, canvas.grid.size), np.uint8)
-            pixels = np.rint(canvas.grid.to_pixels(np.stack([tail, head])) * (1 << SHIFT)).astype(np.int32)
-            cv2.line(mask, pixels[0].tolist(), pixels[1].tolist(), 255, 1, cv2.LINE_AA, SHIFT)
-            canvas.dab(mask, "deep_fat", min(0.8, self._strength * strength))
+            foot = corner + (4.5 * (k - 1) + 3 * turn) * np.array([1.0, 0.2]) * out - 1.5 * along
+            tip = foot + (4 + 7 * size) * (along + 0.5 * (k + turn - 1.5) * across)
+            wedges.append((foot, tip, 1.0 + 2.2 * strength, 0.3 + self._strength))
+        share = np.zeros(filled[0].shape, np.uint8)
+        start = np.array([region[1].start, region[0].start])
+        for foot, tip, width, strength in wedges:
+            away = width / 2 * (tip - foot)[::-1] * (1, -1) / np.linalg.norm(tip - foot)
+            ends = canvas.grid.to_pixels(np.stack([foot - away, foot + away, tip])) - start
+            corners = np.rint(ends * (1 << SHIFT)).astype(np.int32)
+            cv2.fillConvexPoly(share, corners, 255 * strength, cv2.LINE_AA, SHIFT)
+        soft = cv2.GaussianBlur(share, (0, 0), 0.5 / canvas.grid.pixel, borderType=cv2.BORDER_CONSTANT)
+        cover = np.minimum(soft, filled[0]).astype(np.float32) / np.float32(255)
+        canvas.cover(cover, region, canvas.value("deep_fat"))
 
 
 def belly(
@@ -126,7 +137,7 @@ def belly(
     deep = (inside - np.float32(0.5)) / np.float32(slope) + np.float32(ragged_mm) * near * ends[region]
     if sheathed:
         plane = np.clip(0.5 + (deep + np.float32(PLANE_MM)) / np.float32(edge_mm), 0, 1) * (inside > 0.02)
-        canvas.cover((0.75 * plane).astype(np.float32), region, canvas.value("deep_fat"))
+        canvas.cover((0.75 * plane).astype(np.float32), region, canvas.value("deep_fat", PLANE_FF))
     cover = np.clip(0.5 + deep / np.float32(edge_mm), 0, 1).astype(np.float32)
     canvas.cover(cover, region, canvas.value(tissue, None if ff is None else ff[region], pd[region]))
     if sheathed:

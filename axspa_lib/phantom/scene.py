@@ -13,7 +13,7 @@ from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.materials import Materials, Texture, bend
-from axspa_lib.phantom.muscles import Sheath, belly
+from axspa_lib.phantom.muscles import Psoas, belly
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
@@ -26,7 +26,7 @@ SUB_SLICES = 4
 #: Thickness of the skin, and over how much of a slice its border spreads, which meets it at some 40 degrees, mm.
 SKIN_MM, OBLIQUE_MM = 2.5, 4.0
 #: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
-QUIET_FF = np.float32(0.13)
+QUIET_FF = np.float32(0.12)
 #: From where to where beside the bones borders become smooth, mm.
 FIRM_MM = (4.0, 12.0)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
@@ -46,7 +46,7 @@ class Scene:
         self._variant_side = organs.draw_variant_side(body)
         self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
-        self._sheath = Sheath(body.subject.texture_seed)
+        self._psoas = Psoas(body.subject.texture_seed)
 
     def planes(
         self, grid: Grid, depths: NDArray[Any], thickness: float, t1: Sequence, stir: Sequence
@@ -63,7 +63,7 @@ class Scene:
             cut = self.body.cut(float(z))
             skin = self.body.skin(float(z), grid.x)
             joint = {side: cut["joint", side] for side in SIDES}
-            materials = self._texture.materials(float(z), grid, joint, skin, self._firm(grid, z + offsets))
+            materials = self._texture.materials(float(z), grid, joint, skin, self.firm(grid, z + offsets))
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
@@ -82,11 +82,7 @@ class Scene:
             out[:, k] = bend(total, materials.warp)
         return out
 
-    def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
-        return truth(self.body, self.lesions, self._texture, grid, depths)
-
-    def _firm(self, grid: Grid, depths: NDArray[Any]) -> Field:
+    def firm(self, grid: Grid, depths: NDArray[Any]) -> Field:
         """How much of the warp there is: all of it about the bones, whose truth it bends, little in soft parts."""
         apart = np.full((grid.size, grid.size), 255, np.uint8)
         for z in depths:
@@ -97,6 +93,10 @@ class Scene:
                     apart[filled[1]][filled[0] > 0] = 0
         away = cv2.distanceTransform(apart, cv2.DIST_L2, 3) * np.float32(grid.pixel)
         return 1 - np.float32(0.8) * smoothstep(away, *FIRM_MM)
+
+    def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
+        return truth(self.body, self.lesions, self._texture, grid, depths)
 
     def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
         z, slab = float(depths.mean()), 2 * float(np.ptp(depths))  # two sub-slices
@@ -158,7 +158,7 @@ class Scene:
                     canvas, points, tissue, f.gluteal_ff, f.gluteal_pd, f.gluteal_ends, 0.35, 2.5, 2.6, sheathed=False
                 )
             elif role == "plane":
-                belly(canvas, points, tissue, None, m.deep_pd, m.fibres.gluteal_ends, 0.2, sheathed=False)
+                belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.fibres.gluteal_ends, 0.0, sheathed=False)
             elif role == "canal":
                 self._spine.canal(canvas, points, z, m)
             elif role == "disc":
@@ -170,7 +170,7 @@ class Scene:
                 ff = QUIET_FF + streaks * (m.fibres.ff - QUIET_FF)
                 belly(canvas, points, tissue, ff, 1 + streaks * (m.fibres.pd - 1), m.fibres.ends, 0.12)
                 if item["name"] == "psoas":
-                    self._sheath.paint(canvas, points, str(side), z)
+                    self._psoas.paint(canvas, points, str(side), z)
             elif role == "sleeve":
                 canvas.outline(m.taut(points, canvas.grid), tissue, None, 1.0, 0.3, soft_mm=0.8)
             elif role == "sac":
