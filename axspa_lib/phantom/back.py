@@ -22,7 +22,7 @@ class Back:
 
     def __init__(self, subject: Subject) -> None:
         rng = np.random.default_rng([subject.texture_seed, 29])
-        self._fine = Noise(rng, 1.0, 7, stretch=18, smooth=0.7)
+        self._fine = Noise(rng, 1.15, 7, stretch=20, smooth=0.7)
         self._sheaf = Noise(rng, 2.6, 12, stretch=14)
         self._strand = Noise(rng, 1.5, 4, stretch=7)
         fatty = min(float(subject.muscle_fat), 2.0)
@@ -58,22 +58,26 @@ class Back:
         fan = fan * smoothstep(-lower - 4 * medium, -58, -18) * smoothstep(lower, -34, -18)
         off = away - (self._plane_x + self._slope * (10 - lower)) + 1.2 * medium
         width = self._plane_mm * np.clip(1 + 0.45 * medium, 0.3, 2)
-        plane = np.exp(-((off / width) ** 2)) * smoothstep(-lower, -42, -22)
+        taper = smoothstep(-lower, -45, 0)  # where multifidus and longissimus part
+        plane = np.exp(-((off / (width * (0.3 + 0.7 * taper))) ** 2)) * smoothstep(taper, 0.0, 0.3)
         share = np.float32(1 - np.clip((z - LIGAMENTS_MM[0]) / (LIGAMENTS_MM[1] - LIGAMENTS_MM[0]), 0, 1))
         pad = self._pad * share * smoothstep(-lower, -30, -8) * smoothstep(away, 8, 20)
         seam = np.abs(x + 1.2 * coarse + 0.3 * medium)
         low = smoothstep(lower, -4, 6)
         beside = self._raphe * low * np.exp(-(((seam - 1.6) / 1.5) ** 2)) * smoothstep(medium + 0.5 * coarse, -0.8, 1.0)
-        most = np.maximum(np.maximum(fan, 0.95 * plane), np.maximum(pad, 0.8 * beside))
+        most = np.maximum(fan, np.maximum(pad, 0.8 * beside))
         reach = np.hypot(x, up)  # bundles that meet become one, the fine ones first
         along = (1 - 0.5 * pad) * smoothstep(reach, 15, 55)
-        few = along * smoothstep(0.8 * medium + coarse, -0.6, 1.4)  # fat between bundles is seen here and there
+        few = smoothstep(reach, 45, 90) * smoothstep(
+            0.8 * medium + coarse, -0.6, 1.4
+        )  # fat between bundles is seen here and there
         level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
         level += 0.4 * along * sheaf + 0.3 * medium + 0.2 * small * pad
         ff = 0.05 + 0.85 * smoothstep(level, -0.7, 1.7) + few * (0.24 * smoothstep(fine, 0.4, 2.6) - 0.14 * fan * fine)
+        ff = np.maximum(ff, 0.86 * smoothstep(plane, 0.15, 0.9))
         strand = smoothstep(self._strand.plane(z, grid, 0.2, polar), 0.4, 2.2)
         collagen = np.maximum(
-            (0.6 * pad + 0.3 * fan) * strand,
-            0.55 * low * np.exp(-((seam / 0.7) ** 2)) * (0.7 + 0.3 * np.clip(small, -1, 1)),
+            (0.6 * pad + 0.5 * fan) * strand,
+            0.55 * low * np.exp(-((seam / 0.7) ** 2)) * smoothstep(medium + 0.5 * small, -1.8, 0.8),
         )
         return np.clip(ff, 0.02, 0.92).astype(np.float32), collagen.astype(np.float32)

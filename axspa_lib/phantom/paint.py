@@ -113,24 +113,26 @@ class Canvas:
         ff: Field | float | None = None,
         pd: Field | float = 1.0,
         opacity: float = 1.0,
-        soft_mm: float = 0.0,
+        soft_mm: float | tuple[float, float] = 0.0,
     ) -> tuple[NDArray[np.uint8], Region] | None:
         """Paint a closed outline and return its coverage, or None outside the grid.
 
         Args:
             points: `(n, 2)` or several `(k, n, 2)` in mm.
             tissue: its name; `ff` and `pd` as in `value`, whole-grid fields being cut to the outline's region.
-            opacity: of the whole outline, 0 to 1; `soft_mm` blurs its border.
+            opacity: of the whole outline, 0 to 1; `soft_mm` blurs its border, by as much along x and y or by a pair.
         """
-        filled = fill(points, self.grid, 1 + int(2 * soft_mm / self.grid.pixel))
+        soft = soft_mm if isinstance(soft_mm, tuple) else (soft_mm, soft_mm)
+        filled = fill(points, self.grid, 1 + int(2 * max(soft) / self.grid.pixel))
         if filled is None:
             return None
         mask, region = filled
         cut_ff = ff[region] if isinstance(ff, np.ndarray) else ff
         cut_pd = pd[region] if isinstance(pd, np.ndarray) else pd
         cover: Field = mask.astype(np.float32) * np.float32(opacity / 255)
-        if soft_mm:
-            cover = cv2.GaussianBlur(cover, (0, 0), soft_mm / self.grid.pixel).astype(np.float32)
+        if max(soft):
+            across, along = soft[0] / self.grid.pixel, soft[1] / self.grid.pixel
+            cover = cv2.GaussianBlur(cover, (0, 0), across, sigmaY=along).astype(np.float32)
         self.cover(cover, region, self.value(tissue, cut_ff, cut_pd))
         return filled
 

@@ -37,6 +37,8 @@ CAUDA = (
 CAUDA_ROOTS = 18
 #: Small vessels between the muscles of the back; the public scans show 6 to 20 bright dots in a STIR slice.
 VESSELS = 50
+#: Blur of the canal and the sac along x and y, mm: they cross the slice at a low angle.
+SLANT = (0.4, 1.8)
 #: Depth before which the slice does not meet the surface, mm.
 _FIRST = 26.0
 _HARMONICS = np.arange(2, 7)
@@ -51,8 +53,10 @@ class Spine:
         self._relief = rng.uniform(0.7, 1.3)
         self._width = rng.uniform(0.75, 1.1)
         self._rough = Noise(rng, 9.0, 9)
-        self._ragged = rng.normal(0, 0.035, (8, 2, len(_HARMONICS)))
-        self._dense = float(rng.uniform(0.6, 1.0))
+        self._ragged = rng.normal(0, 0.14, (8, 2, len(_HARMONICS))) / _HARMONICS
+        self._tall = rng.uniform((0.7, 0.7), (1.2, 1.5), (8, 2))
+        self._lacking = rng.choice(["", "", "spinous", "spinous_s2"])
+        self._dense = float(rng.uniform(0.3, 0.8))
         self._roots: list[Strand] = []
         for path, depths, radius in ROOTS:
             for sign in SIGN.values():
@@ -99,15 +103,15 @@ class Spine:
         """Fat within the thin wall of the canal, and the sacral roots on their way down."""
         middle = points[:, 0].mean()
         narrow = m.taut(even(middle + (points - (middle, 0)) * (self._width, 1)), canvas.grid)
-        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.4, soft_mm=0.6)
-        canvas.outline(narrow, "deep_fat", 0.9, 1.0, soft_mm=0.7)
+        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.4, soft_mm=SLANT)
+        canvas.outline(narrow, "deep_fat", 0.9, 1.0, soft_mm=SLANT)
         strands(canvas, self._body, self._roots, z, m)
 
     def sac(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
         """The thecal sac in its dura, with the roots of the cauda equina."""
         dura = m.taut(even(points), canvas.grid)
-        canvas.outline(offset(dura, -0.5), "ligament", None, 0.6, 0.7, soft_mm=0.4)
-        filled = canvas.outline(dura, "csf", soft_mm=0.4)
+        canvas.outline(offset(dura, -0.5), "ligament", None, 0.6, 0.7, soft_mm=SLANT)
+        filled = canvas.outline(dura, "csf", soft_mm=SLANT)
         if filled is None:
             return
         mask, (rows, columns) = filled
@@ -195,21 +199,26 @@ class Spine:
         for number, item in enumerate(item for item in template().structures if item.get("role") == "arch"):
             for side in SIDES if item.get("pair") else (None,):
                 points = cut[item["name"], side]
-                if points is not None:
-                    pieces.append((self._bent(points, 2 * number + (side == LEFT)), item))
+                if points is None or item["name"] == self._lacking:
+                    continue
+                if side is None:
+                    points = (points.mean(0) + (points - points.mean(0)) * self._tall[number]).astype(np.float32)
+                pieces.append((self._bent(points, 2 * number + (side == LEFT)), item))
         for (bent, _), _ in pieces:
             medially = np.array([-1.6 * np.sign(bent[:, 0].mean()) * (abs(bent[:, 0].mean()) > 4), 0.6], np.float32)
             canvas.outline(offset(bent, -0.8) + medially, "ligament", None, 0.8, 0.8, soft_mm=0.9)
         for (bent, _), _ in pieces:
-            canvas.outline(bent, "cortex", None, 1.0, 0.8, soft_mm=0.5)
+            canvas.outline(bent, "cortex", None, 1.0, 0.75, soft_mm=0.5)
         for (bent, waves), item in pieces:
             medial = -np.sign(bent[:, :1].mean()) * (bent - bent.mean(0))[:, :1] / np.ptp(bent[:, 0])  # -0.5 to 0.5
             shell = np.maximum(np.float32(item["cortex_mm"]) * (1 + 0.8 * medial + 5 * waves), 0.2)
-            canvas.outline(offset(bent, shell), str(item["tissue"]), m.iliac_ff, 1.0, self._dense, soft_mm=0.9)
+            canvas.outline(offset(bent, shell), str(item["tissue"]), m.iliac_ff, 1.0, self._dense, soft_mm=0.7)
+            spongy = even(offset(bent, shell + 2.2))
+            canvas.outline(spongy, str(item["tissue"]), m.iliac_ff, 1.0, 0.8, soft_mm=1.6)
         for side in SIDES:
             joint = cut["facet_joint", side]
             if joint is not None:
-                canvas.outline(offset(joint, -0.5), "cortex", None, 1.0, 0.75, soft_mm=0.4)
+                canvas.outline(offset(joint, -0.3), "cortex", None, 1.0, 0.6, soft_mm=0.4)
                 canvas.outline(joint, "cartilage", None, 1.0, 0.5, soft_mm=0.3)
 
     def _bent(self, points: Points, number: int) -> tuple[Points, Points]:
