@@ -105,12 +105,12 @@ class Scene:
             if item["name"] == "gluteal":
                 bowel.paint(self._bowel, canvas, z, m)
             elif item["name"] == "l4_body":
-                vessels.paint(canvas, self._trunks, z, slab, m)
+                vessels.paint(canvas, self._trunks, z, slab)
             self._structure(canvas, item, z, m)
             if item.get("role") == "back":
                 self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
-                vessels.paint(canvas, self._twigs, z, slab, m)
+                vessels.paint(canvas, self._twigs, z, slab)
         self._spine.arches(canvas, z, m)
         self._spine.vessels(canvas, z, m)
         self._outside(canvas, z)

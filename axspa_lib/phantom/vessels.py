@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import SIGN, Body, template
-from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.paint import SHIFT, Canvas, offset_line
 from axspa_lib.phantom.tubes import stretches
 
@@ -61,10 +60,16 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
     rng = np.random.default_rng([body.subject.texture_seed, 23])
     trunks: list[_Branch] = []
     twigs: list[_Branch] = []
+    paths: dict[tuple[str, float], NDArray[np.float64]] = {}
     for vessel in template().raw["vessels"]:
         for sign in (*SIGN.values(),) * vessel.get("number", 1) if vessel.get("pair") else (1.0,):
             if rng.random() < SEEN or vessel["radius"] > LARGE:
                 path = _course(rng, vessel) * (sign, 1, 1)
+                parent = paths.get((vessel.get("out_of", ""), sign), paths.get((vessel.get("out_of", ""), 1.0)))
+                if parent is not None:  # it begins on its parent, where that comes nearest
+                    away = parent[np.argmin(np.linalg.norm(parent - path[0], axis=1))] - path[0]
+                    path += away * np.linspace(1, 0, len(path))[:, None] ** 2
+                paths[vessel["name"], sign] = path
                 radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
                 trunk = _Branch(path, radius, vessel["kind"])
                 (twigs if vessel.get("covered") else trunks).append(trunk)
@@ -153,7 +158,7 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
     )
 
 
-def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> None:
+def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
     """Paint what lies within a slab of thickness `slab` mm about z: thin tubes fill it only in part."""
     off = np.abs(tubes.points[:, 2] - np.float32(z))
     # half widths where a tube touches the slab, at its middle, and where it fills it
@@ -191,22 +196,26 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float, m: Materials) -> 
         strength = 1 - 0.4 * slow * (kind == "artery")
         if tubes.radius[(a + b) // 2] < WALLED:
             add(kind, part, half, strength)
+            if kind == "vein":
+                add("artery", part, half, 0.7 * (1 - slow))
         else:
             if kind != "nerve":
                 add("wall", part, half + np.float32(0.5), 0.7)
             for level, wide in ((0.4, width), (0.75, middle), (1.0, full)):
                 for run in stretches(wide[part] > 0.2):
                     add(kind, slice(a + run.start, a + run.stop), wide[part][run], level * strength)
-        if kind == "vein":  # its midstream flows too fast to give signal
-            add("artery", part, np.float32(0.75) * half, 0.5 * (1 - slow), 0.25)
-            add("artery", part, np.float32(0.45) * half, 1 - slow, 0.4)
+            if kind == "vein":  # its midstream flows too fast to give signal
+                add("artery", part, half, 0.4 * (1 - slow))
+                add("artery", part, np.float32(0.45) * half, 0.9 * (1 - slow), 0.5)
     layers = {name: np.zeros((canvas.grid.size, canvas.grid.size), np.uint8) for name in _LAYERS}
     for opacity, layer, outline, (x, y), radius in sorted(shapes, key=lambda shape: shape[0]):
         if outline is None:
             cv2.circle(layers[layer], (x, y), radius, int(255 * opacity), -1, cv2.LINE_AA, SHIFT)
         else:
             cv2.fillPoly(layers[layer], [outline], int(255 * opacity), lineType=cv2.LINE_AA, shift=SHIFT)
+    for drawn in layers.values():  # vessels beat
+        cv2.GaussianBlur(drawn, (5, 5), 0, dst=drawn)
     canvas.dab(layers["wall"], "bowel_wall", 0.75)
-    canvas.dab(layers["vein"], "vein", 1.0, np.clip(1.1 + 0.08 * m.rough, 0.5, 1.7))
+    canvas.dab(layers["vein"], "vein", 1.0, 1.1)
     canvas.dab(layers["artery"], "artery", 0.88)
     canvas.dab(layers["nerve"], "nerve", 1.0)

@@ -63,12 +63,11 @@ def test_branches_of_both_sides_lie_in_the_pelvis_and_are_thinner_than_trunks(bo
 def test_a_thin_tube_fills_a_slab_in_part(body: Body) -> None:
     """The thicker the slab, the fainter a vessel thinner than it."""
     _, trunks = vessels.draw(body)
-    field = Texture(body.subject, draw_build(body.subject)).materials(0.0, GRID, {}, SKIN)
     fat = []
     for slab in (2.0, 8.0):
         canvas = Canvas(GRID, T1, STIR)
         canvas.planes[2] = 1
-        vessels.paint(canvas, trunks, float(np.median(trunks.points[:, 2])), slab, field)
+        vessels.paint(canvas, trunks, float(np.median(trunks.points[:, 2])), slab)
         fat.append(canvas.planes[2].copy())
     touched = (fat[0] < 0.98) & (fat[1] < 0.98)
     assert touched.sum() > 100
