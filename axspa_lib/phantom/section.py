@@ -15,7 +15,7 @@ from axspa_lib.phantom.texture import Field, Grid, smoothstep
 #: Thickness of the cortical shell of sacrum and ilium, mm.
 CORTEX_MM = 0.75
 #: And of the ilium away from the joint by depth, mm: (depth, thickness). Ventrally a slice cuts its surface obliquely.
-ILIAC_CORTEX_MM = ((-20.0, 0.0, 15.0, 60.0), (3.0, 2.2, 1.4, 1.2))
+ILIAC_CORTEX_MM = ((-20.0, 0.0, 15.0, 60.0), (2.4, 1.7, 1.15, 0.95))
 #: A stretch of joint shorter than this share of the line is none.
 SHORTEST = 0.12
 #: First depth (mm) at which the sacral foramina part the lateral masses from the bodies between them.

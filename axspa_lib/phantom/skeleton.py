@@ -100,7 +100,7 @@ class Build:
         under_joint: fat fraction that marrow under the joint has more, sacral and iliac, and the mm it reaches.
         iliac: fat fraction of the ilia over the sacral alae's.
         ventral: how much thicker subchondral sclerosis is in the ventral ilium, where it bears most load.
-        coarse, fine: irregularity of 8 to 30 mm and of 3 to 9 mm.
+        coarse: irregularity of 8 to 30 mm.
         hydration: water of the discs, 0 degenerate to 1.
         holes, roots: by side.
         remnants: half height (mm) and water of the remnant discs, fat about them, and how much has not grown through.
@@ -117,7 +117,6 @@ class Build:
     iliac: float
     ventral: float
     coarse: Ripple
-    fine: Ripple
     hydration: NDArray[np.float64]
     holes: dict[str, list[Hole]]
     roots: dict[str, list[Root]]
@@ -140,7 +139,6 @@ def draw_build(subject: Subject) -> Build:
         under_joint=(float(rng.uniform(0, 0.28)), float(rng.uniform(0, 0.16)), float(rng.uniform(5, 13))),
         iliac=float(rng.normal(0, 0.04)),
         coarse=_draw_ripple(rng, (8, 30)),
-        fine=_draw_ripple(rng, (3, 9)),
         hydration=np.clip(rng.normal(0.65 - 0.012 * (subject.age - 25), 0.4, 2), 0, 1),
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
         roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
