@@ -45,7 +45,7 @@ class Muscles:
         self._fat = float(subject.muscle_fat)
         self._slope = float(rng.normal(*SLOPE))
         self._fall = float(rng.normal(*FALL))
-        self._streak = Noise(rng, 0.55, 6, stretch=13, smooth=1.0)
+        self._streak = Noise(rng, 0.48, 6, stretch=12, smooth=1.0)
         self._bundle = Noise(rng, 1.5, 8, stretch=12, smooth=1.0)
         self._thread = Noise(rng, 1.1, 4, stretch=5)
 
@@ -63,8 +63,8 @@ class Muscles:
         run = np.clip(np.abs(x) - 50, -40, 70) * slope + 1.5 * coarse + 0.15 * medium
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
         streak, bundle = self._streak.plane(z, grid, 0.0, course), self._bundle.plane(z, grid, 0.0, course)
-        lines = streak + 0.4 * bundle  # bundles of bundles
-        gluteal = 0.02 + self._fat * (0.06 * smoothstep(lines, -1.2, 1.2) + 0.40 * patch * smoothstep(lines, 0.2, 2.6))
+        lines = streak + 0.45 * bundle  # bundles of bundles
+        gluteal = 0.02 + self._fat * (0.04 * smoothstep(lines, -1.2, 1.2) + 0.43 * patch * smoothstep(lines, 0.1, 2.5))
         return Fibres(
             ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=steep,
             gluteal_ff=np.clip(gluteal, 0.02, 0.9).astype(np.float32),
