@@ -24,7 +24,7 @@ WALLED = 1.8
 SEEN, LARGE = 0.85, 2.5
 _LAYERS = ("wall", "vein", "artery", "nerve")
 #: Steps in which a tube that leaves the slab fades.
-_FADES = 8
+_FADES = 6
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,12 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
             shapes.append((opacity * float(share[part].max()), layer, None, (x, y), int(unit * half.max())))
             return
         side = (unit * half)[:, None] * tubes.normal[part]
-        left, right = line + side, line - side
+        left, right = (line + side).astype(np.int32), (line - side).astype(np.int32)
+        filling = opacity * share[part]
         steps = np.flatnonzero(np.diff(fade[part])) + 1
         for a, b in pairwise([0, *steps.tolist(), len(line)]):  # where a tube leaves the slab it fades
-            outline = np.concatenate([left[a : b + 1], right[a : b + 1][::-1]]).astype(np.int32)
-            shapes.append((opacity * float(share[part][a:b].mean()), layer, outline, (x, y), 0))
+            outline = np.concatenate([left[a : b + 1], right[a : b + 1][::-1]])
+            shapes.append((float(filling[(a + b) // 2]), layer, outline, (x, y), 0))
 
     for a, b in pairwise(edges):
         if seen[a] < 0:
