@@ -87,7 +87,7 @@ def _gut(
     gas = float(rng.uniform(0.3, 0.7)) if content in ("stool", "bowel") and rng.random() < 0.2 else 0.0
     return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
                 float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 0.75)),
-                float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)) * (2.5 if content == "stool" else 1.0),
+                float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
                 float(rng.uniform(0.8, 1.35)))  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _rectum(rng: np.random.Generator) -> list[Loop]:
         z = float(np.interp(y, [30, 54, 90, 119], [-24, -8, 0, 6])) + nearer + dip * np.sin(6 * t + sway)
         loop = _gut(rng, (x, y, z), size, _RECTUM, (1.1, 1.6), 1.0)
         same = rng.random() < 0.75
-        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=0.5, joined=True,
+        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=1.0, joined=True,
                              axes=(loop.axes[0], loop.axes[1], 1.1 * loop.axes[1]),
                              content=first.content if same else loop.content, mucosa=max(0.45, loop.mucosa),
                              gas=first.gas if same else loop.gas))  # fmt: skip
@@ -256,7 +256,8 @@ def _content(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
     if loop.content == "collapsed":
         canvas.outline(middle + (inner - middle) * 0.22 * _folds(loop), "stool", None, 0.7, 0.6, cut.soft)
         return
-    even = np.clip(loop.dense * (1 + loop.mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
+    mottled = np.float32(loop.mottled * (2.5 if loop.content == "stool" else 0.7))
+    even = np.clip(loop.dense * (1 + mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
     canvas.outline(inner, loop.content, None, even, soft_mm=cut.soft)
     if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
         canvas.outline(_round(middle + (inner - middle) * loop.gas + np.array([0, -1.5])), "gas", soft_mm=cut.soft)
