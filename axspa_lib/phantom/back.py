@@ -77,7 +77,7 @@ class Back:
         ff = np.maximum(ff, 0.86 * smoothstep(plane, 0.15, 0.9))
         strand = smoothstep(self._strand.plane(z, grid, 0.2, polar), 0.4, 2.2)
         collagen = np.maximum(
-            (0.6 * pad + 0.5 * fan) * strand,
+            (0.6 * pad + 0.35 * fan * smoothstep(reach, 45, 95)) * strand,
             0.55 * low * np.exp(-((seam / 0.7) ** 2)) * smoothstep(medium + 0.5 * small, -1.8, 0.8),
         )
         return np.clip(ff, 0.02, 0.92).astype(np.float32), collagen.astype(np.float32)

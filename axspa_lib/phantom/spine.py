@@ -56,7 +56,7 @@ class Spine:
         self._ragged = rng.normal(0, 0.14, (8, 2, len(_HARMONICS))) / _HARMONICS
         self._tall = rng.uniform((0.7, 0.7), (1.2, 1.5), (8, 2))
         self._lacking = rng.choice(["", "", "spinous", "spinous_s2"])
-        self._dense = float(rng.uniform(0.3, 0.8))
+        self._dense = float(rng.uniform(0.4, 0.9))
         self._roots: list[Strand] = []
         for path, depths, radius in ROOTS:
             for sign in SIGN.values():
@@ -79,7 +79,7 @@ class Spine:
         last = int(rng.uniform(0.5, 1) * len(line))  # it leaves through a sleeve on its way
         dorsal = rng.uniform(-3, 4)
         ends = dorsal + depth[0], dorsal + depth[0] + (depth[-1] - depth[0]) * last / len(line)
-        return Strand(line[:last], ends, 3.5, float(rng.uniform(0.3, 0.5)), "nerve",
+        return Strand(line[:last], ends, 3.5, float(rng.uniform(0.22, 0.42)), "nerve",
                       float(rng.uniform(0.3, 0.8)))  # fmt: skip
 
     @staticmethod
@@ -212,9 +212,9 @@ class Spine:
         for (bent, waves), item in pieces:
             medial = -np.sign(bent[:, :1].mean()) * (bent - bent.mean(0))[:, :1] / np.ptp(bent[:, 0])  # -0.5 to 0.5
             shell = np.maximum(np.float32(item["cortex_mm"]) * (1 + 0.8 * medial + 5 * waves), 0.2)
-            canvas.outline(offset(bent, shell), str(item["tissue"]), m.iliac_ff, 1.0, self._dense, soft_mm=0.7)
-            spongy = even(offset(bent, shell + 2.2))
-            canvas.outline(spongy, str(item["tissue"]), m.iliac_ff, 1.0, 0.8, soft_mm=1.6)
+            canvas.outline(offset(bent, shell), str(item["tissue"]), m.body_ff, 1.0, self._dense, soft_mm=0.7)
+            spongy = even(offset(bent, shell + 1.4))
+            canvas.outline(spongy, str(item["tissue"]), m.body_ff, 1.0, 0.9, soft_mm=1.2)
         for side in SIDES:
             joint = cut["facet_joint", side]
             if joint is not None:
