@@ -45,8 +45,8 @@ class Muscles:
         self._fat = float(subject.muscle_fat)
         self._slope = float(rng.normal(*SLOPE))
         self._fall = float(rng.normal(*FALL))
-        self._streak = Noise(rng, 0.48, 6, stretch=12, smooth=1.0)
-        self._bundle = Noise(rng, 1.5, 8, stretch=12, smooth=1.0)
+        self._streak = Noise(rng, 0.48, 6, stretch=8, smooth=1.0)
+        self._bundle = Noise(rng, 1.5, 8, stretch=9, smooth=1.0)
         self._thread = Noise(rng, 1.1, 4, stretch=5)
 
     def fibres(self, z: float, grid: Grid, bent: tuple[Field, Field, Field]) -> Fibres:
@@ -60,11 +60,11 @@ class Muscles:
         ff = 0.04 + self._fat * (0.28 * smoothstep(steep, 1.1, 2.6) + 0.10 * patch * smoothstep(steep, -0.2, 1.8))
         pd = 1 + GRAIN[0] * thread + GRAIN[1] * steep + GRAIN[2] * (medium + small)
         slope = self._slope + 0.007 * (z - 15) - self._fall * (y - FAN_Y)
-        run = np.clip(np.abs(x) - 50, -40, 70) * slope + 1.5 * coarse + 0.15 * medium
+        run = np.clip(np.abs(x) - 50, -40, 70) * slope + 1.5 * coarse + 0.35 * medium
         course = (np.broadcast_to(1.5 * coarse, run.shape), -run.astype(np.float32))
         streak, bundle = self._streak.plane(z, grid, 0.0, course), self._bundle.plane(z, grid, 0.0, course)
         lines = streak + 0.45 * bundle  # bundles of bundles
-        gluteal = 0.02 + self._fat * (0.04 * smoothstep(lines, -1.2, 1.2) + 0.43 * patch * smoothstep(lines, 0.1, 2.5))
+        gluteal = 0.02 + self._fat * (0.04 * smoothstep(lines, -1.2, 1.2) + 0.41 * patch * smoothstep(lines, 0.1, 2.5))
         return Fibres(
             ff=np.clip(ff, 0, 0.9).astype(np.float32), pd=pd.astype(np.float32), ends=steep,
             gluteal_ff=np.clip(gluteal, 0.02, 0.9).astype(np.float32),

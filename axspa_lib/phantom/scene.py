@@ -154,9 +154,7 @@ class Scene:
                 continue
             if role == "gluteal":
                 f = m.fibres
-                belly(
-                    canvas, points, tissue, f.gluteal_ff, f.gluteal_pd, f.gluteal_ends, 0.35, 2.5, 2.6, sheathed=False
-                )
+                belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd, f.gluteal_ends, 0.7, 2.5, 1.9, sheathed=False)
             elif role == "plane":
                 belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.fibres.gluteal_ends, 0.0, sheathed=False)
             elif role == "canal":
