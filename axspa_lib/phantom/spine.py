@@ -51,7 +51,7 @@ class Spine:
         rng = np.random.default_rng([body.subject.texture_seed, 23])
         self._body = body
         self._relief = rng.uniform(0.7, 1.3)
-        self._width = rng.uniform(0.75, 1.1)
+        self._width = rng.uniform(0.72, 0.98)
         self._rough = Noise(rng, 9.0, 9)
         self._ragged = rng.normal(0, 0.14, (8, 2, len(_HARMONICS))) / _HARMONICS
         self._tall = rng.uniform((0.7, 0.7), (1.2, 1.5), (8, 2))
