@@ -186,7 +186,10 @@ class Scene:
     def _back(self, canvas: Canvas, item: dict[str, Any], depths: NDArray[Any], m: Materials) -> None:
         """The muscles of the back with their fat and ligaments; slices cut their surface at a low angle."""
         cuts = [self.body.cut(float(z))[item["name"], None] for z in depths]
-        found = [filled for points in cuts if points is not None and (filled := fill(points, canvas.grid)) is not None]
+        rim = 1 + int(6 / canvas.grid.pixel)
+        found = [
+            filled for points in cuts if points is not None and (filled := fill(points, canvas.grid, rim)) is not None
+        ]
         if not found:
             return
         low = np.min([[r.start, c.start] for _, (r, c) in found], axis=0)
@@ -196,6 +199,9 @@ class Scene:
             part = cover[rows.start - low[0] : rows.stop - low[0], columns.start - low[1] : columns.stop - low[1]]
             part += mask * np.float32(1 / 255 / len(depths))
         region = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        cover = cv2.GaussianBlur(cover, (0, 0), 0.5 / canvas.grid.pixel, sigmaY=2.0 / canvas.grid.pixel).astype(
+            np.float32
+        )
         canvas.cover(cover, region, canvas.value(item["tissue"], m.back_ff[region], m.muscle_pd[region]))
         canvas.cover(cover * m.collagen[region], region, canvas.value("ligament"))
 
