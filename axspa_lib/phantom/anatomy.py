@@ -245,7 +245,7 @@ class Pose:
 class Body:
     """A person in a pose: cuts outlines with slices."""
 
-    _CACHED = 12
+    _CACHED = 8
 
     def __init__(self, subject: Subject, pose: Pose) -> None:
         self.subject, self.pose = subject, pose
