@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from axspa_lib.detector.lookup import look_up
@@ -36,16 +37,24 @@ class Screen:
         self.scale = bins.abs().amax(1).clamp(min=1e-30) / _WHOLE
         self.whole = (bins / self.scale[:, None]).round().to(torch.int8).t()
         self.bias = first.bias.detach()
-        reorder = torch.ops.mkldnn._reorder_linear_weight
-        layers = [second, classifier]
-        self.layers = [(reorder(v.weight.detach().bfloat16().contiguous()), v.bias.detach().bfloat16()) for v in layers]
+        self.packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.layers = [self._packed(layer) for layer in (second, classifier)]
+
+    def _packed(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+        """Weight and bias in bfloat16, the weight in the order that the processor multiplies it in, if it has one."""
+        weight = layer.weight.detach().bfloat16().contiguous()
+        return torch.ops.mkldnn._reorder_linear_weight(weight) if self.packs else weight, layer.bias.detach().bfloat16()
 
     def chances(self, features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
         """Logarithm of the likelier foreground class's probability of each region, about; in the order of `boxes`."""
         parts, order = look_up([f.bfloat16() for f in features], boxes, size)
         value = self.first([part.flatten(1) for part in parts]).relu_().bfloat16()
         for (weight, bias), attribute in zip(self.layers, ("relu", "none"), strict=True):
-            value = torch.ops.mkldnn._linear_pointwise(value, weight, bias, attribute, [], "")
+            if self.packs:
+                value = torch.ops.mkldnn._linear_pointwise(value, weight, bias, attribute, [], "")
+            else:
+                value = F.linear(value, weight, bias)
+                value = value.relu_() if attribute == "relu" else value
         return best_class(value.float())[order.argsort()]
 
     def first(self, parts: Sequence[Tensor]) -> Tensor:

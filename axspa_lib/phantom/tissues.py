@@ -88,7 +88,7 @@ def signal(sequence: Sequence, tissue: Tissue, ff: float | None = None) -> float
 
     >>> t1 = Sequence(546, 8.7)
     >>> round(signal(t1, tissues()["csf"]) / signal(t1, tissues()["muscle"]), 2)
-    0.63
+    0.74
     """
     fraction = tissue.ff if ff is None else ff
     return tissue.pd * abs((1 - fraction) * water(sequence, tissue) + fraction * fat(sequence))
