@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from axspa_lib.config import BoneNets
 from axspa_lib.errors import ConfigError, DataError
+from axspa_lib.precision import autocast
 from axspa_lib.volume import Volume
 from axspa_lib.weights import weights_path
 
@@ -229,8 +230,8 @@ def network_input(slices: Tensor) -> Tensor:
 
 
 def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
-    """Logits in float32; the network itself runs in bfloat16 where `precision` says so."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    """Logits in float32; the network itself runs in bfloat16 where `precision` says so and the processor has it."""
+    with autocast(images.device, precision):
         logits = model(images)
     return logits.float()
 

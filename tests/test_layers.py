@@ -20,7 +20,7 @@ MODULES = {
 #: Layer of each module or package, lowest first; a module imports only from its own layer or below.
 LAYERS = [
     {"errors", "labels", "identity", "overrides"},
-    {"config", "volume", "runs", "execution"},
+    {"config", "volume", "runs", "execution", "precision"},
     {"layout", "cohort", "stored", "weights", "cost"},
     {"preprocess", "smoothing", "clahe", "morphology", "joint", "increment", "instances", "fitting", "unet", "dice",
      "bone_training", "bone_variants", "detector", "curation", "phantom", "agreement", "diagnosis", "tables", "audit",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from axspa_lib.detector.interface import Detections, DetectorNetwork
 from axspa_lib.detector.resize import fed_size, paste, resize
 from axspa_lib.errors import DataError
 from axspa_lib.labels import LEFT, RIGHT
+from axspa_lib.precision import autocast
 
 #: Columns of a table of detections and their types; one row per detection.
 COLUMNS = {
@@ -84,12 +84,6 @@ def predict(
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
         {name: kind.to_pandas_dtype() for name, kind in COLUMNS.items() if kind != pa.string()}
     )
-
-
-def autocast(device: str, precision: str) -> Any:
-    """Mixed precision for the network when configured."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def write_predictions(path: Path, table: pd.DataFrame) -> None:

@@ -25,8 +25,9 @@ from axspa_lib.detector.backbone import FoldedBasicBlock, FoldedBottleneck, Stem
 from axspa_lib.detector.interface import DetectorNetwork
 from axspa_lib.detector.model import MaskRCNN
 from axspa_lib.detector.roi_heads import RoiHeads
-from axspa_lib.detector.screen import WATCHED, Screen, best_class, left_open, trusted, worthwhile
+from axspa_lib.detector.screen import WATCHED, Screen, best_class, left_open, trusted
 from axspa_lib.detector.winograd import WinogradConv
+from axspa_lib.precision import multiplies_bfloat16
 
 _BOX_POOL = 7  # as in `roi_heads`
 #: Where Winograd pays: channels in and out, and cells of the input; beyond 256 channels its weights outgrow the cache.
@@ -55,7 +56,7 @@ def for_inference(model: DetectorNetwork, config: Detector, device: str) -> Dete
 def packed(model: MaskRCNN) -> MaskRCNN:
     """A copy of a network whose convolutions and dense layers are packed; frozen norms are folded in, others stay."""
     made = copy.deepcopy(model).eval().cpu()
-    screen = Screen(made.roi_heads.box_head, made.roi_heads.classifier) if worthwhile() else None
+    screen = Screen(made.roi_heads.box_head, made.roi_heads.classifier) if multiplies_bfloat16() else None
     _replace(made)
     made.roi_heads = PackedHeads(made.roi_heads, screen)
     return made

@@ -90,9 +90,3 @@ def left_open(chances: Tensor, floor: float) -> Tensor:
 def trusted(chances: Tensor, exact: Tensor) -> bool:
     """Whether the copy agrees with the exact chances of the same proposals well within what it may err by."""
     return bool(((chances - exact).abs() <= MARGIN / 4).all())
-
-
-def worthwhile() -> bool:
-    """Whether this processor multiplies bfloat16 faster than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -25,13 +25,13 @@ from axspa_lib.config import Detector, digest
 from axspa_lib.detector.augment import Move, draw, transform
 from axspa_lib.detector.checkpoint import load_weights, save_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData, Slice, three_channels
-from axspa_lib.detector.inference import autocast
 from axspa_lib.detector.interface import DetectorNetwork, Target
 from axspa_lib.detector.model import build_detector
 from axspa_lib.detector.resize import fed_size, resize, resize_masks
 from axspa_lib.errors import DataError
 from axspa_lib.fitting import save, warmup_cosine, write_history
 from axspa_lib.labels import Inflammation
+from axspa_lib.precision import autocast
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from axspa_lib.dice import dice_by_patient, dice_by_slice
 from axspa_lib.errors import DataError
 from axspa_lib.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.layout import Layout
+from axspa_lib.precision import used
 from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import recording, write_text
 from axspa_lib.stages.bones import annotated_volumes, networks, start_weights
@@ -60,6 +61,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
         validation = bone_slices(annotated_volumes(study, cohort, validate), study.bones.size)
         settings = variant.settings(study.bones, len(training), _usual(own, fold))
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        record["precision"] = used(device, settings.precision)
         nets: dict[str, torch.nn.Module] = {}
         metrics = {}
         for bone in networks(study.model_copy(update={"bones": settings})):

@@ -13,6 +13,7 @@ from axspa_lib.cohort import Cohort
 from axspa_lib.config import Study
 from axspa_lib.labels import TRAIN, VALIDATION
 from axspa_lib.layout import Layout
+from axspa_lib.precision import used
 from axspa_lib.preprocess import preprocess_volume
 from axspa_lib.runs import read_run, recording
 from axspa_lib.stages.segmentation import accepted_bones
@@ -53,6 +54,7 @@ def train_bone_network(
         validation = bone_slices(_annotated(study, cohort, VALIDATION, 1, fold), study.bones.size)
         start = start_weights(layout, study.bones.start, bone)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        record["precision"] = used(device, study.bones.precision)
         record["metrics"] = train_bones(
             bone, training, validation, study.bones, study.seed, folder, device, progress, start
         )

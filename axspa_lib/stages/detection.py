@@ -17,6 +17,7 @@ from axspa_lib.detector.training import train_detector
 from axspa_lib.errors import DataError
 from axspa_lib.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.layout import Layout
+from axspa_lib.precision import used
 from axspa_lib.runs import recording
 from axspa_lib.stages.pretraining import start_of
 from axspa_lib.stages.segmentation import increment_table
@@ -49,6 +50,7 @@ def train_member(study: Study, seed: int, fold: int | None = None, *, progress: 
     folder = layout.member(study.experiment, seed, fold)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with recording(folder, study.model_dump(mode="json")) as record:
+        record["precision"] = used(device, study.detector.precision)
         record["ids"] = {"data_id": study.data_id(), "run_id": study.run_id(seed)}
         config = start_of(study)
         if study.fine_tune:

@@ -17,6 +17,7 @@ from axspa_lib.errors import AxspaError, ConfigError
 from axspa_lib.joint import extract_joints
 from axspa_lib.labels import TRAIN, VALIDATION
 from axspa_lib.layout import Layout
+from axspa_lib.precision import used
 from axspa_lib.runs import read_run, recording
 from axspa_lib.stages.slices import Entries, prepare_patient, write_slices
 
@@ -51,6 +52,7 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
         slices = _slices(study, cohort, folder / "slices", progress)
         training, validation = divided(folder / "slices", config.channels)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        record["precision"] = used(device, config.precision)
         metrics = train_detector(
             config, training, validation, seed=study.seed, folder=folder, device=device, progress=progress
         )

@@ -85,7 +85,7 @@ def test_a_screen_that_errs_is_not_believed(heads: RoiHeads, caplog: pytest.LogC
 
 
 def test_without_bfloat16_in_the_processor_all_are_judged(heads: RoiHeads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "worthwhile", lambda: False)
+    monkeypatch.setattr(module, "multiplies_bfloat16", lambda: False)
     model = build_network(case.CONFIG)
     assert isinstance(model, MaskRCNN)
     features, boxes = _case()
