@@ -66,7 +66,7 @@ class Texture:
     def __init__(self, subject: Subject, build: Build) -> None:
         rng = np.random.default_rng(subject.texture_seed)
         self._subject, self._build = subject, build
-        self._haze = np.float32(np.random.default_rng([subject.texture_seed, 29]).uniform(*HAZE))
+        self._haze = np.float32(np.random.default_rng([subject.texture_seed, 46]).uniform(*HAZE))
         self._coarse = Noise(rng, 26, 26)
         self._medium = Noise(rng, 9, 9)
         self._small = Noise(rng, 3.6, 5)

@@ -57,7 +57,7 @@ class _Branch:
 
 def draw(body: Body) -> tuple[Tubes, Tubes]:
     """Tubes of a person that muscle and bowel cover (branches, and trunks marked so), and those they do not."""
-    rng = np.random.default_rng([body.subject.texture_seed, 23])
+    rng = np.random.default_rng([body.subject.texture_seed, 45])
     trunks: list[_Branch] = []
     twigs: list[_Branch] = []
     paths: dict[tuple[str, float], NDArray[np.float64]] = {}
