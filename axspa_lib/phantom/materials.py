@@ -47,7 +47,6 @@ class Materials:
     fat_pd: Field
     deep_pd: Field
     visceral_ff: Field
-    cleft_ff: Field
     rough: Field
     vessels: Field
     relaxation: Field
@@ -73,7 +72,6 @@ class Texture:
         self._fine = Noise(rng, 1.4, 4)
         self._muscles = Muscles(subject)
         self._septa = Noise(rng, 5.0, 5, stretch=4.5)
-        self._lines = Noise(rng, 1.1, 3, stretch=2.5)
         self._subcutis = Subcutis(subject)
         self._back = Back(subject)
 
@@ -134,7 +132,6 @@ class Texture:
         fat = 1 + 0.03 * coarse + 0.02 * medium + 0.015 * small + 0.03 * fine
         strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
         deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.25 * strands
-        lines = smoothstep(self._lines.plane(z, grid, 1.25, warp) + 0.4 * small, -0.7, 0.7)
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)
@@ -149,7 +146,7 @@ class Texture:
             cartilage_pd=single(np.clip(1.22 + 0.2 * medium + 0.06 * small, 0.5, 1.9)),
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small)), muscle_pd=single(muscle_pd),
             back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
-            deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze), cleft_ff=single(0.05 + 0.8 * lines),
+            deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze),
             rough=small, vessels=single(np.maximum(vessels, specks)),
             relaxation=single(np.clip(relaxation, 0.4, 1.8)), warp=warp_px,
         )  # fmt: skip

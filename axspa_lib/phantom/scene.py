@@ -12,6 +12,7 @@ from axspa_lib.labels import SIDES
 from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.disease import Lesion, mixture
+from axspa_lib.phantom.ligaments import Ligaments
 from axspa_lib.phantom.materials import Materials, Texture, bend
 from axspa_lib.phantom.muscles import Psoas, belly
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset
@@ -46,6 +47,7 @@ class Scene:
         self._variant_side = organs.draw_variant_side(body)
         self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
+        self._ligaments = Ligaments(body)
         self._psoas = Psoas(body.subject.texture_seed)
 
     def planes(
@@ -117,7 +119,7 @@ class Scene:
 
     def _skeleton(self, canvas: Canvas, z: float, slab: float, m: Materials) -> None:
         section = bones_at(self.body, z)
-        self._clefts(canvas, section, m)
+        self._clefts(canvas, section)
         inside = self._bones(canvas, section, bones_at(self.body, z + slab), slab, z, m)
         ways = bones.ways_out(self.body, self._build, z)
         bones.foramina(canvas, self.body, self._build, ways, z, m)
@@ -128,7 +130,7 @@ class Scene:
             if item["name"] == "epidural":
                 bones.roots(canvas, ways, self.body.depth(z), m)
         self._spine.dorsum(canvas, section.sacrum, z, m)
-        self._spine.ligaments(canvas, section, z, m)
+        self._ligaments.paint(canvas, section, z, m)
         self._lesions(canvas, z, m, inside)
 
     def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
@@ -205,12 +207,12 @@ class Scene:
         canvas.cover(cover, region, canvas.value(item["tissue"], m.back_ff[region], m.muscle_pd[region]))
         canvas.cover(cover * m.collagen[region], region, canvas.value("ligament"))
 
-    def _clefts(self, canvas: Canvas, section: Bones, m: Materials) -> None:
-        """The ligamentous cleft along the whole joint line."""
+    def _clefts(self, canvas: Canvas, section: Bones) -> None:
+        """What holds the bones together along the whole joint line, under cartilage and ligaments."""
         half = self.body.subject.joint_gap_mm / 2 + 0.4
         for line in section.joint.values():
             if line is not None and section.sacrum is not None:
-                canvas.outline(band(line, -half, half), "ligament", m.cleft_ff)
+                canvas.outline(band(line, -half, half), "ligament")
 
     def _bones(
         self, canvas: Canvas, section: Bones, ahead: Bones, slab: float, z: float, m: Materials

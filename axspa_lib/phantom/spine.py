@@ -9,8 +9,7 @@ from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.organs import Strand, strands
-from axspa_lib.phantom.paint import Canvas, fill, offset, offset_line
-from axspa_lib.phantom.section import Bones, stretch
+from axspa_lib.phantom.paint import Canvas, fill, offset
 from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
 from axspa_lib.phantom.tubes import smooth
 
@@ -65,7 +64,6 @@ class Spine:
                 self._roots.append(Strand(smooth(line.astype(np.float32)), (depths[0] + shift, depths[1] + shift), 2.6,
                                           radius * rng.uniform(0.7, 1.3), "nerve", 0.85))  # fmt: skip
         self._cauda = [self._filament(rng, sign) for sign in SIGN.values() for _ in range(CAUDA_ROOTS // 2)]
-        self._cleft = {side: (rng.uniform(1.7, 3.2), rng.uniform(0, 2 * np.pi, 2)) for side in SIGN}
         self._vessels = [self._vessel(rng) for _ in range(VESSELS)]
         self._holes = rng.normal((4.0, 0.0, 0.0), (2.0, 1.5, 2.0), (len(self._sides()), 3))
         self._surface: tuple[Grid, Field] | None = None
@@ -136,28 +134,6 @@ class Spine:
         soft = inside * smoothstep(above, -0.5, 2.0)
         canvas.cover(soft, region, canvas.value("muscle", ff, m.muscle_pd[region]))
         canvas.cover(soft * m.collagen[region], region, canvas.value("ligament"))
-
-    def ligaments(self, canvas: Canvas, section: Bones, z: float, m: Materials) -> None:
-        """The interosseous ligaments above the cartilage: a ragged cleft of fat with strands, dots and small veins."""
-        for side, sign in SIGN.items():
-            line, extent = section.joint[side], self._body.extent(z, side)
-            part = None if line is None else stretch(line, (0.0, 0.98 if extent is None else extent[0]))
-            if part is None or section.sacrum is None:
-                continue
-            t = np.linspace(0, 1, len(part))[:, None]
-            half, phase = self._cleft[side]
-            taper = np.sqrt(np.clip((1.02 - t) / 0.2, 0, 1)) * half
-            iliac = taper * (0.8 + 0.35 * np.sin(11 * t + 0.25 * z + phase[0])) * sign
-            sacral = -taper * (1.2 + 0.55 * np.sin(8 * t - 0.3 * z + phase[1])) * sign
-            filled = canvas.outline(np.vstack([offset_line(part, sacral), offset_line(part, iliac)[::-1]]), "ligament",
-                                    None, 1.0, 0.85, soft_mm=0.4)  # fmt: skip
-            if filled is None:
-                continue
-            mask, region = filled
-            inside = mask.astype(np.float32) * np.float32(1 / 255)
-            fat, wet = smoothstep(m.cleft_ff[region], 0.15, 0.75), smoothstep(m.rough[region], 1.2, 2.0)
-            canvas.cover(inside * fat * np.float32(0.8), region, canvas.value("deep_fat", None, m.deep_pd[region]))
-            canvas.cover(inside * wet * np.float32(0.4), region, canvas.value("vein"))
 
     def surface(self, grid: Grid) -> Field:
         """Depth in the mean anatomy, mm, of the sacrum's dorsal surface at each pixel, seen from the tilted slice."""
