@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ class Loop:
         mucosa: opacity of the bright lining; `motion` the blur of its border by breathing and peristalsis.
         gas: share of the lumen's width filled with gas; `mottled` how uneven its content is, `dense` how
             much of it gives signal; `sheets` which parts of the outline of a fascia are seen;
-            `joined` loops open into each other.
+            `folded` how far folds of the wall reach into the lumen, over its width.
     """
 
     centre: tuple[float, float, float]
@@ -42,7 +43,7 @@ class Loop:
     mottled: float = 0.0
     dense: float = 1.0
     sheets: tuple[slice, ...] = ()
-    joined: bool = False
+    folded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class Cut:
 
 #: Contents of the gut and their shares: colon, small bowel. A collapsed gut has a star of mucosa for a lumen.
 _CONTENTS = ("stool", "bowel", "chyme", "bright_stool", "collapsed", "gas")
-_COLON, _SMALL = (0.46, 0.08, 0.14, 0.04, 0.18, 0.10), (0.05, 0.34, 0.20, 0.08, 0.29, 0.04)
-_RECTUM = (0.42, 0.10, 0.04, 0.02, 0.32, 0.10)
+_COLON, _SMALL = (0.36, 0.14, 0.09, 0.13, 0.18, 0.10), (0.04, 0.40, 0.11, 0.18, 0.23, 0.04)
 #: Thickness of the lining that is bright on STIR, mm, and half the slab within which a border is seen as one, mm.
 _LINING_MM, _SLAB_MM = 0.9, 0.6
 _ANGLE = np.linspace(0, 2 * np.pi, 56, endpoint=False)
@@ -88,7 +88,7 @@ def _gut(
     return Loop(place, axes, float(rng.uniform(0, np.pi)), float(rng.normal(0, 0.22)), wobble,
                 float(rng.uniform(1.4, 2.6)), "bowel_wall", content, float(rng.uniform(0.0, 0.75)),
                 float(rng.uniform(0.4, 1.4)), gas, float(rng.uniform(0.1, 0.5)),
-                float(rng.uniform(0.8, 1.35)))  # fmt: skip
+                float(rng.uniform(0.8, 1.35)), folded=float(rng.uniform(0.05, 0.4)) * (folds > 1))  # fmt: skip
 
 
 #: Half width of the mesorectum, mm.
@@ -98,34 +98,19 @@ _MESORECTUM_MM = (26.0, 36.0)
 def draw(body: Body) -> list[Loop]:
     """Viscera of a person, from ventral to dorsal, as they lie in the slices."""
     rng = np.random.default_rng([body.subject.texture_seed, 7])
-    organs = _rectum(rng) + _abdomen(rng) + _pelvis(rng, body.subject.sex == "F")
+    organs = [_mesorectum(rng), *_abdomen(rng), *_pelvis(rng, body.subject.sex == "F")]
     centres = np.array([loop.centre for loop in organs], dtype=np.float32)
     placed = np.column_stack([body.place(centres[:, :2], centres[:, 2]), body.z(centres[:, 2])]).astype(float)
     return [replace(organs[k], centre=tuple(placed[k].tolist())) for k in np.argsort(placed[:, 2])]
 
 
-def _rectum(rng: np.random.Generator) -> list[Loop]:
-    """Rectum and lower sigmoid before the curve of the sacrum: one winding tube of joined stretches."""
-    side, sway, size = rng.normal(0, 5), rng.normal(0, 13), rng.uniform(8, 13.5)
-    first = _gut(rng, (0.0, 0.0, 0.0), size, _RECTUM, (1.1, 1.5), 1.0)
-    nearer, dip = rng.normal(-2, 4), rng.normal(0, 9)
-    chain = []
-    for t in np.linspace(0, 1, 8):
-        y = 38 + 80 * t + rng.normal(0, 2)
-        x = side + sway * np.sin(5 * t + side) + rng.normal(0, 1.5)
-        z = float(np.interp(y, [30, 54, 90, 119], [-24, -8, 0, 6])) + nearer + dip * np.sin(6 * t + sway)
-        loop = _gut(rng, (x, y, z), size, _RECTUM, (1.1, 1.6), 1.0)
-        same = rng.random() < 0.75
-        chain.append(replace(loop, angle=float(np.pi / 2 + rng.normal(0, 0.35)), motion=1.0, joined=True,
-                             axes=(loop.axes[0], loop.axes[1], 1.1 * loop.axes[1]),
-                             content=first.content if same else loop.content, mucosa=max(0.45, loop.mucosa),
-                             gas=first.gas if same else loop.gas))  # fmt: skip
-    middle = (side, 76.0, -6.0)
+def _mesorectum(rng: np.random.Generator) -> Loop:
+    """The fascia about the fat of the rectum, seen in parts."""
     axes = (rng.uniform(44, 52), rng.uniform(*_MESORECTUM_MM), 26.0)
     ends = rng.integers(0, 9, 4)
     sheets = (slice(3 + ends[0], 26 - ends[1]), slice(31 + ends[2], 54 - ends[3]))
-    fascia = Loop(middle, axes, np.pi / 2, 0.0, rng.normal(0, _ROUGH), 0.6, "fascia", "", sheets=sheets)
-    return [fascia, *chain]
+    middle = (rng.normal(0, 4), 76.0, -2.0)
+    return Loop(middle, axes, np.pi / 2, 0.0, rng.normal(0, _ROUGH), 0.6, "fascia", "", sheets=sheets)
 
 
 def _abdomen(rng: np.random.Generator) -> list[Loop]:
@@ -164,9 +149,9 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
     for _ in range(rng.poisson(4)):
         place = (rng.uniform(-30, 30), rng.uniform(8, 80), rng.uniform(-42, -18))
         out.append(_gut(rng, place, 10, _SMALL, (1.2, 2.6), 2.0))
-    if rng.random() < 0.8:  # the bladder's dome reaches the ventral slices
+    if rng.random() < 0.5:  # the bladder's dome reaches the ventral slices
         size = rng.uniform(0.5, 1.2)
-        place = (rng.normal(0, 6), rng.normal(92, 8), rng.normal(-31, 5))
+        place = (rng.normal(0, 6), rng.normal(94, 8), rng.normal(-36, 5))
         out.append(Loop(place, (33 * size, 22 * size, 22 * size), rng.normal(0, 0.1), 0.0, rng.normal(0, _SMOOTH),
                         2.2, "muscle", "urine"))  # fmt: skip
     if woman:
@@ -180,8 +165,8 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
             out += [_cyst(rng, centre + rng.normal(0, (6, 4, 4)), rng.uniform(1.5, 5)) for _ in range(rng.poisson(4))]
     else:  # seminal vesicles
         middle = np.array([0, rng.normal(103, 5), rng.normal(-8, 3)])
-        out += [_cyst(rng, middle + (sign * (5 + 3.4 * k), rng.normal(-0.8 * k, 1.5), rng.normal(0, 2)),  # noqa: RUF005
-                      rng.uniform(2, 4.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
+        out += [_cyst(rng, middle + (sign * (5 + 3.0 * k), rng.normal(-0.8 * k, 2.5), rng.normal(0, 3)),  # noqa: RUF005
+                      rng.uniform(1.5, 3.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
     return out
 
 
@@ -192,31 +177,22 @@ def _cyst(rng: np.random.Generator, centre: NDArray[np.float64], size: float) ->
     return Loop((x, y, z), axes, rng.uniform(0, 3), 0.0, rng.normal(0, _ROUGH), 0.7, "bowel_wall", "chyme")
 
 
-def paint(loops: list[Loop], canvas: Canvas, z: float, m: Materials) -> None:
-    """Paint every organ that the slice at z cuts."""
-    grain = 0.1 * m.rough + 2.0 * (m.muscle_pd - 1) + 2.0 * (m.marrow_pd - 1)
-    tube: list[tuple[Loop, Cut]] = []
+def grain(m: Materials) -> Field:
+    """Unevenness of what the bowel holds in a slice, by its noise of all grains."""
+    return (0.1 * m.rough + 2.0 * (m.muscle_pd - 1) + 2.0 * (m.marrow_pd - 1)).astype(np.float32)
+
+
+def paint(loops: list[Loop], canvas: Canvas, z: float, uneven: Field, m: Materials) -> None:
+    """Paint every organ that the slice at z cuts; `uneven` as of `grain`."""
     for loop in loops:
         off = (z - loop.centre[2]) / loop.axes[2]
         if off**2 > 0.97 or not _on(canvas, loop):
             continue
         cut = _cut(loop, float(off))
-        if loop.joined:
-            tube.append((loop, cut))
-        else:
-            _stretch(canvas, [(loop, cut)], m, grain)
-    _stretch(canvas, tube, m, grain)
-
-
-def _stretch(canvas: Canvas, cuts: list[tuple[Loop, Cut]], m: Materials, grain: Field) -> None:
-    """Loops that open into each other: first their walls, then what they hold."""
-    for loop, cut in cuts:
         _wall(canvas, loop, cut, m)
-    wide = [(a, cut) for a, cut in cuts if a.content and 0.9 * min(a.axes[:2]) * cut.scale > a.wall]
-    for loop, cut in wide:
-        _lining(canvas, loop, cut)
-    for loop, cut in wide:
-        _content(canvas, loop, cut, grain)
+        if loop.content and 0.9 * min(loop.axes[:2]) * cut.scale > loop.wall:
+            _lining(canvas, loop, cut)
+            _content(canvas, loop, cut, uneven)
 
 
 def _cut(loop: Loop, off: float) -> Cut:
@@ -250,14 +226,14 @@ def _lining(canvas: Canvas, loop: Loop, cut: Cut) -> None:
         canvas.outline(cut.inner(0.6 * loop.wall)[0], "muscle", None, 1.0, 0.7, 1.0)
 
 
-def _content(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
+def _content(canvas: Canvas, loop: Loop, cut: Cut, uneven: Field) -> None:
     inner, middle = cut.inner(loop.wall + _LINING_MM * (loop.mucosa > 0.3))
-    inner = _round(inner)
+    inner = middle + (_round(inner) - middle) * _plicae(loop)
     if loop.content == "collapsed":
         canvas.outline(middle + (inner - middle) * 0.22 * _folds(loop), "stool", None, 0.7, 0.6, cut.soft)
         return
     mottled = np.float32(loop.mottled * (2.5 if loop.content == "stool" else 0.7))
-    even = np.clip(loop.dense * (1 + mottled * grain), 0.3, 1.6) if loop.mottled else 1.0
+    even = np.clip(loop.dense * (1 + mottled * uneven), 0.3, 1.6) if loop.mottled else 1.0
     canvas.outline(inner, loop.content, None, even, soft_mm=cut.soft)
     if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
         canvas.outline(_round(middle + (inner - middle) * loop.gas + np.array([0, -1.5])), "gas", soft_mm=cut.soft)
@@ -265,12 +241,19 @@ def _content(canvas: Canvas, loop: Loop, cut: Cut, grain: Field) -> None:
 
 def _round(points: Points) -> Points:
     """A closed outline without its corners: a moving average over a sixth of it."""
-    return sum((np.roll(points, k, axis=0) for k in range(-4, 5)), np.zeros_like(points)) / np.float32(9)
+    around = np.concatenate([points[-4:], points, points[:4]])
+    return np.asarray(cv2.blur(around, (1, 9))[4:-4], np.float32)
 
 
 def _folds(loop: Loop) -> Points:
     """Factor by angle of the width of a collapsed lumen."""
     return np.clip(1 + 0.3 * (loop.wobble / _ROUGH) @ _FOLDS, 0.25, 1.9)[:, None].astype(np.float32)
+
+
+def _plicae(loop: Loop) -> Points:
+    """Factor by angle of the width of an open lumen, into which circular folds of the wall reach."""
+    waves = np.cos(11 * _ANGLE + 40 * loop.bend) * (0.6 + 0.4 * np.cos(4 * _ANGLE + 9 * loop.angle))
+    return (1 - loop.folded * np.clip(waves, 0, 1))[:, None].astype(np.float32)
 
 
 def _on(canvas: Canvas, loop: Loop) -> bool:

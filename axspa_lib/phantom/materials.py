@@ -23,7 +23,7 @@ CALM = np.float32(0.75)
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
 RELAXATION = (0.06, 0.02, 0.02)
 #: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most: range of people.
-HAZE = (0.08, 0.36)
+HAZE = (0.05, 0.18)
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ class Texture:
         back, collagen = self._back.fields(z, grid, (shown_x, shown_y), coarse, medium, small)
         fat_ff, specks = self._subcutis.fields(z, grid, skin, (coarse, medium, small))
         fat = 1 + 0.03 * coarse + 0.02 * medium + 0.015 * small + 0.03 * fine
-        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.07) * smoothstep(0.5 * small + medium, 0.6, 1.9)
-        deep = 1 + 0.04 * medium + 0.05 * coarse + 0.015 * small + 0.035 * fine - 0.25 * strands
+        strands = ridges(self._septa.plane(z + 45, grid, 1.2, warp), 0.055) * smoothstep(medium - coarse, -0.1, 1.2)
+        deep = 1 + 0.012 * medium + 0.04 * coarse + 0.008 * small + 0.012 * fine - 0.16 * strands
         rare = smoothstep(0.8 * small + 0.8 * medium, 1.4, 2.4)
         vessels = ridges(self._septa.plane(z + 20, grid, 0.6, warp), 0.08) * rare
         relaxation = 1 + np.tensordot(np.array(RELAXATION, np.float32), np.stack(other), 1)

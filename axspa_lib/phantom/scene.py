@@ -16,6 +16,7 @@ from axspa_lib.phantom.ligaments import Ligaments
 from axspa_lib.phantom.materials import Materials, Texture, bend
 from axspa_lib.phantom.muscles import Psoas, belly
 from axspa_lib.phantom.paint import Canvas, Region, fill, offset
+from axspa_lib.phantom.rectum import Rectum
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
 from axspa_lib.phantom.spine import Spine
 from axspa_lib.phantom.texture import Field, Grid, smoothstep
@@ -44,6 +45,7 @@ class Scene:
         self._build = skeleton.draw_build(body.subject)
         self._texture = Texture(body.subject, self._build)
         self._bowel = bowel.draw(body)
+        self._rectum = Rectum(body)
         self._variant_side = organs.draw_variant_side(body)
         self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
@@ -105,7 +107,9 @@ class Scene:
         self._skin(canvas, z, m)
         for item in template().structures:
             if item["name"] == "gluteal":
-                bowel.paint(self._bowel, canvas, z, m)
+                uneven = bowel.grain(m)
+                bowel.paint(self._bowel, canvas, z, uneven, m)
+                self._rectum.paint(canvas, z, uneven, m)
             elif item["name"] == "l4_body":
                 vessels.paint(canvas, self._trunks, z, slab)
             self._structure(canvas, item, z, m)

@@ -22,6 +22,10 @@ THINNEST = 0.5
 WALLED = 1.8
 #: Share of the trunks thinner than `LARGE` (mm) that are seen in a person: the others run elsewhere or are too thin.
 SEEN, LARGE = 0.85, 2.5
+#: Over which share of its length either end of a small trunk becomes thin.
+TAPER = 0.3
+#: Fascicles of a nerve with fat between: their distance from its middle and half width, over its radius.
+FASCICLES, FASCICLE = (-0.66, 0.0, 0.66), 0.24
 _LAYERS = ("wall", "vein", "artery", "nerve")
 #: Steps in which a tube that leaves the slab fades.
 _FADES = 6
@@ -35,7 +39,7 @@ class Tubes:
         points: `(n, 3)`; `normal` to the tube in the slice and `radius` at each.
         stream: how far the fast stream lies to a side at each point, -1 to 1.
         tube: to which tube a point belongs.
-        kind: of each tube: artery, vein or nerve (which also stands for lymph nodes).
+        kind: of each tube: artery, vein, nerve, or solid (lymph nodes, ureters).
         slow: how much of a tube's blood is slow enough to give signal, 0 to 1.
     """
 
@@ -71,6 +75,9 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
                     path += away * np.linspace(1, 0, len(path))[:, None] ** 2
                 paths[vessel["name"], sign] = path
                 radius = vessel["radius"] * rng.uniform(0.7, 1.15) * _swelling(rng, len(path))
+                if vessel["radius"] < LARGE:  # it comes out of smaller ones and ends in them
+                    along = np.linspace(0, 1, len(path))
+                    radius *= np.sqrt(np.clip(np.minimum(along, 1 - along) / TAPER, 0.1, 1))
                 trunk = _Branch(path, radius, vessel["kind"])
                 (twigs if vessel.get("covered") else trunks).append(trunk)
                 _branch(rng, trunk, rng.poisson(0.6 * vessel.get("twigs", 0)), twigs)
@@ -139,7 +146,7 @@ def _node(rng: np.random.Generator, trunk: _Branch) -> _Branch:
     t = np.linspace(-0.5, 0.5, 5)
     centre = trunk.path[place] + aside / np.linalg.norm(aside) * (trunk.radius[place] + rng.uniform(2, 5))
     path = centre + length * t[:, None] * along / np.linalg.norm(along)
-    return _Branch(path, rng.uniform(1.5, 2.8) * np.sqrt(1 - 2 * t**2), "nerve")
+    return _Branch(path, rng.uniform(1.5, 2.8) * np.sqrt(1 - 2 * t**2), "solid")
 
 
 def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tubes:
@@ -173,10 +180,12 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
     fade = np.ceil(share * _FADES).astype(int)
     shapes: list[tuple[float, str, NDArray[np.int32] | None, tuple[int, int], int]] = []
 
-    def add(layer: str, part: slice, half: NDArray[np.floating], opacity: float, aside: float = 0) -> None:
+    def add(
+        layer: str, part: slice, half: NDArray[np.floating], opacity: float, aside: NDArray[np.floating] | float = 0
+    ) -> None:
         """A stretch of tube, or a circle where it stands upright; `aside`: how far off its middle, in half widths."""
         line = centre[part]
-        line = line + (aside * unit * half * tubes.stream[part])[:, None] * tubes.normal[part]
+        line = line + (aside * unit * half)[:, None] * tubes.normal[part]
         x, y = line[len(line) // 2].astype(int).tolist()
         if len(line) < 3 or np.abs(line[-1] - line[0]).max() < 1.6 * unit * half[len(half) // 2]:
             shapes.append((opacity * float(share[part].max()), layer, None, (x, y), int(unit * half.max())))
@@ -194,20 +203,25 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
             continue
         tube, part = int(seen[a]), slice(a, b)
         half, kind, slow = width[part], tubes.kind[tube], float(tubes.slow[tube])
+        layer = "nerve" if kind == "solid" else kind
         strength = 1 - 0.4 * slow * (kind == "artery")
         if tubes.radius[(a + b) // 2] < WALLED:
-            add(kind, part, half, strength)
+            add(layer, part, half, strength)
             if kind == "vein":
                 add("artery", part, half, 0.7 * (1 - slow))
+        elif kind == "nerve":
+            add(layer, part, half, 0.45)
+            for aside in FASCICLES:
+                add(layer, part, np.float32(FASCICLE) * half, 0.9, aside / FASCICLE)
         else:
-            if kind != "nerve":
+            if layer != "nerve":
                 add("wall", part, half + np.float32(0.5), 0.7)
             for level, wide in ((0.4, width), (0.75, middle), (1.0, full)):
                 for run in stretches(wide[part] > 0.2):
-                    add(kind, slice(a + run.start, a + run.stop), wide[part][run], level * strength)
+                    add(layer, slice(a + run.start, a + run.stop), wide[part][run], level * strength)
             if kind == "vein":  # its midstream flows too fast to give signal
                 add("artery", part, half, 0.4 * (1 - slow))
-                add("artery", part, np.float32(0.45) * half, 0.9 * (1 - slow), 0.5)
+                add("artery", part, np.float32(0.45) * half, 0.9 * (1 - slow), 0.5 * tubes.stream[part])
     layers = {name: np.zeros((canvas.grid.size, canvas.grid.size), np.uint8) for name in _LAYERS}
     for opacity, layer, outline, (x, y), radius in sorted(shapes, key=lambda shape: shape[0]):
         if outline is None:
