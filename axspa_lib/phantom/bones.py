@@ -183,7 +183,13 @@ def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
         for part in stretches(width > 0.4):
             line = offset_line(axis[part], sign * root.aside[part, None])
             canvas.outline(tube(line, width[part]), "nerve", None, 1.0, 0.95, soft_mm=0.3)
-            canvas.outline(tube(line, width[part]), "ganglion", None, 1.0, root.wet, soft_mm=0.5)
+            canvas.outline(tube(line, width[part]), "ganglion", None, 1.0, 0.3 * root.wet, soft_mm=0.5)
+            fluid = np.minimum(root.sleeve[part], width[part])
+            for wet in stretches(fluid > 0.2):
+                canvas.outline(tube(line[wet], fluid[wet]), "csf", None, 1.0, 0.6, soft_mm=0.5)
+            knot = slice(max(root.ganglion.start - part.start, 0), max(root.ganglion.stop - part.start, 0))
+            if len(line[knot]) > 3:
+                canvas.outline(tube(line[knot], 0.9 * width[part][knot]), "ganglion", None, 1.0, root.wet, soft_mm=0.5)
         vein = _shown(root, root.root * np.float32(0.3), depth)
         for part in stretches(vein > 0.2):
             away = -sign * np.sign(root.aside[part, None]) * 0.6 * root.tunnel[part, None]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from axspa_lib.labels import SIDES
 from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
 from axspa_lib.phantom.anatomy import Body, template
+from axspa_lib.phantom.canal import Canal
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.ligaments import Ligaments
 from axspa_lib.phantom.materials import Materials, Texture, bend
@@ -50,6 +51,7 @@ class Scene:
         self._twigs, self._trunks = vessels.draw(body)
         self._spine = Spine(body)
         self._ligaments = Ligaments(body)
+        self._canal = Canal(body)
         self._psoas = Psoas(body.subject.texture_seed)
 
     def planes(
@@ -131,8 +133,8 @@ class Scene:
         organs.variants(canvas, self.body, self._variant_side, z, m)
         for item in template().inner:
             self._structure(canvas, item, z, m)
-            if item["name"] == "epidural":
-                bones.roots(canvas, ways, self.body.depth(z), m)
+        bones.roots(canvas, ways, self.body.depth(z), m)
+        self._canal.sac(canvas, z, m)
         self._spine.dorsum(canvas, section.sacrum, z, m)
         self._ligaments.paint(canvas, section, z, m)
         self._lesions(canvas, z, m, inside)
@@ -164,7 +166,7 @@ class Scene:
             elif role == "plane":
                 belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.fibres.gluteal_ends, 0.0, sheathed=False)
             elif role == "canal":
-                self._spine.canal(canvas, points, z, m)
+                self._canal.fat(canvas, points, z, m)
             elif role == "disc":
                 bones.disc(canvas, self._build, item["name"], points, z)
             elif tissue == "red_marrow":
@@ -175,10 +177,6 @@ class Scene:
                 belly(canvas, points, tissue, ff, 1 + streaks * (m.fibres.pd - 1), m.fibres.ends, 0.12)
                 if item["name"] == "psoas":
                     self._psoas.paint(canvas, points, str(side), z)
-            elif role == "sleeve":
-                canvas.outline(m.taut(points, canvas.grid), tissue, None, 1.0, 0.3, soft_mm=0.8)
-            elif role == "sac":
-                self._spine.sac(canvas, points, z, m)
             elif tissue == "visceral_fat":
                 canvas.wash(points, tissue, m.visceral_ff, m.deep_pd, 6.0)
             elif tissue == "deep_fat":

@@ -51,8 +51,9 @@ class Root:
     Attributes:
         path: axis of its tunnel, `(n, 3)` in mm; `tunnel` and `root` radii (mm) by point.
         aside: how far (mm) the root lies from the axis, by point, laterally and cranially.
-        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root;
-            `wet` of the water in the root's sleeve.
+        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root.
+        sleeve: half width (mm), by point, of the fluid about the root, which reaches a little way out of the sac.
+        ganglion: its first and last point on the path; `wet`, its opacity.
         vessels: small veins that cross the tunnel: where along and across it (-1 to 1), and radius in mm.
     """
 
@@ -63,6 +64,8 @@ class Root:
     rim: float
     halo: float
     vein: float
+    sleeve: NDArray[np.float32]
+    ganglion: slice
     wet: float
     vessels: NDArray[np.float64]
 
@@ -133,6 +136,7 @@ def draw_build(subject: Subject) -> Build:
     count = len(template().raw["remnants"])
     node = rng.random((2, 2)) < 0.12
     inner = np.random.default_rng([subject.texture_seed, 42])
+    nerve = np.random.default_rng([subject.texture_seed, 62])
     return Build(
         islands=0.19 * subject.marrow_grain,
         skew=float(rng.uniform(-0.7, 0.5)),
@@ -141,7 +145,7 @@ def draw_build(subject: Subject) -> Build:
         coarse=_draw_ripple(rng, (8, 30)),
         hydration=np.clip(rng.normal(0.65 - 0.012 * (subject.age - 25), 0.4, 2), 0, 1),
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
-        roots={side: [_draw_root(rng, root) for root in template().raw["roots"]] for side in SIDES},
+        roots={side: [_draw_root(rng, nerve, root) for root in template().raw["roots"]] for side in SIDES},
         remnants=np.stack(
             [rng.uniform(0.25, 0.9, count) * [d["height"] for d in template().raw["remnants"]],
              rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0),
@@ -165,7 +169,7 @@ def _draw_hole(rng: np.random.Generator) -> Hole:
     )  # fmt: skip
 
 
-def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
+def _draw_root(rng: np.random.Generator, nerve: np.random.Generator, mean: dict[str, Any]) -> Root:
     nodes = np.asarray(mean["path"], np.float32)
     t = np.linspace(0, len(nodes) - 1, 40)
     path = np.stack([np.interp(t, np.arange(len(nodes)), nodes[:, k]) for k in range(3)], axis=1)
@@ -176,11 +180,16 @@ def _draw_root(rng: np.random.Generator, mean: dict[str, Any]) -> Root:
     path = path + rng.normal(0, (1.2, 1.8, 1.2)) * np.minimum(1, 3 * along)[:, None]
     bulge = np.exp(-(((along - rng.uniform(0.5, 0.7)) / 0.2) ** 2))  # the ganglion, and the widest fat about it
     tunnel = mean["tunnel"] * rng.uniform(0.65, 1.1) * (0.72 + 0.33 * bulge)
-    root = mean["root"] * rng.uniform(0.8, 1.15) * (0.85 + 0.25 * bulge)
+    centre = nerve.uniform(0.35, 0.65)
+    ganglion = np.exp(-(((along - centre) / 0.11) ** 2))
+    root = mean["root"] * rng.uniform(0.8, 1.15) * np.exp(nerve.normal(0, 0.15)) * (0.78 + 0.42 * ganglion)
+    sleeve = 0.8 * root * np.clip(1 - along / nerve.uniform(0.1, 0.5), 0, 1) ** 0.5
+    path = path + nerve.normal(0, (1.0, 3.0, 1.0)) * ((1 - along) ** 2)[:, None]  # where it leaves the sac
     tunnel = np.maximum(tunnel, root + 0.8)
     aside = (tunnel - root) * rng.choice((-1, 1)) * (0.65 + 0.3 * np.sin(2 * np.pi * (along + rng.random())))
     return Root(path.astype(np.float32), tunnel.astype(np.float32), root.astype(np.float32), aside.astype(np.float32),
                 float(rng.uniform(0.4, 0.9)), float(rng.uniform(0, 0.2)), float(rng.uniform(0.2, 0.8)),
+                sleeve.astype(np.float32), slice(int(40 * (centre - 0.12)), int(40 * (centre + 0.14))),
                 float(rng.uniform(0.1, 0.95)),
                 rng.uniform((0.0, -0.8, 0.5), (1.0, 0.8, 1.1), (int(rng.integers(1, 5)), 3)))  # fmt: skip
 

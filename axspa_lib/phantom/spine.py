@@ -1,4 +1,4 @@
-"""The spine behind the bodies: the sacral canal and its roots, the rough dorsal surface of the sacrum, the facets."""
+"""The spine behind the bodies: the rough dorsal surface of the sacrum, the arches and their facets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
+from axspa_lib.phantom.canal import even
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.organs import Strand, strands
 from axspa_lib.phantom.paint import Canvas, fill, offset
@@ -17,27 +18,8 @@ from axspa_lib.phantom.tubes import smooth
 LAMINAE = ((-5.0, 20.0, 45.0, 62.0, 80.0, 98.0, 112.0), (35.5, 37.5, 39.0, 40.0, 37.5, 34.0, 31.0))
 #: Spinous tubercles of the median crest and articular tubercles beside it: y, mm.
 SPINES, TUBERCLES = (12.0, 34.0, 56.0), (4.0, 28.0, 50.0, 68.0)
-#: Roots of S3 to S5 and the terminal filum in the canal: path (x, y), depth of its ends, radius, mm.
-ROOTS = (
-    (((4.0, 14.0), (6.5, 36.0), (11.0, 52.0), (17.0, 64.0)), (30.0, 25.0), 1.3),
-    (((2.5, 20.0), (4.0, 48.0), (6.5, 66.0), (11.0, 80.0)), (31.0, 28.0), 1.0),
-    (((1.2, 28.0), (1.8, 55.0), (2.6, 75.0), (5.0, 92.0)), (33.0, 31.0), 0.8),
-    (((0.3, 34.0), (-0.3, 52.0), (0.2, 70.0), (0.0, 88.0)), (34.0, 32.0), 0.5),
-)
-#: Roots in the sac run along its axis, (y, depth), and lie dorsally and towards the sides; half width of the sac there.
-CAUDA = (
-    (-64.0, 66.0, 9.0),
-    (-45.0, 55.0, 10.0),
-    (-27.0, 44.0, 8.5),
-    (-6.0, 36.0, 8.0),
-    (14.0, 31.5, 6.0),
-    (30.0, 28.0, 2.5),
-)
-CAUDA_ROOTS = 18
 #: Small vessels between the muscles of the back; the public scans show 6 to 20 bright dots in a STIR slice.
 VESSELS = 50
-#: Blur of the canal and the sac along x and y, mm: they cross the slice at a low angle.
-SLANT = (0.4, 1.8)
 #: Depth before which the slice does not meet the surface, mm.
 _FIRST = 26.0
 _HARMONICS = np.arange(2, 7)
@@ -50,35 +32,14 @@ class Spine:
         rng = np.random.default_rng([body.subject.texture_seed, 23])
         self._body = body
         self._relief = rng.uniform(0.7, 1.3)
-        self._width = rng.uniform(0.72, 0.98)
         self._rough = Noise(rng, 9.0, 9)
         self._ragged = rng.normal(0, 0.14, (8, 2, len(_HARMONICS))) / _HARMONICS
         self._tall = rng.uniform((0.7, 0.7), (1.2, 1.5), (8, 2))
         self._lacking = rng.choice(["", "", "spinous", "spinous_s2"])
         self._dense = float(rng.uniform(0.4, 0.9))
-        self._roots: list[Strand] = []
-        for path, depths, radius in ROOTS:
-            for sign in SIGN.values():
-                line = np.array(path) * (sign * self._width, 1) + rng.normal(0, 0.5, (len(path), 2))
-                shift = rng.normal(0, 0.8)
-                self._roots.append(Strand(smooth(line.astype(np.float32)), (depths[0] + shift, depths[1] + shift), 2.6,
-                                          radius * rng.uniform(0.7, 1.3), "nerve", 0.85))  # fmt: skip
-        self._cauda = [self._filament(rng, sign) for sign in SIGN.values() for _ in range(CAUDA_ROOTS // 2)]
         self._vessels = [self._vessel(rng) for _ in range(VESSELS)]
         self._holes = rng.normal((4.0, 0.0, 0.0), (2.0, 1.5, 2.0), (len(self._sides()), 3))
         self._surface: tuple[Grid, Field] | None = None
-
-    @staticmethod
-    def _filament(rng: np.random.Generator, sign: float) -> Strand:
-        """A root in the sac, nearer to its wall the further caudally."""
-        y, depth, half = np.array(CAUDA).T
-        aside = rng.uniform(0.05, 0.7) + np.linspace(0, 0.25, len(y)) + rng.normal(0, 0.04, len(y))
-        line = smooth(np.stack([sign * aside * half, y], axis=1).astype(np.float32))
-        last = int(rng.uniform(0.5, 1) * len(line))  # it leaves through a sleeve on its way
-        dorsal = rng.uniform(-3, 4)
-        ends = dorsal + depth[0], dorsal + depth[0] + (depth[-1] - depth[0]) * last / len(line)
-        return Strand(line[:last], ends, 3.5, float(rng.uniform(0.22, 0.42)), "nerve",
-                      float(rng.uniform(0.3, 0.8)))  # fmt: skip
 
     @staticmethod
     def _vessel(rng: np.random.Generator) -> Strand:
@@ -96,28 +57,6 @@ class Spine:
     def vessels(self, canvas: Canvas, z: float, m: Materials) -> None:
         """Small vessels between the muscles of the back."""
         strands(canvas, self._body, self._vessels, z, m)
-
-    def canal(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
-        """Fat within the thin wall of the canal, and the sacral roots on their way down."""
-        middle = points[:, 0].mean()
-        narrow = m.taut(even(middle + (points - (middle, 0)) * (self._width, 1)), canvas.grid)
-        canvas.outline(offset(narrow, -0.5), "cortex", None, 1.0, 0.4, soft_mm=SLANT)
-        canvas.outline(narrow, "deep_fat", 0.9, 1.0, soft_mm=SLANT)
-        strands(canvas, self._body, self._roots, z, m)
-
-    def sac(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
-        """The thecal sac in its dura, with the roots of the cauda equina."""
-        dura = m.taut(even(points), canvas.grid)
-        canvas.outline(offset(dura, -0.5), "ligament", None, 0.6, 0.7, soft_mm=SLANT)
-        filled = canvas.outline(dura, "csf", soft_mm=SLANT)
-        if filled is None:
-            return
-        mask, (rows, columns) = filled
-        before = canvas.planes.copy()
-        strands(canvas, self._body, self._cauda, z, m)
-        within = mask * np.float32(1 / 255)  # none beyond the dura
-        before[:, rows, columns] += within * (canvas.planes[:, rows, columns] - before[:, rows, columns])
-        canvas.planes[:] = before
 
     def dorsum(self, canvas: Canvas, sacrum: Points | None, z: float, m: Materials) -> None:
         """Where the slice has left the rough dorsal surface of the sacrum: muscle and fat, behind a rim of cortex."""
@@ -205,10 +144,3 @@ class Spine:
         cosine, sine = self._ragged[number % len(self._ragged)]
         waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None].astype(np.float32)
         return (centre + ray * (1 + waves)).astype(np.float32), waves
-
-
-def even(ring: Points) -> Points:
-    """A closed outline `(n, 2)` without corners."""
-    kernel = np.hanning(11)[1:-1] / np.hanning(11).sum()
-    padded = np.vstack([ring[-4:], ring, ring[:4]])
-    return np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in (0, 1)], axis=1).astype(np.float32)

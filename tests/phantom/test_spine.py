@@ -6,6 +6,7 @@ import numpy as np
 
 from axspa_lib.phantom.anatomy import Body, Subject
 from axspa_lib.phantom.back import Back
+from axspa_lib.phantom.canal import ROWS, draw_sac
 from axspa_lib.phantom.spine import Spine
 from axspa_lib.phantom.texture import Grid
 
@@ -33,3 +34,15 @@ def test_fat_of_the_back_lies_beside_the_spines_rather_than_in_the_muscle(subjec
     x, y = np.meshgrid(GRID.x, GRID.y)
     back, _ = Back(subject).fields(52.0, GRID, (x.astype(np.float32), y.astype(np.float32)), even, even, even)
     assert _mean(back, (4, 10), (-8, 10)) > 2 * _mean(back, (12, 24), (40, 60))
+
+
+def test_sacs_end_at_different_heights_off_the_midline_and_differ_between_sides() -> None:
+    """Twenty people: ends (y, mm) from S1 to S3, centres a few mm aside at S1, no fluid below the end."""
+    sacs = [draw_sac(np.random.default_rng(n)) for n in range(20)]
+    s1 = int(-ROWS[0])
+    assert np.ptp([sac.end for sac in sacs]) > 15
+    assert 0.5 < np.std([sac.centre[s1, 0] for sac in sacs]) < 4
+    for sac in sacs:
+        assert 10 < sac.half[s1 - 20].sum() < 26
+        assert sac.section(float(sac.centre[s1, 1]))[sac.end < ROWS].max() == 0
+        assert 0.1 < np.abs(sac.half[:s1, 0] - sac.half[:s1, 1]).mean() < 3
