@@ -144,7 +144,7 @@ class Texture:
         return Materials(
             iliac_ff=iliac, sacral_ff=sacral, body_ff=body, marrow_pd=pd,
             cartilage_pd=single(np.clip(1.22 + 0.2 * medium + 0.06 * small, 0.5, 1.9)),
-            fibres=self._muscles.fibres(z, grid, (coarse, medium, small)), muscle_pd=single(muscle_pd),
+            fibres=self._muscles.fibres(z, grid, (coarse, medium, small, fine)), muscle_pd=single(muscle_pd),
             back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze),
             rough=small, vessels=single(np.maximum(vessels, specks)),

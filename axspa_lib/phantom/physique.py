@@ -15,6 +15,9 @@ from axspa_lib.phantom.paint import offset
 GLUTEAL_MM = (4.0, 1.2, 0.5)
 #: The psoas: log spread of its slenderness and of its sides, spread of its turn (rad), and of its outline's waves.
 PSOAS = (0.07, 0.05, 0.16, 0.035)
+#: What lies beside the psoas flattens it: number of sides, how far of its half width each presses it in, and how much
+#: slenderer its cranial and medial end is than the other (mean and spread).
+SIDES_PRESSED, PRESSED, DROP = (2, 5), (0.05, 0.2), (0.14, 0.1)
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,14 @@ class Physique:
     Attributes:
         gluteal_mm: how much further gluteus maximus reaches, by side.
         psoas: `(2, 2)` matrix that turns and stretches the psoas, by side; `waves` `(harmonic, 2)` of its outline.
+        pressed: `(n, 3)` unit vectors of the sides from which it is flattened, and by how much; `drop` as in `DROP`.
     """
 
     gluteal_mm: dict[str, float]
     psoas: dict[str, NDArray[np.float64]]
     waves: dict[str, NDArray[np.float64]]
+    pressed: dict[str, NDArray[np.float64]]
+    drop: dict[str, float]
 
 
 def draw_physique(seed: int, psoas: float, subcutaneous_mm: float) -> Physique:
@@ -49,7 +55,13 @@ def draw_physique(seed: int, psoas: float, subcutaneous_mm: float) -> Physique:
         c, s = np.cos(angle), np.sin(angle)
         matrix[side] = np.array([[c, s], [-s, c]]) @ np.diag([size * np.exp(-slender), size * np.exp(slender)])
         waves[side] = rng.normal(0, PSOAS[3], (3, 2))
-    return Physique(gluteal, matrix, waves)
+    rng = np.random.default_rng([seed, 69])
+    drop, pressed = rng.normal(*DROP), {}
+    for side in (RIGHT, LEFT):
+        towards = rng.uniform(0, 2 * np.pi, int(rng.integers(*SIDES_PRESSED, endpoint=True)))
+        pressed[side] = np.stack([np.cos(towards), np.sin(towards), rng.uniform(*PRESSED, len(towards))], axis=1)
+    drops = {side: float(drop + rng.normal(0, 0.4 * DROP[1])) for side in (RIGHT, LEFT)}
+    return Physique(gluteal, matrix, waves, pressed, drops)
 
 
 def psoas(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[np.float32]:
@@ -61,6 +73,13 @@ def psoas(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[
     order = np.arange(2, 5)[:, None] * angle
     swell = 1 + person.waves[side][:, 0] @ np.cos(order) + person.waves[side][:, 1] @ np.sin(order)
     shaped = (from_centre * swell[:, None]) @ person.psoas[side]
+    caudal = shaped[:, 1] / np.abs(shaped[:, 1]).max()
+    shaped[:, 0] *= 1 + person.drop[side] * caudal
+    for across, down, press in person.pressed[side]:
+        reach = shaped @ (across, down)
+        edge = (1 - press) * reach.max()
+        shaped -= np.outer(0.75 * np.maximum(reach - edge, 0), (across, down))
+    shaped = sum(w * np.roll(shaped, k - 2, 0) for k, w in enumerate((0.125, 0.25, 0.25, 0.25, 0.125)))
     shift = outline[medial, 0] - (centre[0] + shaped[np.argmin(np.abs(centre[0] + shaped[:, 0])), 0])
     return (shaped + centre + np.array([shift, 0])).astype(np.float32)
 

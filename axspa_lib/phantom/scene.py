@@ -28,8 +28,6 @@ from axspa_lib.phantom.truth import truth
 SUB_SLICES = 4
 #: Thickness of the skin, and over how much of a slice its border spreads, which meets it at some 40 degrees, mm.
 SKIN_MM, OBLIQUE_MM = 2.5, 4.0
-#: Fat fraction of muscle all in all: what is not in streaks lies evenly within.
-QUIET_FF = np.float32(0.12)
 #: From where to where beside the bones borders become smooth, mm.
 FIRM_MM = (4.0, 12.0)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
@@ -154,17 +152,16 @@ class Scene:
         return np.clip((under - depth) / OBLIQUE_MM + 0.5, 0, 1).astype(np.float32)
 
     def _structure(self, canvas: Canvas, item: dict[str, Any], z: float, m: Materials) -> None:
-        cut = self.body.cut(z)
+        cut, f = self.body.cut(z), m.fibres
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
             tissue, role = item["tissue"], item.get("role")
             if points is None or role in ("back", "arch", "arch_joint", "unpainted"):
                 continue
             if role == "gluteal":
-                f = m.fibres
-                belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd, f.gluteal_ends, 0.7, 2.5, 1.9, sheathed=False)
+                belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd + f.mottle, f.gluteal_ends, 1.1, 2.5, 2.4)
             elif role == "plane":
-                belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.fibres.gluteal_ends, 0.0, sheathed=False)
+                belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.rough, 0.6)
             elif role == "canal":
                 self._canal.fat(canvas, points, z, m)
             elif role == "disc":
@@ -172,9 +169,9 @@ class Scene:
             elif tissue == "red_marrow":
                 bones.vertebra(canvas, self._build, item["name"], points, z, m)
             elif tissue == "muscle":
-                streaks = np.float32(item.get("streaks", 1.0))
-                ff = QUIET_FF + streaks * (m.fibres.ff - QUIET_FF)
-                belly(canvas, points, tissue, ff, 1 + streaks * (m.fibres.pd - 1), m.fibres.ends, 0.12)
+                ff, pd, ends = f.of(item.get("streaks", 1.0), role == "fan")
+                ragged, edge = (0.7, 2.2) if role == "fan" else (0.12, 0.9)
+                belly(canvas, points, tissue, ff, pd, ends, ragged, edge_mm=edge, sheath=f.sheath)
                 if item["name"] == "psoas":
                     self._psoas.paint(canvas, points, str(side), z)
             elif tissue == "visceral_fat":

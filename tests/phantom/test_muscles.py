@@ -32,7 +32,7 @@ def test_a_plane_of_fat_parts_a_muscle_from_its_neighbour() -> None:
     canvas.planes[:] = canvas.value("muscle")[:, :1, :1]
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     even = np.ones((GRID.size, GRID.size), np.float32)
-    belly(canvas, 25 * np.stack([np.cos(turn), np.sin(turn)], axis=1), "muscle", None, even, 0 * even, 0.0)
+    belly(canvas, 25 * np.stack([np.cos(turn), np.sin(turn)], axis=1), "muscle", None, even, 0 * even, 0.0, sheath=even)
     radius = np.hypot(GRID.x[None, :], GRID.y[:, None])
     fat = canvas.planes[2]
     assert fat[(radius > 25) & (radius < 26)].mean() > 4 * fat[radius < 22].mean()
