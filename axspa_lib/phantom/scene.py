@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.labels import SIDES
-from axspa_lib.phantom import bones, bowel, organs, skeleton, vessels
+from axspa_lib.phantom import bones, bowel, organs, skeleton, tissues, vessels
 from axspa_lib.phantom.anatomy import Body, template
 from axspa_lib.phantom.canal import Canal
 from axspa_lib.phantom.disease import Lesion, mixture
@@ -81,6 +81,7 @@ class Scene:
             total /= SUB_SLICES
             fluid = (total[1] / (FLUID * np.abs(canvas.value("muscle")[1]))) ** 4  # which has no texture of its own
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
+            total[1] += materials.remnant * total[2] * np.float32(tissues.fat(stir))
             opacity = 0.2 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, materials.warp)
@@ -239,7 +240,7 @@ class Scene:
             opacity, region = shape
             opacity = opacity * _cut(filled, region, canvas.grid.size)
             for tissue, share in mixture(lesion):
-                canvas.cover(opacity * np.float32(share), region, canvas.value(tissue))
+                canvas.cover(opacity * np.float32(share), region, canvas.value(tissue, None, m.marrow_pd[region]))
 
 
 def _cut(filled: bones.Filled, region: Region, size: int) -> Field:
