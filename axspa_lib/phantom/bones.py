@@ -1,4 +1,4 @@
-"""Bones painted: cortex and joint space, foramina and their nerve roots, vertebral bodies, discs and remnant discs."""
+"""Bones painted: cortex and joint space, foramina and their nerve roots, vertebral bodies."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ MOST_OBLIQUE = 3.0
 UNEVEN = 0.3
 #: How far the walls of a vertebral body curve in, and its end plates, mm.
 WAIST_MM = np.array([2.2, 1.2])
-#: How far the end plates reach over a disc's outline, mm.
-PLATE_OVER_MM = 0.9
 #: How far a root lies dorsal of its tunnel's axis, mm: ventral, so that a slice shows it at the upper end of the fat.
 ROOT_DEEPER_MM = -2.5
 #: How much of an ilium's outline by point is away from the joint: its joint surface first, then round the wing.
@@ -39,14 +37,13 @@ GRAZED_MM = 0.8
 _BETWEEN = np.array([-0.375, -0.125, 0.125, 0.375])
 _ANGLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
-_DISCS = ("disc_l45", "disc_l5s1")
 _BODIES = ("l4_body", "l5_body")
 
 Way = tuple[Root, Points, float]
 Filled = tuple[NDArray[np.uint8], Region]
 
 
-def _uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
+def uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
     """Factor `(n,)` of a thickness along an outline: about 1, now and then half or twice as much."""
     return np.exp(np.float32(UNEVEN) * build.coarse.at(points, z, turn))
 
@@ -62,7 +59,7 @@ def sacrum(
     slope = ((ahead - points) * (offset(points, 1.0) - points)).sum(1) / slab
     oblique = CORTEX_MM * np.sqrt(1 + np.minimum(slope**2, MOST_OBLIQUE**2))
     mean = oblique + (PLATE_MM["sacral"] - oblique) * _FACING
-    within = offset(points, (mean * _uneven(build, points, z))[:, None])
+    within = offset(points, (mean * uneven(build, points, z))[:, None])
     if np.abs(ahead - points).max() > GRAZED_MM:
         steps = (_BETWEEN[:, None, None] * (ahead - points)).astype(np.float32)
         points, within = points + steps, within + steps
@@ -78,7 +75,7 @@ def ilium(
     free = _FREE if jointed else np.ones_like(_FREE)
     mean = PLATE_MM["iliac"] + (thick - PLATE_MM["iliac"]) * free
     canvas.outline(points, "cortex")
-    shell = np.clip(mean * _uneven(build, points, z) ** (1 - 0.4 * free), 0.1, 3.5)
+    shell = np.clip(mean * uneven(build, points, z) ** (1 - 0.4 * free), 0.1, 3.5)
     return canvas.outline(offset(points, shell[:, None]), "marrow", m.iliac_ff, m.marrow_pd)
 
 
@@ -92,7 +89,7 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
     ventral = np.clip((12 - body.depth_at_joint(z, side)) / 12, 0, 1)
     thick = subject.sclerosis_mm | {"iliac": subject.sclerosis_mm["iliac"] * (1 + build.ventral * ventral)}
     for turn, (bone, sign) in enumerate((("iliac", SIGN[side]), ("sacral", -SIGN[side]))):
-        far = near + PLATE_MM[bone] + thick[bone] * _uneven(build, cartilage, z, turn + 1.0) ** 1.4
+        far = near + PLATE_MM[bone] + thick[bone] * uneven(build, cartilage, z, turn + 1.0) ** 1.4
         edges = offset_line(cartilage, sign * near), offset_line(cartilage, sign * far[:, None])[::-1]
         filled = fill(np.vstack(edges), canvas.grid)
         if filled is not None:
@@ -100,9 +97,7 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
             dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region], 0.9, 1.6)
             cover = mask.astype(np.float32) / np.float32(255) * dense.astype(np.float32)
             canvas.cover(cover, region, canvas.value("sclerosis"))
-    low, high = (
-        np.clip(near * _uneven(build, cartilage, z, turn) ** 0.6, 0.45, near + 0.5)[:, None] for turn in (3, 4)
-    )
+    low, high = (np.clip(near * uneven(build, cartilage, z, turn) ** 0.6, 0.45, near + 0.5)[:, None] for turn in (3, 4))
     outline = np.vstack([offset_line(cartilage, -low), offset_line(cartilage, high)[::-1]])
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)
 
@@ -166,7 +161,7 @@ def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float
     for part in stretches(width > 1.0):
         line = axis[part]
         wall = width[part] * (1 + 0.08 * build.coarse.at(line, z, 7.0))
-        rim = wall + np.float32(0.7) * _uneven(build, line, z, 8.0)
+        rim = wall + np.float32(0.7) * uneven(build, line, z, 8.0)
         canvas.outline(tube(line, wall + 3.0), "yellow_marrow", None, m.marrow_pd, root.halo, soft_mm=2.2)
         canvas.outline(tube(line, rim), "cortex", None, 1.0, root.rim, soft_mm=0.2)
         canvas.outline(tube(line, wall), "deep_fat", None, m.deep_pd, soft_mm=0.3)
@@ -196,32 +191,7 @@ def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
             canvas.outline(tube(offset_line(axis[part], away), vein[part]), "vein", None, 1.0, root.vein, soft_mm=0.3)
 
 
-def remnants(canvas: Canvas, body: Body, build: Build, z: float, m: Materials) -> None:
-    """Remnant discs between the sacral segments: a flat lens with dark borders, here and there grown through."""
-    depth = body.depth(z)
-    for disc, (height, water, fat, shown) in zip(template().raw["remnants"], build.remnants, strict=True):
-        low, high = disc["z"]
-        if not low <= depth <= high:
-            continue
-        t = np.linspace(-1, 1, 21)
-        end = np.sqrt(np.clip(1 - (2 * (depth - low) / (high - low) - 1) ** 4, 0, 1))
-        y = np.interp(depth, [low, high], disc["y"]) - 0.4 * (1 - t**2)
-        line = body.place(np.stack([disc["half_width"] * (0.75 + 0.25 * end) * t, y], axis=1), depth)
-        swell = height * (1 - t**4) * (1 + 0.2 * build.coarse.at(line, z, 3.0))
-        plate = np.maximum(swell + 0.4 * _uneven(build, line, z, 5.0), 0.15)
-        if fat > 0:
-            canvas.outline(_lens(line, plate + 2.5), "yellow_marrow", None, m.marrow_pd, fat * shown, soft_mm=1.5)
-        canvas.outline(_lens(line, plate), "cortex", None, 1.0, 0.75 * shown, soft_mm=0.3)
-        inner = _lens(line[1:-1], np.maximum(swell[1:-1], 0.05))
-        canvas.outline(inner, "disc_nucleus" if water > 0.5 else "disc_annulus", None, 1.0, shown)
-
-
-def _lens(line: Points, half: NDArray[np.floating]) -> Points:
-    step = np.stack([np.zeros_like(half), half], axis=1).astype(np.float32)
-    return np.vstack([line - step, (line + step)[::-1]])
-
-
-def _edge(points: Points) -> NDArray[np.float32]:
+def flat(points: Points) -> NDArray[np.float32]:
     """How far an outline's normal points up or down rather than sideways, 0 to 1, by point."""
     tangent = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
     length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)
@@ -235,7 +205,7 @@ def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, 
     across = (points - centre) / np.maximum(half, 1e-6)
     points = (points - WAIST_MM * across * (1 - across[:, ::-1] ** 2)).astype(np.float32)
     canvas.outline(points, "cortex", soft_mm=0.3)
-    inside = offset(points, ((0.4 + 0.2 * _edge(points)) * _uneven(build, points, z, 2.0))[:, None])
+    inside = offset(points, ((0.4 + 0.2 * flat(points)) * uneven(build, points, z, 2.0))[:, None])
     canvas.outline(inside, "red_marrow", m.body_ff, m.marrow_pd)
     low, high = inside.min(0), inside.max(0)
     middle, size = (low + high) / 2, high - low
@@ -249,33 +219,3 @@ def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, 
     if build.basivertebral[k] > 0:
         vein = middle + _CIRCLE * (0.13 * size[0], 0.8)
         canvas.outline(vein, "vein", None, 1.0, float(build.basivertebral[k]), soft_mm=1.2)
-
-
-def disc(canvas: Canvas, build: Build, name: str, points: Points, z: float) -> None:
-    """An intervertebral disc: end plates, nodes in them, an annulus whose outer fibres are dark, and a nucleus.
-
-    The nucleus passes into the annulus without a border; its water fades with age.
-    """
-    k = _DISCS.index(name)
-    water, centre = float(build.hydration[k]), points.mean(0)
-    size = points.max(0) - points.min(0)
-    aside, width, cleft, fibres = map(float, build.nuclei[k])
-    plates = points + np.stack([np.zeros(len(points)), PLATE_OVER_MM * np.sign(points[:, 1] - centre[1])], axis=1)
-    canvas.outline(plates, "cortex", None, 1.0, 0.9, soft_mm=0.3)  # no fat between a disc and its bodies
-    for sign, (place, depth) in zip((-1, 1), build.nodes[k], strict=True):
-        if depth > 0:
-            ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
-            canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
-            canvas.outline(ring, "disc_annulus", soft_mm=0.4)
-    inside = offset(plates, ((0.1 + 0.25 * _edge(plates)) * _uneven(build, points, z, 6.0))[:, None])
-    canvas.outline(inside, "disc_annulus")
-    canvas.outline(inside, "ligament", None, 1.0, fibres)
-    canvas.outline(centre + (inside - centre) * (0.86, 0.98), "disc_annulus", soft_mm=0.9)
-    middle = centre + np.array([aside * size[0], 0.0])
-    nucleus = middle + (points - centre) * (width, 0.5)
-    canvas.outline(nucleus, "disc_nucleus", None, 1.0, 0.1 + 0.9 * water, soft_mm=1.8)
-    if water > 0.5:  # free water amid the nucleus
-        canvas.outline(middle + (nucleus - middle) * 0.75, "effusion", None, 1.0, 0.7 * (water - 0.5), soft_mm=2.0)
-    if cleft > 0 and water > 0.35:
-        line = middle + _CIRCLE * size * (0.35 * width, 0.05)
-        canvas.outline(line, "disc_annulus", None, 1.0, min(cleft, 0.7), soft_mm=0.8)

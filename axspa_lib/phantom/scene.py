@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from axspa_lib.labels import SIDES
 from axspa_lib.phantom import bones, bowel, organs, skeleton, tissues, vessels
 from axspa_lib.phantom.anatomy import Body, template
+from axspa_lib.phantom.arches import Arches
 from axspa_lib.phantom.canal import Canal
+from axspa_lib.phantom.discs import Discs
 from axspa_lib.phantom.disease import Lesion, mixture
 from axspa_lib.phantom.ligaments import Ligaments
 from axspa_lib.phantom.materials import Materials, Texture, bend
@@ -33,6 +35,9 @@ FIRM_MM = (4.0, 12.0)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
 FLUID = 3.5
 
+#: Roles of structures that are painted elsewhere or not at all.
+UNPAINTED = ("back", "arch", "arch_joint", "arch_ligament", "unpainted")
+
 _EVERYWHERE = (slice(None), slice(None))
 
 
@@ -50,6 +55,8 @@ class Scene:
         self._spine = Spine(body)
         self._ligaments = Ligaments(body)
         self._canal = Canal(body)
+        self._arches = Arches(body)
+        self._discs = Discs(body, self._build)
         self._psoas = Psoas(body.subject.texture_seed)
 
     def planes(
@@ -118,7 +125,7 @@ class Scene:
                 self._back(canvas, item, depths, m)
             if item["name"] == "abdominal_fat":
                 vessels.paint(canvas, self._twigs, z, slab)
-        self._spine.arches(canvas, z, m)
+        self._arches.paint(canvas, depths, m)
         self._spine.vessels(canvas, z, m)
         self._outside(canvas, z)
 
@@ -128,7 +135,7 @@ class Scene:
         inside = self._bones(canvas, section, bones_at(self.body, z + slab), slab, z, m)
         ways = bones.ways_out(self.body, self._build, z)
         bones.foramina(canvas, self.body, self._build, ways, z, m)
-        bones.remnants(canvas, self.body, self._build, z, m)
+        self._discs.remnants(canvas, z, m)
         organs.variants(canvas, self.body, self._variant_side, z, m)
         for item in template().inner:
             self._structure(canvas, item, z, m)
@@ -157,7 +164,7 @@ class Scene:
         for side in SIDES if item.get("pair") else (None,):
             points = cut[item["name"], side]
             tissue, role = item["tissue"], item.get("role")
-            if points is None or role in ("back", "arch", "arch_joint", "unpainted"):
+            if points is None or role in UNPAINTED:
                 continue
             if role == "gluteal":
                 belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd + f.mottle, f.gluteal_ends, 1.1, 2.5, 2.4)
@@ -166,7 +173,7 @@ class Scene:
             elif role == "canal":
                 self._canal.fat(canvas, points, z, m)
             elif role == "disc":
-                bones.disc(canvas, self._build, item["name"], points, z)
+                self._discs.disc(canvas, item["name"], points, z, m)
             elif tissue == "red_marrow":
                 bones.vertebra(canvas, self._build, item["name"], points, z, m)
             elif tissue == "muscle":

@@ -38,7 +38,7 @@ class Ripple:
         return (np.cos(phase).sum(1) * np.float32(np.sqrt(2 / len(w)))).astype(np.float32)
 
 
-def _draw_ripple(rng: np.random.Generator, lengths: tuple[float, float]) -> Ripple:
+def draw_ripple(rng: np.random.Generator, lengths: tuple[float, float]) -> Ripple:
     direction = rng.normal(size=(10, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     k = direction * (2 * np.pi / rng.uniform(*lengths, size=(10, 1)))
@@ -143,7 +143,7 @@ def draw_build(subject: Subject) -> Build:
         skew=float(rng.uniform(-0.7, 0.5)),
         under_joint=(float(rng.uniform(0, 0.28)), float(rng.uniform(0, 0.16)), float(rng.uniform(5, 13))),
         iliac=float(rng.normal(0, 0.04)),
-        coarse=_draw_ripple(rng, (8, 30)),
+        coarse=draw_ripple(rng, (8, 30)),
         hydration=np.clip(rng.normal(0.65 - 0.012 * (subject.age - 25), 0.4, 2), 0, 1),
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
         roots={side: [_draw_root(rng, nerve, root) for root in template().raw["roots"]] for side in SIDES},

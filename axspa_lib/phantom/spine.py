@@ -1,13 +1,11 @@
-"""The spine behind the bodies: the rough dorsal surface of the sacrum, the arches and their facets."""
+"""The spine behind the bodies: the rough dorsal surface of the sacrum."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.labels import LEFT, SIDES
 from axspa_lib.phantom.anatomy import SIGN, Body, Points, template
-from axspa_lib.phantom.canal import even
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.organs import Strand, strands
 from axspa_lib.phantom.paint import Canvas, fill, offset
@@ -22,21 +20,16 @@ SPINES, TUBERCLES = (12.0, 34.0, 56.0), (4.0, 28.0, 50.0, 68.0)
 VESSELS = 50
 #: Depth before which the slice does not meet the surface, mm.
 _FIRST = 26.0
-_HARMONICS = np.arange(2, 7)
 
 
 class Spine:
-    """One person's dorsal sacrum and last lumbar arch, cut by slices."""
+    """One person's dorsal sacrum, cut by slices."""
 
     def __init__(self, body: Body) -> None:
         rng = np.random.default_rng([body.subject.texture_seed, 23])
         self._body = body
         self._relief = rng.uniform(0.7, 1.3)
         self._rough = Noise(rng, 9.0, 9)
-        self._ragged = rng.normal(0, 0.14, (8, 2, len(_HARMONICS))) / _HARMONICS
-        self._tall = rng.uniform((0.7, 0.7), (1.2, 1.5), (8, 2))
-        self._lacking = rng.choice(["", "", "spinous", "spinous_s2"])
-        self._dense = float(rng.uniform(0.4, 0.9))
         self._vessels = [self._vessel(rng) for _ in range(VESSELS)]
         self._holes = rng.normal((4.0, 0.0, 0.0), (2.0, 1.5, 2.0), (len(self._sides()), 3))
         self._surface: tuple[Grid, Field] | None = None
@@ -106,41 +99,3 @@ class Spine:
         """Where the dorsal foramina of both sides open: (x, y) in mm."""
         ends = [hole["path"][max(hole["path"])] for hole in template().raw["foramina"].values()]
         return [(sign * x, y) for x, y in ends for sign in SIGN.values()]
-
-    def arches(self, canvas: Canvas, z: float, m: Materials) -> None:
-        """The arches as one bone: pedicles, processes and laminae in a common cortex, then the lines of the joints."""
-        cut = self._body.cut(z)
-        pieces = []
-        for number, item in enumerate(item for item in template().structures if item.get("role") == "arch"):
-            for side in SIDES if item.get("pair") else (None,):
-                points = cut[item["name"], side]
-                if points is None or item["name"] == self._lacking:
-                    continue
-                if side is None:
-                    points = (points.mean(0) + (points - points.mean(0)) * self._tall[number]).astype(np.float32)
-                pieces.append((self._bent(points, 2 * number + (side == LEFT)), item))
-        for (bent, _), _ in pieces:
-            medially = np.array([-1.6 * np.sign(bent[:, 0].mean()) * (abs(bent[:, 0].mean()) > 4), 0.6], np.float32)
-            canvas.outline(offset(bent, -0.8) + medially, "ligament", None, 0.8, 0.8, soft_mm=0.9)
-        for (bent, _), _ in pieces:
-            canvas.outline(bent, "cortex", None, 1.0, 0.75, soft_mm=0.5)
-        for (bent, waves), item in pieces:
-            medial = -np.sign(bent[:, :1].mean()) * (bent - bent.mean(0))[:, :1] / np.ptp(bent[:, 0])  # -0.5 to 0.5
-            shell = np.maximum(np.float32(item["cortex_mm"]) * (1 + 0.8 * medial + 5 * waves), 0.2)
-            canvas.outline(offset(bent, shell), str(item["tissue"]), m.body_ff, 1.0, self._dense, soft_mm=0.7)
-            spongy = even(offset(bent, shell + 1.4))
-            canvas.outline(spongy, str(item["tissue"]), m.body_ff, 1.0, 0.9, soft_mm=1.2)
-        for side in SIDES:
-            joint = cut["facet_joint", side]
-            if joint is not None:
-                canvas.outline(offset(joint, -0.3), "cortex", None, 1.0, 0.6, soft_mm=0.4)
-                canvas.outline(joint, "cartilage", None, 1.0, 0.5, soft_mm=0.3)
-
-    def _bent(self, points: Points, number: int) -> tuple[Points, Points]:
-        """An outline made a little irregular, and by how much of its radius `(n, 1)`."""
-        centre = points.mean(0)
-        ray = points - centre
-        angle = np.arctan2(ray[:, 1], ray[:, 0])[:, None] * _HARMONICS
-        cosine, sine = self._ragged[number % len(self._ragged)]
-        waves = (np.cos(angle) @ cosine + np.sin(angle) @ sine)[:, None].astype(np.float32)
-        return (centre + ray * (1 + waves)).astype(np.float32), waves
