@@ -48,7 +48,10 @@ class Back:
         up = np.float32(FOCUS[0]) - y
         polar = (
             np.hypot(x, up) - x + (x - grid.x[None, :]).astype(np.float32),
-            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3)) + 1.1 * coarse - grid.y[:, None].astype(np.float32),
+            FOCUS[1] * np.arctan2(x, up + np.float32(1e-3))
+            + 2.4 * coarse
+            + 0.4 * medium
+            - grid.y[:, None].astype(np.float32),
         )
         fine, sheaf = self._fine.plane(z, grid, 0.0, polar), self._sheaf.plane(z, grid, 0.0, polar)
         lower = y + np.float32(0.9 * (z - 45))  # the spine rises dorsally
@@ -67,13 +70,12 @@ class Back:
         beside = self._raphe * low * np.exp(-(((seam - 1.6) / 1.5) ** 2)) * smoothstep(medium + 0.5 * coarse, -0.8, 1.0)
         most = np.maximum(fan, np.maximum(pad, 0.8 * beside))
         reach = np.hypot(x, up)  # bundles that meet become one, the fine ones first
-        along = (1 - 0.5 * pad) * smoothstep(reach, 15, 55)
-        few = smoothstep(reach, 45, 90) * smoothstep(
-            0.8 * medium + coarse, -0.6, 1.4
-        )  # fat between bundles is seen here and there
+        along = (1 - 0.5 * pad) * smoothstep(reach, 30, 95)
+        # fat between bundles is seen here and there
+        few = smoothstep(reach, 25, 75) * smoothstep(0.8 * medium + coarse, -0.6, 1.4)
         level = 2.9 * np.maximum(most, self._lateral * smoothstep(off, 0, 12)) - 1.2 + self._streaks
-        level += 0.4 * along * sheaf + 0.3 * medium + 0.2 * small * pad
-        ff = 0.05 + 0.85 * smoothstep(level, -0.7, 1.7) + few * (0.24 * smoothstep(fine, 0.4, 2.6) - 0.14 * fan * fine)
+        level += along * (1.1 * sheaf + 0.45 * fine) + 0.15 * medium + 0.2 * small * pad
+        ff = 0.05 + 0.85 * smoothstep(level, -0.2, 1.4) + few * (0.24 * smoothstep(fine, 0.4, 2.6) - 0.14 * fan * fine)
         ff = np.maximum(ff, 0.86 * smoothstep(plane, 0.15, 0.9))
         strand = smoothstep(self._strand.plane(z, grid, 0.2, polar), 0.4, 2.2)
         collagen = np.maximum(

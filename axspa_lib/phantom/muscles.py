@@ -118,7 +118,7 @@ class Psoas:
         self._place = {side: rng.uniform(-0.35, 0.35, 2) for side in (RIGHT, LEFT)}
         self._flecks = {side: rng.uniform(0, 1, (int(rng.integers(2, 7)), 4)) for side in (RIGHT, LEFT)}
         self._septa = {side: rng.uniform(0, 1, (int(rng.integers(0, 4)), 4)) for side in (RIGHT, LEFT)}
-        self._clefts = {side: rng.uniform(0, 1, (int(rng.integers(2, 6)), 4)) for side in (RIGHT, LEFT)}
+        self._clefts = {side: rng.uniform(0, 1, (int(rng.integers(1, 5)), 4)) for side in (RIGHT, LEFT)}
 
     def paint(self, canvas: Canvas, points: NDArray[np.floating], side: str, z: float) -> None:
         """Paint them into the outline (mm) of the psoas at depth z (mm)."""
@@ -162,7 +162,7 @@ class Psoas:
             inward = 0.5 * (middle - foot) / np.linalg.norm(middle - foot) + along + 0.8 * (b - 0.5) * across
             bent = 2.5 * (d - 0.5) * np.sin(np.pi * t)[:, None] * across
             line = foot - inward + t[:, None] * (2.0 + 4.0 * c * c) * inward + bent
-            yield line, 0.08 + (0.4 + 1.8 * b * d) * (1 - t), 0.2 + 0.6 * b
+            yield line, 0.08 + (0.4 + 2.0 * b * d) * (1 - t) ** 2, 0.15 + 0.6 * b * b
 
 
 def belly(
