@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from axspa_lib.phantom.anatomy import Body, Points
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.paint import Canvas, offset
 from axspa_lib.phantom.texture import Field
+from axspa_lib.phantom.tubes import rounded
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _gut(
 
 
 #: Half width of the mesorectum, mm.
-_MESORECTUM_MM = (26.0, 36.0)
+_MESORECTUM_MM = (19.0, 34.0)
 
 
 def draw(body: Body) -> list[Loop]:
@@ -106,11 +106,11 @@ def draw(body: Body) -> list[Loop]:
 
 def _mesorectum(rng: np.random.Generator) -> Loop:
     """The fascia about the fat of the rectum, seen in parts."""
-    axes = (rng.uniform(44, 52), rng.uniform(*_MESORECTUM_MM), 26.0)
+    axes = (rng.uniform(36, 52), rng.uniform(*_MESORECTUM_MM), 26.0)
     ends = rng.integers(0, 9, 4)
     sheets = (slice(3 + ends[0], 26 - ends[1]), slice(31 + ends[2], 54 - ends[3]))
     middle = (rng.normal(0, 4), 76.0, -2.0)
-    return Loop(middle, axes, np.pi / 2, 0.0, rng.normal(0, _ROUGH), 0.6, "fascia", "", sheets=sheets)
+    return Loop(middle, axes, np.pi / 2, 0.0, rng.normal(0, 2 * _ROUGH), 0.6, "fascia", "", sheets=sheets)
 
 
 def _abdomen(rng: np.random.Generator) -> list[Loop]:
@@ -166,7 +166,7 @@ def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
     else:  # seminal vesicles
         middle = np.array([0, rng.normal(103, 5), rng.normal(-8, 3)])
         out += [_cyst(rng, middle + (sign * (5 + 3.0 * k), rng.normal(-0.8 * k, 2.5), rng.normal(0, 3)),  # noqa: RUF005
-                      rng.uniform(1.5, 3.5)) for sign in (-1, 1) for k in range(5)]  # fmt: skip
+                      rng.uniform(1.5, 3.5)) for sign in (-1, 1) for k in range(3)]  # fmt: skip
     return out
 
 
@@ -228,7 +228,7 @@ def _lining(canvas: Canvas, loop: Loop, cut: Cut) -> None:
 
 def _content(canvas: Canvas, loop: Loop, cut: Cut, uneven: Field) -> None:
     inner, middle = cut.inner(loop.wall + _LINING_MM * (loop.mucosa > 0.3))
-    inner = middle + (_round(inner) - middle) * _plicae(loop)
+    inner = middle + (rounded(inner) - middle) * _plicae(loop)
     if loop.content == "collapsed":
         canvas.outline(middle + (inner - middle) * 0.22 * _folds(loop), "stool", None, 0.7, 0.6, cut.soft)
         return
@@ -236,13 +236,7 @@ def _content(canvas: Canvas, loop: Loop, cut: Cut, uneven: Field) -> None:
     even = np.clip(loop.dense * (1 + mottled * uneven), 0.3, 1.6) if loop.mottled else 1.0
     canvas.outline(inner, loop.content, None, even, soft_mm=cut.soft)
     if loop.gas:  # gas rises ventrally: seen as a dark part of the lumen
-        canvas.outline(_round(middle + (inner - middle) * loop.gas + np.array([0, -1.5])), "gas", soft_mm=cut.soft)
-
-
-def _round(points: Points) -> Points:
-    """A closed outline without its corners: a moving average over a sixth of it."""
-    around = np.concatenate([points[-4:], points, points[:4]])
-    return np.asarray(cv2.blur(around, (1, 9))[4:-4], np.float32)
+        canvas.outline(rounded(middle + (inner - middle) * loop.gas + np.array([0, -1.5])), "gas", soft_mm=cut.soft)
 
 
 def _folds(loop: Loop) -> Points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,12 @@ def tube(line: Points, width: NDArray[np.floating]) -> Points:
     ends = np.concatenate([line[:1] + (line[:1] - line[1:2]), line, line[-1:] + (line[-1:] - line[-2:-1])])
     half = np.concatenate([[0.5 * width[0]], width, [0.5 * width[-1]]])[:, None]
     return np.vstack([offset_line(ends, half), offset_line(ends, -half)[::-1]])
+
+
+def rounded(points: Points) -> Points:
+    """A closed outline without its corners: a moving average over nine of its points."""
+    around = np.concatenate([points[-4:], points, points[:4]])
+    return np.asarray(cv2.blur(around, (1, 9))[4:-4], np.float32)
 
 
 def smooth(points: Points) -> Points:

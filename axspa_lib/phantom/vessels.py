@@ -1,4 +1,4 @@
-"""Vessels, nerves and lymph nodes of the pelvis: tubes that wind and branch, cut by a slice with a thickness."""
+"""Vessels, nerves, nodes and fascia of the pelvis: tubes that wind and branch, cut by a slice with a thickness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from axspa_lib.phantom.tubes import stretches
 #: Distance of the points along a tube, mm.
 STEP = 1.3
 #: Thinnest branch that is followed, radius in mm: less is far below a pixel.
-THINNEST = 0.5
+THINNEST = 0.4
 #: From this radius (mm) on a vessel shows its wall.
 WALLED = 1.8
 #: Share of the trunks thinner than `LARGE` (mm) that are seen in a person: the others run elsewhere or are too thin.
@@ -26,7 +26,7 @@ SEEN, LARGE = 0.85, 2.5
 TAPER = 0.3
 #: Fascicles of a nerve with fat between: their distance from its middle and half width, over its radius.
 FASCICLES, FASCICLE = (-0.66, 0.0, 0.66), 0.24
-_LAYERS = ("wall", "vein", "artery", "nerve")
+_LAYERS = ("fascia", "wall", "vein", "artery", "nerve")
 #: Steps in which a tube that leaves the slab fades.
 _FADES = 6
 
@@ -38,8 +38,9 @@ class Tubes:
     Attributes:
         points: `(n, 3)`; `normal` to the tube in the slice and `radius` at each.
         stream: how far the fast stream lies to a side at each point, -1 to 1.
+        reach: how far either way a sheet goes on in depth at each point, mm; 0 for a tube.
         tube: to which tube a point belongs.
-        kind: of each tube: artery, vein, nerve, or solid (lymph nodes, ureters).
+        kind: of each tube: artery, vein, nerve, solid (lymph nodes, ureters) or fascia.
         slow: how much of a tube's blood is slow enough to give signal, 0 to 1.
     """
 
@@ -47,6 +48,7 @@ class Tubes:
     normal: NDArray[np.float32]
     radius: NDArray[np.float32]
     stream: NDArray[np.float32]
+    reach: NDArray[np.float32]
     tube: NDArray[np.int64]
     kind: list[str]
     slow: NDArray[np.float64]
@@ -57,6 +59,7 @@ class _Branch:
     path: NDArray[np.float64]
     radius: NDArray[np.float64]
     kind: str
+    reach: float = 0.0
 
 
 def draw(body: Body) -> tuple[Tubes, Tubes]:
@@ -78,7 +81,7 @@ def draw(body: Body) -> tuple[Tubes, Tubes]:
                 if vessel["radius"] < LARGE:  # it comes out of smaller ones and ends in them
                     along = np.linspace(0, 1, len(path))
                     radius *= np.sqrt(np.clip(np.minimum(along, 1 - along) / TAPER, 0.1, 1))
-                trunk = _Branch(path, radius, vessel["kind"])
+                trunk = _Branch(path, radius, vessel["kind"], vessel.get("reach", 0.0))
                 (twigs if vessel.get("covered") else trunks).append(trunk)
                 _branch(rng, trunk, rng.poisson(0.6 * vessel.get("twigs", 0)), twigs)
                 twigs += [_node(rng, trunk) for _ in range(rng.poisson(vessel.get("nodes", 0)))]
@@ -96,7 +99,7 @@ def _course(rng: np.random.Generator, vessel: dict[str, Any]) -> NDArray[np.floa
     dense = np.linspace(0, 1, max(4, int(length / STEP)))
     path = np.stack([_smooth(np.interp(dense, t, column)) for column in control.T], axis=1)
     for wave in rng.uniform(25, 70, 3):
-        sway = rng.normal(0, wave / 50, 3) * (1, 1, 0.5)
+        sway = rng.normal(0, wave / 50, 3)
         path += sway * np.sin(2 * np.pi * length / wave * dense + rng.uniform(0, 6))[:, None]
     return path
 
@@ -132,7 +135,8 @@ def _branch(rng: np.random.Generator, parent: _Branch, count: int, out: list[_Br
         turns = heading + np.cumsum(rng.normal(0, (0.11, 0.11, 0.05), (steps, 3)), axis=0)
         turns *= STEP / np.linalg.norm(turns, axis=1, keepdims=True)
         path = parent.path[place] + np.vstack([np.zeros(3), np.cumsum(turns, axis=0)])
-        child = _Branch(path, radius * _swelling(rng, len(path)) * np.linspace(1, 0.5, len(path)), parent.kind)
+        child = _Branch(path, radius * _swelling(rng, len(path)) * np.linspace(1, 0.5, len(path)), parent.kind,
+                        parent.reach)  # fmt: skip
         out.append(child)
         _branch(rng, child, rng.poisson(0.9 * radius), out)
 
@@ -159,6 +163,9 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
         (points[:, :2] - offset_line(points[:, :2], 1.0)).astype(np.float32),
         np.concatenate([branch.radius for branch in branches]).astype(np.float32),
         np.sin(0.08 * np.arange(len(path)) + np.sin(0.03 * np.arange(len(path)))).astype(np.float32),
+        np.repeat(
+            np.array([branch.reach for branch in branches], np.float32), [len(branch.path) for branch in branches]
+        ),
         np.repeat(np.arange(len(branches)), [len(branch.path) for branch in branches]),
         [branch.kind for branch in branches],
         rng.uniform(0.2, 0.9, len(branches)) ** 1.3,
@@ -167,7 +174,7 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
 
 def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
     """Paint what lies within a slab of thickness `slab` mm about z: thin tubes fill it only in part."""
-    off = np.abs(tubes.points[:, 2] - np.float32(z))
+    off = np.maximum(np.abs(tubes.points[:, 2] - np.float32(z)) - tubes.reach, 0)
     # half widths where a tube touches the slab, at its middle, and where it fills it
     width, middle, full = (np.sqrt(np.maximum(tubes.radius**2 - np.maximum(off + d * slab / 2, 0) ** 2, 0))
                            for d in (-1, 0, 1))  # fmt: skip
@@ -230,6 +237,7 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
             cv2.fillPoly(layers[layer], [outline], int(255 * opacity), lineType=cv2.LINE_AA, shift=SHIFT)
     for drawn in layers.values():  # vessels beat
         cv2.GaussianBlur(drawn, (5, 5), 0, dst=drawn)
+    canvas.dab(layers["fascia"], "ligament", 0.85)
     canvas.dab(layers["wall"], "bowel_wall", 0.75)
     canvas.dab(layers["vein"], "vein", 1.0, 1.1)
     canvas.dab(layers["artery"], "artery", 0.88)
