@@ -34,7 +34,7 @@ class Arches:
         rng = np.random.default_rng([body.subject.texture_seed, 70])
         self._body = body
         self._items = [item for item in template().structures if item.get("role") == "arch"]
-        self._lacking = rng.choice(["", "", "spinous", "spinous_s2"])
+        self._lacking = {name for name in ("spinous", "spinous_s2") if rng.random() < 0.5}
         count = len(self._items), len(SIDES)
         common, own = rng.normal(0, 1, (count[0], 1, 5)), rng.normal(0, 1, (*count, 5))
         self._form = (0.75 * common + 0.65 * own) * (0.13, 0.15, 0.14, 0.8, 1.2)  # lengths, turn (rad), shift (mm)
@@ -42,8 +42,9 @@ class Arches:
         self._shell = Noise(rng, 7.0, 8)
         dense = rng.gamma(1.6, 0.5)
         self._dense = {side: float(np.clip(dense * rng.lognormal(0, 0.4), 0.15, 2.2)) for side in SIDES}
-        firm = rng.uniform(-0.1, 0.6)
-        self._firm = {side: (float(firm + rng.normal(0, 0.15)), float(rng.normal(-0.3, 0.9))) for side in SIDES}
+        firm, high = rng.uniform(0.0, 0.75), rng.normal(0.75, 0.15)
+        self._firm = {side: float(firm + rng.normal(0, 0.15)) for side in SIDES}
+        self._flavum = {side: (rng.normal((1.0, high), 0.2), rng.normal(0, (0.8, 2.5))) for side in SIDES}
         self._fluid = {side: float(np.clip(rng.normal(0.05, 0.22), 0, 0.5)) for side in SIDES}
         self._turn = {side: float(rng.uniform(0, 2 * np.pi)) for side in SIDES}
         self._bands = [self._band(rng, sign) for sign in SIGN.values() for _ in range(ILIOLUMBAR)]
@@ -97,11 +98,13 @@ class Arches:
             outline = self._body.cut(z)["flavum", side]
             if outline is None:
                 continue
-            black, swollen = self._firm[side]
-            inside = smoothstep(_under([outline], canvas.grid, region) + rough + np.float32(swollen), -1.0, 1.6)
-            dark = np.clip(np.float32(black) + np.float32(0.2) * uneven, 0, 0.8)
-            canvas.cover(inside * np.float32(0.8), region, canvas.value("ligament"))
-            canvas.cover(inside * dark, region, canvas.value("cortex"))
+            scale, shift = self._flavum[side]
+            middle = outline.mean(0)
+            own = (middle + (outline - middle) * scale + shift).astype(np.float32)
+            deep = _under([own], canvas.grid, region) + np.float32(1.4) * rough
+            dark = np.clip(np.float32(self._firm[side]) + np.float32(0.3) * uneven, 0, 0.85)
+            canvas.cover(smoothstep(deep, -1.5, 1.5) * np.float32(0.7), region, canvas.value("ligament"))
+            canvas.cover(smoothstep(deep, -1.2, 3.2) * dark, region, canvas.value("cortex"))
 
     def _pieces(self, z: float) -> list[Points]:
         """Outlines of every piece in the slice at `z` (mm), as this person has them."""
@@ -109,7 +112,7 @@ class Arches:
         for item, forms in zip(self._items, self._form, strict=True):
             for side, form in zip(SIDES if item.get("pair") else (None,), forms, strict=False):
                 points = cut[item["name"], side]
-                if points is None or item["name"] == self._lacking:
+                if points is None or item["name"] in self._lacking:
                     continue
                 pivot = points.mean(0)
                 if side is not None:  # a process is fixed where it springs from

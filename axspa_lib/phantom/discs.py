@@ -58,14 +58,14 @@ class Discs:
         shape = (centre + np.stack([across[:, 0], y], axis=1)).astype(np.float32)
         upper, lower = self._plates[k]
         thick = np.where(level < 0, upper, lower) * np.abs(level) * uneven(build, points, z, 6.0 + k)[:, None]
-        canvas.outline(offset(shape, -0.6 * thick), "cortex", None, 1.0, 0.9, soft_mm=(0.4, blur))
+        canvas.outline(offset(shape, -0.6 * thick), "cortex", None, 1.0, 0.75, soft_mm=(0.4, blur))
         for sign, (place, depth) in zip((-1, 1), build.nodes[k], strict=True):
             if depth > 0:
                 ring = centre + (place * 0.45 * size[0], sign * 0.42 * size[1]) + _CIRCLE * (1.6 * depth, depth)
                 canvas.outline(ring + np.array([0, 0.7 * sign]), "cortex", None, 1.0, 0.8, soft_mm=0.4)
                 canvas.outline(ring, "disc_annulus", soft_mm=0.4)
         inside = offset(shape, 0.4 * thick)
-        canvas.outline(inside, "disc_annulus", None, 0.63 + 0.3 * m.cartilage_pd, soft_mm=(0.4, 0.7 * blur))
+        canvas.outline(inside, "disc_annulus", None, 0.74 + 0.3 * m.cartilage_pd, soft_mm=(0.4, 0.7 * blur))
         self._nucleus(canvas, inside, k, water, m)
 
     def _nucleus(self, canvas: Canvas, inside: Points, k: int, water: float, m: Materials) -> None:
@@ -74,7 +74,7 @@ class Discs:
         centre, size = (low + high) / 2, high - low
         for sign in (-1, 1):
             end = centre + (sign * 0.5 * size[0], 0) + _CIRCLE * size * (0.1 + 0.15 * fibres, 0.5)
-            canvas.outline(end, "ligament", None, 1.0, 0.3 + fibres, soft_mm=1.2)
+            canvas.outline(end, "ligament", None, 1.0, 0.2 + fibres, soft_mm=1.5)
         middle = centre + np.array([aside * size[0], 0.0])
         lens = 0.7 - 0.35 * (2 * (inside[:, :1] - centre[0]) / size[0]) ** 2
         nucleus = middle + (inside - centre) * np.hstack([np.full_like(lens, width), lens])
