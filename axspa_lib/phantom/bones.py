@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,10 @@ from axspa_lib.phantom.tubes import stretches, tube
 
 #: Thickness of the bony plate under the joint's cartilage, mm: the ilium's is the thicker one.
 PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
+#: How much finer the plates' teeth are than other irregularity, and over how many mm sclerosis fades into marrow.
+FINER, FADE_MM = 2.7, 1.1
+#: No sclerosis of a healthy joint is wider, mm.
+WIDEST_MM = 6.0
 #: Furthest that an outline moves from slice to slice over their distance, for the thickness of its cortex.
 MOST_OBLIQUE = 3.0
 #: Log spread of the thickness of cortex along an outline, over 8 to 30 mm.
@@ -84,21 +89,29 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
 
     `cartilage` is the cartilaginous stretch of the joint's middle line, in mm.
     """
-    subject = body.subject
+    subject, sign = body.subject, SIGN[side]
     near = subject.joint_gap_mm / 2
+    places, fine = np.linspace(0, len(cartilage) - 1, 4 * len(cartilage)), np.arange(len(cartilage))
+    line = np.stack([np.interp(places, fine, cartilage[:, k]) for k in (0, 1)], axis=1).astype(np.float32)
     ventral = np.clip((12 - body.depth_at_joint(z, side)) / 12, 0, 1)
     thick = subject.sclerosis_mm | {"iliac": subject.sclerosis_mm["iliac"] * (1 + build.ventral * ventral)}
-    for turn, (bone, sign) in enumerate((("iliac", SIGN[side]), ("sacral", -SIGN[side]))):
-        far = near + PLATE_MM[bone] + thick[bone] * uneven(build, cartilage, z, turn + 1.0) ** 1.4
-        edges = offset_line(cartilage, sign * near), offset_line(cartilage, sign * far[:, None])[::-1]
-        filled = fill(np.vstack(edges), canvas.grid)
+    for turn, (bone, towards) in enumerate((("iliac", sign), ("sacral", -sign))):
+        own, ragged = (uneven(build, np.array([[90 * sign, 0]], np.float32), 0.0, turn + k) ** 1.7 for k in (9.0, 13.0))
+        teeth = ragged * build.coarse.at(FINER * line, FINER * z / 2, turn + 5.0)
+        plate = near + PLATE_MM[bone] * (1 + 0.28 * np.clip(teeth, -2.0, 4.0))
+        wide = thick[bone] * own * uneven(build, line, z, turn + 1.0) ** 1.6 * np.maximum(1 + 0.2 * teeth, 0)
+        far = near + PLATE_MM[bone] + WIDEST_MM * np.tanh(wide / WIDEST_MM)
+        edges = offset_line(line, towards * near), offset_line(line, towards * far[:, None])[::-1]
+        filled = fill(np.vstack(edges), canvas.grid, 1 + int(2 * FADE_MM / canvas.grid.pixel))
         if filled is not None:
             mask, region = filled
-            dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region], 0.9, 1.6)
-            cover = mask.astype(np.float32) / np.float32(255) * dense.astype(np.float32)
-            canvas.cover(cover, region, canvas.value("sclerosis"))
-    low, high = (np.clip(near * uneven(build, cartilage, z, turn) ** 0.6, 0.45, near + 0.5)[:, None] for turn in (3, 4))
-    outline = np.vstack([offset_line(cartilage, -low), offset_line(cartilage, high)[::-1]])
+            cover = cv2.GaussianBlur(mask, (0, 0), FADE_MM / canvas.grid.pixel).astype(np.float32) / np.float32(255)
+            dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region] + np.float32(0.17) * m.grain[region], 0.7, 1.8)
+            canvas.cover(cover * dense.astype(np.float32), region, canvas.value("sclerosis"))
+        rim = np.vstack([offset_line(line, towards * near), offset_line(line, towards * plate[:, None])[::-1]])
+        canvas.outline(rim, "cortex", None, 1.0, 0.8, soft_mm=0.2)
+    low, high = (np.clip(near * uneven(build, line, z, turn) ** 1.2, 0.3, near + 0.5)[:, None] for turn in (3, 4))
+    outline = np.vstack([offset_line(line, -low), offset_line(line, high)[::-1]])
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)
 
 

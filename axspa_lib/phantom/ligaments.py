@@ -20,6 +20,8 @@ RECESS_MM = ((-2.0, 8.0, 18.0, 26.0, 34.0, 45.0), (0.0, 0.5, 1.6, 3.2, 4.2, 4.5)
 WING_MM, WING_REACH_MM = (26.0, 34.0), 34.0
 #: Depths (mm) between which the ligaments come to lie behind the cartilage's upper part.
 BEHIND_MM = (8.0, 32.0)
+#: By how much less fat the capsule has that closes the joint ventrally: (depth in mm, standard deviations).
+TIGHT = ((-2.0, 10.0), (1.2, 0.0))
 #: Waves of the cleft's walls: lengths in mm.
 LUMPS_MM = (3.5, 14.0)
 #: A cleft shorter than this share of the joint line is none.
@@ -72,7 +74,7 @@ class Ligaments:
                     canvas.outline(shell, "cortex", None, 1.0, 0.75, soft_mm=0.5)
             wing = self._wing(ilium, side, z, depth)
             for shape in [pit for pit, _ in pits] + ([] if wing is None else [wing]):
-                self._fill(canvas, shape, side, z, m)
+                self._fill(canvas, shape, side, z, self._fat[side] - float(np.interp(depth, *TIGHT)), m)
 
     def _cleft(self, line: Points, side: str, z: float, depth: float) -> tuple[Points, Points] | None:
         """The cleft along the joint line down to somewhat behind the cartilage, and the same with its shell."""
@@ -120,7 +122,7 @@ class Ligaments:
         size = fossa.radius * np.sqrt(opening) * ragged[:, None]
         return (middle + _CIRCLE * size).astype(np.float32), (middle + _CIRCLE * (size + SHELL_MM)).astype(np.float32)
 
-    def _fill(self, canvas: Canvas, shape: Points, side: str, z: float, m: Materials) -> None:
+    def _fill(self, canvas: Canvas, shape: Points, side: str, z: float, lobules: float, m: Materials) -> None:
         """Lobules of fat between strands of ligament, and veins, which are bright on STIR."""
         filled = fill(shape, canvas.grid, 2)
         if filled is None:
@@ -131,7 +133,7 @@ class Ligaments:
         rows, columns = mask.shape
         strands = self._mesh.plane(z, local, SIGN[side] * self._angle[side])[:rows, :columns]
         knots = self._knots.plane(z, local)[:rows, :columns]
-        fat = smoothstep(0.85 * strands + 0.6 * knots + 0.5 * m.rough[region] + self._fat[side], -1.2, 1.3)
+        fat = smoothstep(0.85 * strands + 0.6 * knots + 0.5 * m.rough[region] + lobules, -1.2, 1.3)
         canvas.cover(inside * np.float32(0.95), region, canvas.value("ligament"))
         canvas.cover(inside * fat * np.float32(0.95), region, canvas.value("deep_fat", None, m.deep_pd[region]))
         wet = smoothstep(knots - 0.5 * m.rough[region], 0.7, 1.9) * np.float32(self._wet[side])

@@ -33,9 +33,9 @@ HAZE = (0.05, 0.18)
 class Materials:
     """Fields `(row, column)` of one slice: fat fractions (`_ff`) and factors of proton density (`_pd`).
 
-    `collagen` is the share of ligament between the fat of the back, `relaxation` the factor of the water's signal under
-    STIR, whose T2 varies within every tissue, `remnant` what inversion leaves of fat beside its mean, over this mean,
-    `warp` as in `Texture.warp`.
+    `collagen` is the share of ligament between the fat of the back, `rough` and `grain` noise of 3.6 and 1.4 mm,
+    `relaxation` the factor of the water's signal under STIR, whose T2 varies within every tissue, `remnant` what
+    inversion leaves of fat beside its mean, over this mean, `warp` as in `Texture.warp`.
     """
 
     iliac_ff: Field
@@ -52,6 +52,7 @@ class Materials:
     deep_pd: Field
     visceral_ff: Field
     rough: Field
+    grain: Field
     vessels: Field
     relaxation: Field
     remnant: Field
@@ -153,7 +154,7 @@ class Texture:
             fibres=self._muscles.fibres(z, grid, (coarse, medium, small, fine)), muscle_pd=single(muscle_pd),
             back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze),
-            rough=small, vessels=single(np.maximum(vessels, specks)),
+            rough=small, grain=fine, vessels=single(np.maximum(vessels, specks)),
             relaxation=single(np.clip(relaxation, 0.4, 1.8)), remnant=single(remnant), warp=warp_px,
         )  # fmt: skip
 
