@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import Body, Points
 from axspa_lib.phantom.materials import Materials
 from axspa_lib.phantom.organs import Strand, strands
-from axspa_lib.phantom.paint import Canvas, offset
+from axspa_lib.phantom.paint import SHIFT, Canvas, offset
 from axspa_lib.phantom.tubes import smooth, stretches, tube
 
 #: The sac on the midline: y, depth of its ventral wall, half width, half depth, mm.
@@ -37,6 +38,8 @@ LOWER = (((16.0, 66.0, 28.0), 1.1), ((11.0, 80.0, 31.0), 0.9), ((7.0, 92.0, 32.0
 VEINS = 18
 #: Faint threads of connective tissue in the fat of the lower canal.
 THREADS = 22
+#: Spread of the proton density between lobules of the canal's fat.
+LOBULES = 0.035
 #: Blur of walls along x and y, mm: they cross the slice at a low angle.
 SLANT = (0.35, 1.0)
 
@@ -108,7 +111,7 @@ class Canal:
         self._veins = [self._vein(rng) for _ in range(VEINS)]
         self._threads = [self._thread(rng) for _ in range(THREADS)]
         self._wide = rng.uniform(1.2, 1.8, 2)
-        self._edge = 0.9 * np.stack([_wave(rng, 8.0), _wave(rng, 8.0)], axis=1)
+        self._edge = 1.2 * np.stack([_wave(rng, 6.0), _wave(rng, 6.0)], axis=1)
 
     def _rootlet(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], float, float]:
         """Where a rootlet lies in the sac by row, over its half axes (x, depth), its radius (mm) and opacity."""
@@ -118,7 +121,7 @@ class Canal:
         last = rng.uniform(-25, self._sac.end)
         path = np.stack([u, v], axis=1)
         path[last < ROWS] = np.nan
-        return path, float(rng.uniform(0.3, 0.9)), float(rng.uniform(0.2, 0.65))
+        return path, float(rng.uniform(0.4, 1.0)), float(rng.uniform(0.15, 0.6))
 
     def _below(
         self, rng: np.random.Generator, end: tuple[float, float, float], radius: float, sign: int
@@ -134,7 +137,7 @@ class Canal:
         seen = rng.random() < 0.6
         depths = start[1] + rng.uniform(-1, 4), end[2] + rng.normal(1.5, 2.0)
         root = Strand(smooth(line.astype(np.float32)), depths, 2.6,
-                      radius * float(np.exp(rng.normal(0, 0.45))), "nerve", float(rng.uniform(0.35, 0.9)))  # fmt: skip
+                      radius * float(np.exp(rng.normal(0, 0.45))), "nerve", float(rng.uniform(0.2, 0.7)))  # fmt: skip
         return root if seen else None
 
     @staticmethod
@@ -170,7 +173,7 @@ class Canal:
         across = (points[:, 0] - middle) * (0.9 + (self._wide[side] - 0.9) * low) + np.where(side, ragged, -ragged)
         wall = m.taut(even(np.stack([middle + across, y], axis=1)), canvas.grid)
         canvas.outline(offset(wall, -0.5), "cortex", None, 1.0, 0.4, soft_mm=SLANT)
-        filled = canvas.outline(wall, "deep_fat", 0.9, m.deep_pd, soft_mm=SLANT)
+        filled = canvas.outline(wall, "deep_fat", 0.9, m.deep_pd + np.float32(LOBULES) * m.rough, 0.9, soft_mm=SLANT)
         if filled is None:
             return
         mask, (rows, columns) = filled
@@ -194,13 +197,20 @@ class Canal:
             dura = m.taut(ring, canvas.grid)
             canvas.outline(offset(dura, -0.5), "ligament", None, 0.6, 0.7, soft_mm=SLANT)
             canvas.outline(dura, "csf", soft_mm=SLANT)
+        inside = half.min(1) > 1.5
+        if not inside.any():
+            return
+        axis = m.taut(self._body.place(np.stack([s.centre[:, 0], ROWS], axis=1), depth), canvas.grid)
+        cover = np.zeros((canvas.grid.size, canvas.grid.size), np.uint8)
         for path, radius, opacity in self._rootlets:
-            x = s.centre[:, 0] + path[:, 0] * s.half.mean(1)
             away = (depth - s.centre[:, 1] - path[:, 1] * s.deep) / 2.0
-            width = radius * np.sqrt(np.maximum(1 - np.nan_to_num(away, nan=2.0) ** 2, 0)) * (half.min(1) > 1.5)
-            for part in stretches(width > 0.1):
-                line = self._body.place(np.stack([x[part], ROWS[part]], axis=1), depth)
-                canvas.outline(tube(m.taut(line, canvas.grid), width[part]), "nerve", None, 1.0, opacity, soft_mm=0.3)
+            width = radius * np.sqrt(np.maximum(1 - np.nan_to_num(away, nan=2.0) ** 2, 0)) * inside
+            for part in stretches(width[::3] > 0.1):
+                line = axis[::3][part].copy()
+                line[:, 0] += path[::3, 0][part] * half[::3][part].mean(1)
+                pixels = canvas.grid.to_pixels(tube(line, width[::3][part])) * (1 << SHIFT)
+                cv2.fillPoly(cover, [np.rint(pixels).astype(np.int32)], 255 * opacity, cv2.LINE_AA, SHIFT)
+        canvas.dab(cover, "nerve", 1.0)
 
 
 def even(ring: NDArray[np.floating]) -> Points:
