@@ -167,7 +167,7 @@ class Scene:
             if points is None or role in UNPAINTED:
                 continue
             if role == "gluteal":
-                belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd + f.mottle, f.gluteal_ends, 1.1, 2.5, 2.4)
+                belly(canvas, points, tissue, f.gluteal_ff, f.gluteal_pd + f.mottle, f.gluteal_ends, 1.7, 3.5, 3.2)
             elif role == "plane":
                 belly(canvas, points, tissue, m.visceral_ff, m.deep_pd, m.rough + 3 * (f.sheath - 0.9), 0.6)
             elif role == "canal":
