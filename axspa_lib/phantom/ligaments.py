@@ -22,6 +22,8 @@ WING_MM, WING_REACH_MM = (26.0, 34.0), 34.0
 BEHIND_MM = (8.0, 32.0)
 #: By how much less fat the capsule has that closes the joint ventrally: (depth in mm, standard deviations).
 TIGHT = ((-2.0, 10.0), (1.2, 0.0))
+#: Depths (mm) between which the ligaments loosen into the fat of the back.
+LOOSE_MM = (33.0, 50.0)
 #: Waves of the cleft's walls: lengths in mm.
 LUMPS_MM = (3.5, 14.0)
 #: A cleft shorter than this share of the joint line is none.
@@ -74,7 +76,7 @@ class Ligaments:
                     canvas.outline(shell, "cortex", None, 1.0, 0.75, soft_mm=0.5)
             wing = self._wing(ilium, side, z, depth)
             for shape in [pit for pit, _ in pits] + ([] if wing is None else [wing]):
-                self._fill(canvas, shape, side, z, self._fat[side] - float(np.interp(depth, *TIGHT)), m)
+                self._fill(canvas, shape, side, z, depth, m)
 
     def _cleft(self, line: Points, side: str, z: float, depth: float) -> tuple[Points, Points] | None:
         """The cleft along the joint line down to somewhat behind the cartilage, and the same with its shell."""
@@ -122,13 +124,16 @@ class Ligaments:
         size = fossa.radius * np.sqrt(opening) * ragged[:, None]
         return (middle + _CIRCLE * size).astype(np.float32), (middle + _CIRCLE * (size + SHELL_MM)).astype(np.float32)
 
-    def _fill(self, canvas: Canvas, shape: Points, side: str, z: float, lobules: float, m: Materials) -> None:
+    def _fill(self, canvas: Canvas, shape: Points, side: str, z: float, depth: float, m: Materials) -> None:
         """Lobules of fat between strands of ligament, and veins, which are bright on STIR."""
-        filled = fill(shape, canvas.grid, 2)
+        loose = float(np.interp(depth, LOOSE_MM, (0, 1)))
+        blur = (0.3 + 0.8 * loose) / canvas.grid.pixel
+        filled = fill(shape, canvas.grid, 1 + int(2 * blur))
         if filled is None:
             return
         mask, region = filled
-        inside = cv2.GaussianBlur(mask, (0, 0), 0.3 / canvas.grid.pixel).astype(np.float32) * np.float32(1 / 255)
+        inside = cv2.GaussianBlur(mask, (0, 0), blur).astype(np.float32) * np.float32((1 - 0.45 * loose) / 255)
+        lobules = np.float32(self._fat[side] - np.interp(depth, *TIGHT))
         local = _local(canvas.grid, region)
         rows, columns = mask.shape
         strands = self._mesh.plane(z, local, SIGN[side] * self._angle[side])[:rows, :columns]
