@@ -97,16 +97,12 @@ def _course(rng: np.random.Generator, vessel: dict[str, Any]) -> NDArray[np.floa
     control += rng.normal(0, 1, 3) * vessel.get("spread", (0, 0, 0))
     length = float(np.linalg.norm(np.diff(control, axis=0), axis=1).sum())
     dense = np.linspace(0, 1, max(4, int(length / STEP)))
-    path = np.stack([_smooth(np.interp(dense, t, column)) for column in control.T], axis=1)
+    bent = np.stack([np.interp(dense, t, column) for column in control.T], axis=1)
+    path = np.asarray(cv2.blur(bent, (1, 9), borderType=cv2.BORDER_REPLICATE), np.float64)  # without its corners
     for wave in rng.uniform(25, 70, 3):
         sway = rng.normal(0, wave / 50, 3)
         path += sway * np.sin(2 * np.pi * length / wave * dense + rng.uniform(0, 6))[:, None]
     return path
-
-
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A moving average over 9 points, so that a polyline has no corners."""
-    return np.convolve(np.pad(values, 4, mode="edge"), np.ones(9) / 9, mode="valid")
 
 
 def _swelling(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
