@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from axspa_lib.labels import LEFT, RIGHT
+from axspa_lib.phantom import physique
 from axspa_lib.phantom.anatomy import Body
 from axspa_lib.phantom.muscles import belly
 from axspa_lib.phantom.paint import Canvas
@@ -37,3 +39,19 @@ def test_a_plane_of_fat_parts_a_muscle_from_its_neighbour() -> None:
     fat = canvas.planes[2]
     assert fat[(radius > 25) & (radius < 26)].mean() > 4 * fat[radius < 22].mean()
     assert np.allclose(fat[radius > 32], canvas.value("muscle")[2])
+
+
+def test_the_psoas_differs_between_people_and_sides_and_keeps_to_the_spine() -> None:
+    """Flattened and slender in its own way on either side, it stays near its mean size and as near the spine."""
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    mean = np.stack([50 + 20 * np.cos(turn), 24 * np.sin(turn)], axis=1).astype(np.float32)
+    areas = []
+    for seed in range(20):
+        person = physique.draw_physique(seed, 1.0, 22.0)
+        for side, sign in ((LEFT, 1), (RIGHT, -1)):
+            shaped = physique.psoas(person, mean * np.float32([sign, 1]), side)
+            assert abs(np.abs(shaped[:, 0]).min() - 30) < 0.01
+            x, y = shaped.T
+            areas.append(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 / (np.pi * 20 * 24))
+    assert 0.55 < min(areas) < np.mean(areas) < max(areas) < 1.35
+    assert np.std(areas) > 0.03
