@@ -44,7 +44,9 @@ class Arches:
         self._dense = {side: float(np.clip(dense * rng.lognormal(0, 0.4), 0.15, 2.2)) for side in SIDES}
         firm, high = rng.uniform(0.0, 0.75), rng.normal(0.75, 0.15)
         self._firm = {side: float(firm + rng.normal(0, 0.15)) for side in SIDES}
-        self._flavum = {side: (rng.normal((1.0, high), 0.2), rng.normal(0, (0.8, 2.5))) for side in SIDES}
+        self._flavum = {
+            side: (np.maximum(rng.normal((0.9, high), 0.2), (0.5, 0.75)), rng.normal(0, (0.8, 2.5))) for side in SIDES
+        }
         self._fluid = {side: float(np.clip(rng.normal(0.05, 0.22), 0, 0.5)) for side in SIDES}
         self._turn = {side: float(rng.uniform(0, 2 * np.pi)) for side in SIDES}
         self._bands = [self._band(rng, sign) for sign in SIGN.values() for _ in range(ILIOLUMBAR)]
@@ -101,10 +103,10 @@ class Arches:
             scale, shift = self._flavum[side]
             middle = outline.mean(0)
             own = (middle + (outline - middle) * scale + shift).astype(np.float32)
-            deep = _under([own], canvas.grid, region) + np.float32(1.4) * rough
+            deep = _under([own], canvas.grid, region) + np.float32(1.7) * rough
             dark = np.clip(np.float32(self._firm[side]) + np.float32(0.3) * uneven, 0, 0.85)
             canvas.cover(smoothstep(deep, -1.5, 1.5) * np.float32(0.7), region, canvas.value("ligament"))
-            canvas.cover(smoothstep(deep, -1.2, 3.2) * dark, region, canvas.value("cortex"))
+            canvas.cover(smoothstep(deep, -1.2, 2.4) * dark, region, canvas.value("cortex"))
 
     def _pieces(self, z: float) -> list[Points]:
         """Outlines of every piece in the slice at `z` (mm), as this person has them."""
