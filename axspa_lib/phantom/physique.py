@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,11 +76,13 @@ def psoas(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[
     shaped = (from_centre * swell[:, None]) @ person.psoas[side]
     caudal = shaped[:, 1] / np.abs(shaped[:, 1]).max()
     shaped[:, 0] *= 1 + person.drop[side] * caudal
+    area = cv2.contourArea(shaped.astype(np.float32))
     for across, down, press in person.pressed[side]:
         reach = shaped @ (across, down)
         edge = (1 - press) * reach.max()
         shaped -= np.outer(0.75 * np.maximum(reach - edge, 0), (across, down))
     shaped = sum(w * np.roll(shaped, k - 2, 0) for k, w in enumerate((0.125, 0.25, 0.25, 0.25, 0.125)))
+    shaped *= np.sqrt(area / cv2.contourArea(shaped.astype(np.float32)))  # pressed flat, not made smaller
     shift = outline[medial, 0] - (centre[0] + shaped[np.argmin(np.abs(centre[0] + shaped[:, 0])), 0])
     return (shaped + centre + np.array([shift, 0])).astype(np.float32)
 
