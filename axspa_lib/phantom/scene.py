@@ -74,7 +74,7 @@ class Scene:
             cut = self.body.cut(float(z))
             skin = self.body.skin(float(z), grid.x)
             joint = {side: cut["joint", side] for side in SIDES}
-            materials = self._texture.materials(float(z), grid, joint, skin, self.firm(grid, z + offsets))
+            materials = self._texture.materials(float(z), grid, joint, skin, self.firm(grid, z + offsets[[0, -1]]))
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
