@@ -21,6 +21,8 @@ from axspa_lib.phantom.tubes import stretches, tube
 PLATE_MM = {"sacral": 0.55, "iliac": 1.15}
 #: How much finer the plates' teeth are than other irregularity, and over how many mm sclerosis fades into marrow.
 FINER, FADE_MM = 2.7, 1.1
+#: Cortex passes into marrow through trabeculae: blur of its inner border, mm.
+CORTEX_SOFT_MM = 0.4
 #: No sclerosis of a healthy joint is wider, mm.
 WIDEST_MM = 6.0
 #: Furthest that an outline moves from slice to slice over their distance, for the thickness of its cortex.
@@ -64,12 +66,12 @@ def sacrum(
     slope = ((ahead - points) * (offset(points, 1.0) - points)).sum(1) / slab
     oblique = CORTEX_MM * np.sqrt(1 + np.minimum(slope**2, MOST_OBLIQUE**2))
     mean = oblique + (PLATE_MM["sacral"] - oblique) * _FACING
-    within = offset(points, (mean * uneven(build, points, z))[:, None])
+    within = offset(points, (mean * uneven(build, points, z) ** (1 + 0.8 * _FACING))[:, None])
     if np.abs(ahead - points).max() > GRAZED_MM:
         steps = (_BETWEEN[:, None, None] * (ahead - points)).astype(np.float32)
         points, within = points + steps, within + steps
     canvas.outline(points, "cortex")
-    return canvas.outline(within, "marrow", m.sacral_ff, m.marrow_pd)
+    return canvas.outline(within, "marrow", m.sacral_ff, m.marrow_pd, soft_mm=CORTEX_SOFT_MM)
 
 
 def ilium(
@@ -80,8 +82,8 @@ def ilium(
     free = _FREE if jointed else np.ones_like(_FREE)
     mean = PLATE_MM["iliac"] + (thick - PLATE_MM["iliac"]) * free
     canvas.outline(points, "cortex")
-    shell = np.clip(mean * uneven(build, points, z) ** (1 - 0.4 * free), 0.1, 3.5)
-    return canvas.outline(offset(points, shell[:, None]), "marrow", m.iliac_ff, m.marrow_pd)
+    shell = np.clip(mean * uneven(build, points, z) ** (1.8 - 1.0 * free), 0.1, 3.5)
+    return canvas.outline(offset(points, shell[:, None]), "marrow", m.iliac_ff, m.marrow_pd, soft_mm=CORTEX_SOFT_MM)
 
 
 def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, side: str, z: float, m: Materials) -> None:
@@ -109,7 +111,7 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
             dense = 0.25 + 0.6 * smoothstep(m.cartilage_pd[region] + np.float32(0.17) * m.grain[region], 0.7, 1.8)
             canvas.cover(cover * dense.astype(np.float32), region, canvas.value("sclerosis"))
         rim = np.vstack([offset_line(line, towards * near), offset_line(line, towards * plate[:, None])[::-1]])
-        canvas.outline(rim, "cortex", None, 1.0, 0.8, soft_mm=0.2)
+        canvas.outline(rim, "cortex", None, 1.0, 0.55, soft_mm=0.45)
     low, high = (np.clip(near * uneven(build, line, z, turn) ** 1.2, 0.3, near + 0.5)[:, None] for turn in (3, 4))
     outline = np.vstack([offset_line(line, -low), offset_line(line, high)[::-1]])
     canvas.outline(outline, "cartilage", None, m.cartilage_pd)

@@ -52,7 +52,7 @@ class Ligaments:
     def __init__(self, body: Body) -> None:
         rng = np.random.default_rng([body.subject.texture_seed, 64])
         self._body = body
-        self._mesh = Noise(rng, 0.7, 3.0, stretch=2.8, smooth=0.5)
+        self._mesh = Noise(rng, 0.8, 3.0, stretch=4.0, smooth=0.6)
         self._knots = Noise(rng, 1.2, 3.0, smooth=0.4)
         self._fat = _sides(rng.normal(0.35, 0.25) + rng.normal(0, 0.15, 2))
         self._angle = _sides(rng.normal(0.9, 0.35) + rng.normal(0, 0.2, 2))
@@ -138,9 +138,9 @@ class Ligaments:
         rows, columns = mask.shape
         strands = self._mesh.plane(z, local, SIGN[side] * self._angle[side])[:rows, :columns]
         knots = self._knots.plane(z, local)[:rows, :columns]
-        fat = smoothstep(0.85 * strands + 0.6 * knots + 0.5 * m.rough[region] + lobules, -1.2, 1.3)
-        canvas.cover(inside * np.float32(0.95), region, canvas.value("ligament"))
-        canvas.cover(inside * fat * np.float32(0.95), region, canvas.value("deep_fat", None, m.deep_pd[region]))
+        fat = smoothstep(0.85 * strands + 0.35 * knots + 0.6 * m.rough[region] + lobules, -1.4, 1.8)
+        canvas.cover(inside * np.float32(0.85), region, canvas.value("ligament"))
+        canvas.cover(inside * fat * np.float32(0.9), region, canvas.value("deep_fat", None, m.deep_pd[region]))
         wet = smoothstep(knots - 0.5 * m.rough[region], 0.7, 1.9) * np.float32(self._wet[side])
         canvas.cover(inside * wet, region, canvas.value("vein"))
 
