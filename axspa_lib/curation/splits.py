@@ -2,7 +2,9 @@
 
 The paper draws 51 patients for manual segmentation, evenly over the centres and with the cohort's share of
 positives (section 4.1), split 31/6/14, and splits the 256 segmented patients 178/25/53 for detection (section 4.2).
-The two splits are independent of each other: the bone networks only make training masks for the detector.
+The bone networks only make training masks for the detector, so a patient may be in any subset of one and of the other
+split; those to be outlined are dealt evenly to the detection subsets, for the row 'Only manually' of Table 4 learns
+from them alone and needs some to validate on.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ def make_splits(
         bones: numbers of patients for training, validation and test of the bone networks, drawn evenly over the
             centres and with the share of positives of all patients, from those with `has_bones` (section 4.1).
             Where fewer exist they are scaled down, every non-empty part keeping at least one. `None`: no bone split.
-        detection: proportions of the three subsets over the examinations with a label (and `eligible`).
-            `None`: no detection split.
+        detection: proportions of the three subsets over the examinations with a label (and `eligible`), and as nearly
+            as whole subjects allow over those of them in the bone split. `None`: no detection split.
         seed: decides every draw.
         folds: more than 1 adds the column `fold` of `subject_folds`, over all examinations.
 
@@ -62,6 +64,7 @@ def make_splits(
     if detection is not None:
         usable = table["positive"].notna() & table["eligible"]
         subjects = _subjects(table[usable])
+        subjects["outlined"] = subjects["subject"].isin(result.loc[result["bones"] != NONE, "subject"])
         assigned = _deal(subjects, _scaled(detection, int(subjects["size"].sum())), np.random.default_rng([seed, 3]))
         result.loc[usable, "detection"] = _named(result.loc[usable, "subject"], assigned)
     if folds > 1:
@@ -242,11 +245,15 @@ def _draw(subjects: pd.DataFrame, patients: int, share: float, rng: np.random.Ge
 
 
 def _deal(subjects: pd.DataFrame, counts: Sequence[int], rng: np.random.Generator) -> dict[str, int]:
-    """Deal subjects, strata one after another, each to the part furthest behind its share: subject -> part index."""
+    """Deal subjects, strata one after another, each to the part furthest behind its share: subject -> part index.
+
+    Strata are the label and the centre, and before them the column `outlined` where there is one, True first.
+    """
     if not sum(counts):
         return {}
     shuffled = subjects.iloc[rng.permutation(len(subjects))]
-    ordered = shuffled.sort_values(["label", "centre"], kind="stable")
+    strata = [name for name in ("outlined", "label", "centre") if name in subjects]
+    ordered = shuffled.sort_values(strata, ascending=[name != "outlined" for name in strata], kind="stable")
     total = int(ordered["size"].sum())
     given = [0] * len(counts)
     parts: dict[str, int] = {}
