@@ -238,7 +238,7 @@ def marrow(
     sacral = s.red_ff + lateral * (s.marrow_ff + 0.05 - s.red_ff) + blotch + sacral_fat * near
     body = s.red_ff + 0.04 + 0.8 * blotch
     trabeculae = np.sum([np.float32(share) * cloud(rng, grid, sigma) for sigma, share in TRABECULAE], axis=0)
-    coarser = np.clip(0.95 + 0.35 * medium + 0.2 * coarse_2, 0.4, 1.7)  # trabeculae are denser here than there
+    coarser = np.clip(0.95 + 0.22 * medium + 0.15 * coarse_2, 0.5, 1.5)  # trabeculae are denser here than there
     pd = 1 + coarser * (GRAIN * grain + trabeculae) + clouds + np.float32(0.03) * medium_2
     iliac, sacral, body = (np.clip(field, 0.05, 0.92).astype(np.float32) for field in (iliac, sacral, body))
     return iliac, sacral, body, np.clip(pd, 0.3, 1.5).astype(np.float32)
