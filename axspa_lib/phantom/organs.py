@@ -64,4 +64,5 @@ def variants(canvas: Canvas, body: Body, one: str, z: float, m: Materials) -> No
                 c, s = np.cos(np.deg2rad(part["turn"])), np.sin(np.deg2rad(part["turn"]))
                 ring = (_CIRCLE * np.array(part["axes"]) * np.sqrt(reach)) @ np.array([[c, s], [-s, c]]) + part["at"]
                 ff = {"marrow": m.iliac_ff, "red_marrow": m.body_ff}.get(part["tissue"])
-                canvas.outline(body.place(ring * (SIGN[side], 1), depth), part["tissue"], ff, 1.0, soft_mm=0.3)
+                pd = 1.0 if ff is None else m.marrow_pd
+                canvas.outline(body.place(ring * (SIGN[side], 1), depth), part["tissue"], ff, pd, soft_mm=0.7)
