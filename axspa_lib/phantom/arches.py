@@ -69,7 +69,7 @@ class Arches:
         region = _window(canvas.grid, [points for pieces in cuts for points in pieces])
         if region is None:
             return
-        part = _part(canvas.grid, region)
+        part = canvas.grid.part(*region)
         shape = region[0].stop - region[0].start, region[1].stop - region[1].start
         z = float(depths.mean())
         relief, uneven = (noise.plane(z, part)[: shape[0], : shape[1]] for noise in (self._relief, self._shell))
@@ -157,13 +157,6 @@ def _window(grid: Grid, outlines: list[Points]) -> Region | None:
     c0, r0 = np.clip(np.floor(pixels.min(0)).astype(int) - rim, 0, grid.size)
     c1, r1 = np.clip(np.ceil(pixels.max(0)).astype(int) + rim, 0, grid.size)
     return (slice(int(r0), int(r1)), slice(int(c0), int(c1))) if c1 > c0 and r1 > r0 else None
-
-
-def _part(grid: Grid, region: Region) -> Grid:
-    """A square grid that begins where the region does and holds all of it."""
-    rows, columns = region
-    size = max(rows.stop - rows.start, columns.stop - columns.start)
-    return Grid(size, grid.pixel, grid.x0 + columns.start * grid.pixel, grid.y0 + rows.start * grid.pixel)
 
 
 def _under(outlines: list[Points], grid: Grid, region: Region) -> Field:

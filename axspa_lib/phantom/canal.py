@@ -1,8 +1,8 @@
 """The sacral canal: fat with small veins, the thecal sac and its rootlets, and the roots that go on below its end.
 
 The sac ends between S1 and S3, blunt or tapered, is narrower behind the last disc, and gives off its roots in steps, at
-other heights left and right: so seen in the public scans (18 to 21 mm wide at S1 in the one
-measured, see the shared phantom facts). Other sizes, and all spreads, are set by eye beside those scans, not measured.
+other heights left and right: so seen in the public scans. Its width at S1 is measured in the published patient (18 to
+21 mm); other sizes, and all spreads, are set by eye beside those scans.
 """
 
 from __future__ import annotations

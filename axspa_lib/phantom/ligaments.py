@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points
 from axspa_lib.phantom.materials import Materials
-from axspa_lib.phantom.paint import Canvas, Region, fill, offset_line
+from axspa_lib.phantom.paint import Canvas, fill, offset_line
 from axspa_lib.phantom.section import Bones
-from axspa_lib.phantom.texture import Grid, Noise, smoothstep
+from axspa_lib.phantom.texture import Noise, smoothstep
 
 #: How far the cleft reaches into the sacrum beyond its outline, by depth at the joint: (depth, mm).
 RECESS_MM = ((-2.0, 8.0, 18.0, 26.0, 34.0, 45.0), (0.0, 0.5, 1.6, 3.2, 4.2, 4.5))
@@ -134,7 +134,7 @@ class Ligaments:
         mask, region = filled
         inside = cv2.GaussianBlur(mask, (0, 0), blur).astype(np.float32) * np.float32((1 - 0.45 * loose) / 255)
         lobules = np.float32(self._fat[side] - np.interp(depth, *TIGHT))
-        local = _local(canvas.grid, region)
+        local = canvas.grid.part(*region)
         rows, columns = mask.shape
         strands = self._mesh.plane(z, local, SIGN[side] * self._angle[side])[:rows, :columns]
         knots = self._knots.plane(z, local)[:rows, :columns]
@@ -170,10 +170,3 @@ def _arc(line: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _between(line: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]) -> Points:
     return np.vstack([offset_line(line, low[:, None]), offset_line(line, high[:, None])[::-1]]).astype(np.float32)
-
-
-def _local(grid: Grid, region: Region) -> Grid:
-    """A grid that begins where a region does and holds it."""
-    rows, columns = region
-    size = max(rows.stop - rows.start, columns.stop - columns.start)
-    return Grid(size, grid.pixel, grid.x0 + columns.start * grid.pixel, grid.y0 + rows.start * grid.pixel)

@@ -39,6 +39,7 @@ class Ripple:
 
 
 def draw_ripple(rng: np.random.Generator, lengths: tuple[float, float]) -> Ripple:
+    """Ten waves of random directions in space, their lengths (mm) between two."""
     direction = rng.normal(size=(10, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     k = direction * (2 * np.pi / rng.uniform(*lengths, size=(10, 1)))

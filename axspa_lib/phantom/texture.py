@@ -24,6 +24,11 @@ class Grid:
         """Points `(n, 2)` in mm as (column, row)."""
         return ((points - np.array([self.x0, self.y0])) / self.pixel).astype(np.float32)
 
+    def part(self, rows: slice, columns: slice) -> Grid:
+        """A square grid that begins where these pixels do and holds all of them."""
+        size = max(rows.stop - rows.start, columns.stop - columns.start)
+        return Grid(size, self.pixel, self.x0 + columns.start * self.pixel, self.y0 + rows.start * self.pixel)
+
     @property
     def x(self) -> NDArray[np.float64]:
         """x of the columns, mm."""
