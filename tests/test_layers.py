@@ -19,7 +19,7 @@ MODULES = {
 }
 #: Layer of each module or package, lowest first; a module imports only from its own layer or below.
 LAYERS = [
-    {"errors", "labels", "identity", "overrides"},
+    {"errors", "labels", "identity", "overrides", "processes"},
     {"config", "volume", "runs", "execution", "precision"},
     {"layout", "cohort", "stored", "weights", "cost"},
     {"preprocess", "smoothing", "clahe", "morphology", "joint", "increment", "instances", "fitting", "unet", "dice",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from axspa_lib import runs
+from axspa_lib import processes, runs
 from axspa_lib.cohort import consensus
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation.annotations import Finding
@@ -196,8 +196,7 @@ _SOURCE: Source | None = None
 
 def _pool(source: Source, workers: int) -> ProcessPoolExecutor:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(source,))
+    return processes.pool(workers, method=method, initializer=_start, initargs=(source,))
 
 
 def _start(source: Source) -> None:

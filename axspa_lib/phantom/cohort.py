@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from axspa_lib import processes
 from axspa_lib.config import PhantomCohort, digest
 from axspa_lib.errors import ConfigError
 from axspa_lib.labels import SEQUENCES
@@ -150,8 +150,7 @@ def _in_parallel(
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        with processes.pool(workers, method="spawn", initializer=_one_thread) as pool:
             queue = iter(numbers)
             running: set[Future[None]] = set()
             while True:

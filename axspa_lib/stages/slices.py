@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from axspa_lib import processes
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import Preprocessing, Study
 from axspa_lib.errors import AxspaError
@@ -61,7 +61,7 @@ def prepare_slices(
             preprocessing=study.detector.preprocessing,
             consensus=consensus,
         )
-        with ProcessPoolExecutor(workers) as pool:
+        with processes.pool(workers) as pool:
             done = list(tqdm(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
         record["metrics"] = write_slices(folder, done, consensus, {"cohort": cohort, "data_id": study.data_id()})
     return record
