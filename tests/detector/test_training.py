@@ -127,7 +127,7 @@ def test_the_last_weights_are_kept_where_that_is_asked_for(
         losses = iter([1.0, 2.0])
         monkeypatch.setattr(training, "validation_losses", lambda *_: {"total": next(losses)})
         folder = tmp_path / f"{keep}-{iterations}"
-        config = small(iterations=iterations, keep=keep, schedule="constant")
+        config = small(iterations=iterations, keep=keep)
         metrics = train_detector(config, *data, seed=0, folder=folder, progress=False)
         assert metrics["validation_loss"] == (2.0 if metrics["kept_iteration"] == 4 else 1.0)
         return metrics["kept_iteration"], read_checkpoint(folder / "model.pt")
