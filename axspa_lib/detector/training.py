@@ -51,14 +51,14 @@ def train_detector(
 ) -> dict[str, Any]:
     """Train one detector into `folder` and return its metrics.
 
-    Writes `model.pt` (weights of the lowest validation loss or, by `config.keep`, the last ones; Detectron2's names),
-    `history.parquet` (one row per iteration) and, while running, `checkpoint.pt`, from which a killed training of the
-    same configuration, seed and data goes on.
+    Writes `model.pt` (weights of the lowest validation loss, Detectron2's names), `history.parquet` (one row per
+    iteration) and, while running, `checkpoint.pt`, from which a killed training of the same configuration, seed and
+    data goes on.
 
     Args:
         config: the detector's configuration.
         training: slices to learn from.
-        validation: slices whose loss is followed and, by `config.keep`, chooses the weights.
+        validation: slices whose loss chooses the weights.
         seed: of weights, order, augmentation and sampling.
         folder: where everything goes.
         device: `cpu` or a CUDA device.
@@ -77,7 +77,7 @@ def train_detector(
                        "validation": _names(validation)})  # fmt: skip
     state = _resume(folder / "checkpoint.pt", identity, model, optimizer)
     history: list[dict[str, float]] = state["history"]
-    kept, kept_at = state["kept"], state["kept_at"]
+    best, best_at = state["best"], state["best_at"]
     with tqdm(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
         for iteration in range(len(history), config.iterations):
             row = train_step(model, optimizer, config, training, seed, iteration, device)
@@ -85,22 +85,22 @@ def train_detector(
             if (iteration + 1) % config.validate_every == 0 or iteration + 1 == config.iterations:
                 found = validation_losses(model, config, validation, device)
                 row |= {f"validation_{name}": value for name, value in found.items()}
-                if config.keep == "last" or found["total"] < kept:
-                    kept, kept_at = found["total"], iteration + 1
+                if found["total"] < best:
+                    best, best_at = found["total"], iteration + 1
                     save_checkpoint(folder / "model.pt", model)
                 state = {"identity": identity, "model": to_detectron2(model), "optimizer": optimizer.state_dict(),
-                         "history": history, "kept": kept, "kept_at": kept_at}  # fmt: skip
+                         "history": history, "best": best, "best_at": best_at}  # fmt: skip
                 save(folder / "checkpoint.pt", state)
                 write_history(folder / "history.parquet", history)
             bar.update()
-            bar.set_postfix(loss=f"{row['total']:.3f}", kept=f"{kept:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{row['total']:.3f}", best=f"{best:.3f}", refresh=False)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     last = [row["total"] for row in history[-max(1, len(history) // 10) :]]
     return {
         "start_weights": model.started_from,
         "iterations": config.iterations,
-        "kept_iteration": kept_at,
-        "validation_loss": kept,
+        "best_iteration": best_at,
+        "validation_loss": best,
         "final_training_loss": float(np.mean(last)),
         "seconds_per_iteration": float(np.median([row["seconds"] for row in history])),
         "peak_memory_mb": max(row["memory_mb"] for row in history),
@@ -253,7 +253,7 @@ def _refuse_infinite(value: Tensor, batch: Sequence[Slice], iteration: int) -> N
 
 def _resume(path: Path, identity: str, model: DetectorNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """State of a killed training with the same identity, or of one that has not begun."""
-    fresh: dict[str, Any] = {"history": [], "kept": float("inf"), "kept_at": 0}
+    fresh: dict[str, Any] = {"history": [], "best": float("inf"), "best_at": 0}
     if not path.is_file():
         return fresh
     try:

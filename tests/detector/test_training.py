@@ -120,22 +120,6 @@ def test_another_seed_is_another_training_and_starts_anew(
     assert fresh["start_weights"] == {"start": "scratch"}
 
 
-def test_the_last_weights_are_kept_where_that_is_asked_for(
-    data: tuple[DetectionData, DetectionData], tmp_path: Path
-) -> None:
-    chosen, last = tmp_path / "lowest", tmp_path / "last"
-    # so high a rate that the loss rises again: without it the lowest loss may be the last one
-    config = small(iterations=6, learning_rate=0.3)
-    lowest = train_detector(config, *data, seed=0, folder=chosen, progress=False)
-    metrics = train_detector(config.model_copy(update={"keep": "last"}), *data, seed=0, folder=last, progress=False)
-    history = pd.read_parquet(last / "history.parquet")
-    pd.testing.assert_series_equal(history["total"], pd.read_parquet(chosen / "history.parquet")["total"])
-    assert lowest["kept_iteration"] < metrics["kept_iteration"] == 6
-    assert metrics["validation_loss"] == history["validation_total"].iloc[-1] > lowest["validation_loss"]
-    model = load_detector(config, last / "model.pt")
-    assert validation_losses(model, config, data[1], "cpu")["total"] == metrics["validation_loss"]
-
-
 def test_the_kept_weights_are_those_of_the_lowest_validation_loss(
     data: tuple[DetectionData, DetectionData], tmp_path: Path
 ) -> None:
@@ -144,7 +128,7 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(
     history = pd.read_parquet(tmp_path / "history.parquet")
     assert len(history) == 5 and history["validation_total"].notna().tolist() == [False, True, False, True, True]
     assert metrics["validation_loss"] == history["validation_total"].min()
-    assert metrics["kept_iteration"] == history["iteration"][history["validation_total"].idxmin()]
+    assert metrics["best_iteration"] == history["iteration"][history["validation_total"].idxmin()]
     model = load_detector(config, tmp_path / "model.pt")
     assert validation_losses(model, config, data[1], "cpu")["total"] == metrics["validation_loss"]
     assert {"memory_mb", "seconds", "gradient_norm", "rate", *LOSSES} <= set(history)
