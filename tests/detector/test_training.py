@@ -24,7 +24,7 @@ from axspa_lib.detector.training import LOSSES, batch_indices, make_optimizer, t
 from axspa_lib.errors import DataError
 
 SMALL = {"width": 16, "fpn_channels": 16, "box_head_dim": 16, "mask_head_dim": 8, "rois_per_image": 8,
-         "batch_size": 2, "iterations": 6, "validate_every": 2, "warmup": 0}  # fmt: skip
+         "batch_size": 2, "iterations": 6, "validate_every": 2, "warmup": 0, "gradient_clip": 0.0}  # fmt: skip
 
 
 def small(**changes: Any) -> Detector:
