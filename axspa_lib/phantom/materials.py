@@ -21,10 +21,12 @@ WARP_MM = (0.85, 0.24)
 CALM = np.float32(0.75)
 #: Spread of the water's STIR signal within a tissue, by the grain of its noise: 9, 3.6 and 1.4 mm. The STIR of the
 #: public scans varies by 10 to 24 % within normal marrow and by 12 to 35 % within muscle, most of it noise.
-RELAXATION = (0.06, 0.02, 0.02)
+RELAXATION = (0.06, 0.02, 0.035)
 #: What inversion leaves of fat is uneven: radius (mm) and spread over its mean. On STIR, deep fat of seven public scans
 #: varies by 5 % between 0.4 and 0.8 mm and 7 % to 1.6 mm (differences of Gaussians), noise and vessels included.
 REMNANT = ((0.6, 0.08), (1.2, 0.08))
+#: Where the noise of 1.4 and 3.6 mm grain lies beyond these, a small vessel crosses the slice: in part, wholly.
+TWIGS = (2.0, 2.9)
 #: How much of the fat about the bowel is vessels and septa too small to be drawn, where they are most: range of people.
 HAZE = (0.05, 0.18)
 
@@ -35,7 +37,8 @@ class Materials:
 
     `collagen` is the share of ligament between the fat of the back, `rough` and `grain` noise of 3.6 and 1.4 mm,
     `relaxation` the factor of the water's signal under STIR, whose T2 varies within every tissue, `remnant` what
-    inversion leaves of fat beside its mean, over this mean, `warp` as in `Texture.warp`.
+    inversion leaves of fat beside its mean, over this mean, `twigs` the share of vessels too small to be drawn, `warp`
+    as in `Texture.warp`.
     """
 
     iliac_ff: Field
@@ -56,6 +59,7 @@ class Materials:
     vessels: Field
     relaxation: Field
     remnant: Field
+    twigs: Field
     warp: tuple[Field, Field]
 
     def taut(self, points: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
@@ -145,6 +149,8 @@ class Texture:
         remnant = np.sum([np.float32(share) * cloud(own, grid, sigma) for sigma, share in REMNANT], axis=0)
         haze = smoothstep(other[0] + 0.7 * coarse_2 + 0.3 * other[1], 0.3, 2.8)
 
+        twigs = smoothstep(0.9 * fine + 0.45 * small + 0.3 * other[0], *TWIGS) + np.float32(0.15) * haze
+
         def single(field: NDArray[np.floating]) -> Field:
             return field.astype(np.float32)
 
@@ -155,7 +161,7 @@ class Texture:
             back_ff=back, collagen=collagen, fat_ff=fat_ff, fat_pd=single(fat),
             deep_pd=single(deep), visceral_ff=single(0.94 - self._haze * haze),
             rough=small, grain=fine, vessels=single(np.maximum(vessels, specks)),
-            relaxation=single(np.clip(relaxation, 0.4, 1.8)), remnant=single(remnant), warp=warp_px,
+            relaxation=single(np.clip(relaxation, 0.4, 1.8)), remnant=single(remnant), twigs=twigs, warp=warp_px,
         )  # fmt: skip
 
 

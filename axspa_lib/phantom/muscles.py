@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from axspa_lib.labels import LEFT, RIGHT
 from axspa_lib.phantom.anatomy import Subject
 from axspa_lib.phantom.paint import SHIFT, Canvas, fill
-from axspa_lib.phantom.texture import Field, Grid, Noise, smoothstep
+from axspa_lib.phantom.texture import Field, Grid, Noise, ridges, smoothstep
 from axspa_lib.phantom.tubes import tube
 
 #: Slope (down over lateral) of the gluteal fibres at `FAN_Y` mm and how much it falls per mm caudally: mean and spread
@@ -34,7 +34,8 @@ class Fibres:
     """Fields `(row, column)` of one slice: fat fraction (`ff`), factor of proton density (`pd`), and `ends`, about
     standard normal, how far bundles reach beyond or stay behind a muscle's border; each for muscles cut along steep
     bundles and, `gluteal`, for those whose bundles fan out from the sacrum and the ilium. `mottle`: bundles seen end
-    on, added to `pd` in every muscle; `sheath`: how much fat and fascia lie about one, 0 to 1.
+    on, added to `pd` in every muscle; `sheath`: how much fat and fascia lie about one, `twigs`: share of small vessels
+    between gluteal bundles, 0 to 1.
     """
 
     ff: Field
@@ -45,6 +46,7 @@ class Fibres:
     gluteal_ends: Field
     mottle: Field
     sheath: Field
+    twigs: Field
 
     def of(self, streaks: float, fan: bool) -> tuple[Field, Field, Field]:
         """`ff`, `pd` and `ends` of a muscle with this share of the streaks, its bundles steep or in a `fan`."""
@@ -99,6 +101,7 @@ class Muscles:
             gluteal_pd=(1 + 0.05 * streak).astype(np.float32),
             gluteal_ends=0.5 * streak + 0.6 * bundle + 0.5 * small - planes,
             mottle=mottle.astype(np.float32),
+            twigs=ridges(between, 0.35) * smoothstep(bundle + 0.5 * small, 0.6, 2.0),
             sheath=smoothstep(medium + 0.8 * coarse + 0.4 * small, -0.9, 1.8),
         )  # fmt: skip
 

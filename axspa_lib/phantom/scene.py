@@ -34,6 +34,11 @@ SKIN_MM, OBLIQUE_MM = 2.5, 4.0
 FIRM_MM = (4.0, 12.0)
 #: STIR signal over muscle's from which on a voxel counts as fluid (CSF, slow blood).
 FLUID = 3.5
+#: How much brighter than muscle slow blood makes small vessels on STIR, where they fill a pixel: those that cross a
+#: muscle, those along its bundles, those in fat and along its septa. Within muscle that is even on T1, the 99th
+#: percentile of detail of 1 to 3 mm lies 0.3 to 1.5 signals of muscle above the mean in eight public scans; with noise
+#: alone it was 0.18.
+BLOOD = {"muscle": 1.1, "bundles": 1.3, "fat": 1.0, "septa": 2.2}
 
 #: Roles of structures that are painted elsewhere or not at all.
 UNPAINTED = ("back", "arch", "arch_joint", "arch_ligament", "unpainted")
@@ -74,7 +79,8 @@ class Scene:
             cut = self.body.cut(float(z))
             skin = self.body.skin(float(z), grid.x)
             joint = {side: cut["joint", side] for side in SIDES}
-            materials = self._texture.materials(float(z), grid, joint, skin, self.firm(grid, z + offsets[[0, -1]]))
+            firm = self.firm(grid, z + offsets[[0, -1]])
+            materials = self._texture.materials(float(z), grid, joint, skin, firm)
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
@@ -89,6 +95,7 @@ class Scene:
             fluid = (total[1] / (FLUID * np.abs(canvas.value("muscle")[1]))) ** 4  # which has no texture of its own
             total[1] *= 1 + (materials.relaxation - 1) / (1 + fluid)
             total[1] += materials.remnant * total[2] * np.float32(tissues.fat(stir))
+            total[1] += canvas.value("muscle")[1] * _blood(total, canvas, materials, firm) / (1 + fluid)
             opacity = 0.2 * materials.vessels * smoothstep(total[2], 0.7, 0.85)  # small vessels wherever there is fat
             total += opacity * (canvas.value("vein") - total)
             out[:, k] = bend(total, materials.warp)
@@ -248,6 +255,15 @@ class Scene:
             opacity = opacity * _cut(filled, region, canvas.grid.size)
             for tissue, share in mixture(lesion):
                 canvas.cover(opacity * np.float32(share), region, canvas.value(tissue, None, m.marrow_pd[region]))
+
+
+def _blood(total: Field, canvas: Canvas, m: Materials, firm: Field) -> Field:
+    """What slow blood in small vessels adds to the STIR of muscle and fat, in signals of muscle; nothing near bones."""
+    wet = smoothstep(total[1] / canvas.value("muscle")[1], 0.3, 0.7)
+    muscle, fat = (1 - smoothstep(total[2], 0.1, 0.3)) * wet, smoothstep(total[2], 0.6, 0.85)
+    shines = muscle * (BLOOD["muscle"] * m.twigs + BLOOD["bundles"] * m.fibres.twigs)
+    shines += fat * (BLOOD["fat"] * m.twigs + BLOOD["septa"] * m.vessels)
+    return shines * (1 - smoothstep(firm, 0.3, 0.9))
 
 
 def _cut(filled: bones.Filled, region: Region, size: int) -> Field:

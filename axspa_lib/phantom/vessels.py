@@ -164,7 +164,7 @@ def _placed(rng: np.random.Generator, body: Body, branches: list[_Branch]) -> Tu
         ),
         np.repeat(np.arange(len(branches)), [len(branch.path) for branch in branches]),
         [branch.kind for branch in branches],
-        rng.uniform(0.2, 0.9, len(branches)) ** 1.3,
+        rng.uniform(0.35, 1.0, len(branches)) ** 1.3,
     )
 
 
