@@ -12,7 +12,8 @@ from axspa_lib.bone_results import subjects, variant_slices
 from axspa_lib.bone_variants import PHANTOM
 from axspa_lib.cohort import Cohort
 from axspa_lib.dice import dice_summary
-from axspa_lib.phantom.measure import FIGURES
+from axspa_lib.errors import DataError
+from axspa_lib.phantom.measure import FIGURES, Pair, regions
 from axspa_lib.results import Results
 from axspa_lib.runs import noted, read_run
 
@@ -120,11 +121,20 @@ def classifier_metrics(stored: Results) -> dict[str, float]:
 def examination(stored: Results, cohort: str, place: int) -> tuple[
     NDArray[np.floating], NDArray[np.floating], tuple[float, float, float]
 ]:  # fmt: skip
-    """T1, STIR `(slice, row, column)` and spacing of the n-th examination of a cohort that has both."""
+    """T1, STIR `(slice, row, column)` over the signal of muscle, and spacing of the n-th examination that has both.
+
+    Raises:
+        DataError: no muscle is found; names the patient.
+    """
     found = stored.cohort(cohort)
     patients = list(found.participants.query("has_stir")["patient"])
-    t1, stir = (found.volume(patients[place % len(patients)], name) for name in ("T1", "STIR"))
-    return t1.array, stir.array, t1.spacing
+    patient = patients[place % len(patients)]
+    t1, stir = (found.volume(patient, name) for name in ("T1", "STIR"))
+    try:
+        muscle = regions(Pair(t1.array, stir.array, t1.spacing))["muscle"]
+    except DataError as error:
+        raise DataError(f"patient {patient} of {cohort}: {error}; choose another to be shown") from error
+    return t1.array / np.median(t1.array[muscle]), stir.array / np.median(stir.array[muscle]), t1.spacing
 
 
 def judged(stored: Results, sequence: str, real: bool, count: int = 4) -> list[Judged]:

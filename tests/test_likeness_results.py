@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from axspa_lib import likeness_results as likeness
 from axspa_lib.config import load_study
-from axspa_lib.errors import MissingResultError
+from axspa_lib.errors import DataError, MissingResultError
 from axspa_lib.layout import Layout
 from axspa_lib.phantom.measure import compare
 from axspa_lib.results import Results
@@ -72,3 +74,19 @@ def test_tables_are_read_once_the_stage_has_finished(stored: Results):
     beside = likeness.readers_beside(likeness.likeness_table(stored, "readers_phantom-asas"))
     assert beside["patient difference"].iloc[0] == pytest.approx(0.02) and bool(beside["holds"].iloc[0])
     assert likeness.classifier_metrics(stored) == {"T1_slices": 0.9}
+
+
+def test_an_examination_is_shown_over_the_signal_of_its_muscle():
+    t1, stir = np.full((10, 160, 160), 250.0, np.float32), np.full((10, 160, 160), 70.0, np.float32)
+    t1[:, 90:150], stir[:, 90:150] = 100, 50
+    volumes = {("b", "T1"): t1, ("b", "STIR"): stir, ("c", "T1"): 0 * t1, ("c", "STIR"): 0 * stir}
+    cohort = SimpleNamespace(
+        participants=pd.DataFrame({"patient": ["a", "b", "c"], "has_stir": [False, True, True]}),
+        volume=lambda patient, name: SimpleNamespace(array=volumes[patient, name], spacing=(4.0, 1.0, 1.0)),
+    )
+    stored = SimpleNamespace(cohort=lambda name: cohort)
+    shown = likeness.examination(stored, "vhi", 0)
+    assert (shown[0][3, 120, 20], shown[0][3, 20, 20]) == pytest.approx((1.0, 2.5))
+    assert (shown[1][3, 120, 20], shown[1][3, 20, 20]) == pytest.approx((1.0, 1.4))
+    with pytest.raises(DataError, match=r"patient c of vhi: no muscle .* choose another"):
+        likeness.examination(stored, "vhi", 1)

@@ -40,6 +40,11 @@ _NAMES = {
     "oedema": "oedema / marrow", "noise": "noise / muscle", "bias": "shading p95 / p5", "edge": "edge width (mm)",
 }  # fmt: skip
 
+#: What is shown white beside real scans, in signals of muscle, on T1 and on STIR: what one sees depends on it.
+WHITE = (3.2, 4.2)
+#: Side of the field shown beside real scans, mm: that of the public collection.
+FIELD_MM = 200.0
+
 
 def spread(count: int, columns: int, low: float = 0.08, high: float = 0.92) -> list[int]:
     """`columns` slice indices from ventral to dorsal.
@@ -51,10 +56,10 @@ def spread(count: int, columns: int, low: float = 0.08, high: float = 0.92) -> l
 
 
 def beside_real(phantom: Stack, real: Stack, columns: int = 7) -> Figure:
-    """Phantom and real slices from ventral to dorsal, both sequences.
+    """Phantom and real slices from ventral to dorsal, both sequences: the same field in the same window.
 
     Args:
-        phantom, real: T1, STIR `(slice, row, column)` and spacing in mm.
+        phantom, real: T1, STIR `(slice, row, column)` over the signal of muscle, and spacing in mm.
         columns: slices shown of each.
     """
     figure, axes = new_figure(4, columns, width=1.55 * columns, height=6.9)
@@ -62,7 +67,9 @@ def beside_real(phantom: Stack, real: Stack, columns: int = 7) -> Figure:
         for column, k in enumerate(spread(stack[0].shape[0], columns)):
             for place, volume in enumerate(stack[:2]):
                 title = f"{('T1', 'STIR')[place]}, {name}" if column == 0 else f"slice {k}"
-                show_slice(axes[row + 2 * place, column], _window(volume, k), stack[2][1:], title)
+                axis, spacing = axes[row + 2 * place, column], stack[2][1:]
+                show_slice(axis, _middle(volume[k], spacing), spacing, title)
+                axis.images[0].set_clim(0, WHITE[place])
     mark(figure, "both")
     return figure
 
@@ -205,6 +212,13 @@ def mistaken(phantom: Sequence[Judged], real: Sequence[Judged]) -> Figure:
             show_slice(axis, case.image, case.spacing, f"{name}, {case.score:.2f}")
     mark(figure, "both")
     return figure
+
+
+def _middle(image: Array, spacing: tuple[float, float]) -> Array:
+    """The middle `FIELD_MM` of a slice, or what there is of it."""
+    rows, columns = (min(n, round(FIELD_MM / mm)) for n, mm in zip(image.shape, spacing, strict=True))
+    top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
+    return image[top : top + rows, left : left + columns]
 
 
 def _window(volume: Array, k: int) -> Array:

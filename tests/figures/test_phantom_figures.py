@@ -28,6 +28,15 @@ def test_beside_real_shows_both_sequences_of_both_from_front_to_back() -> None:
     assert figure.texts[0].get_text() == MARKS["both"]
 
 
+def test_phantom_and_real_are_shown_in_one_field_and_one_window() -> None:
+    wide = (*(np.ones((5, 130, 130)),) * 2, (4.0, 2.0, 2.0))  # 260 mm
+    near = (*(np.full((5, 160, 160), 0.1),) * 2, (4.0, 1.0, 1.0))  # 160 mm, of which there is no more
+    axes = phantom.beside_real(wide, near, columns=2).axes
+    assert [axes[row * 2].images[0].get_array().shape for row in range(4)] == [(100, 100), (160, 160)] * 2
+    limits = [axes[row * 2].images[0].get_clim() for row in range(4)]
+    assert limits[0] == limits[1] and limits[2] == limits[3] and limits[0][0] == 0
+
+
 def test_truth_outlines_bones_joint_and_lesions() -> None:
     labels = np.zeros((5, 12, 12), np.uint8)
     labels[2, 3:6, 3:6], labels[2, 3:6, 7:10] = 1, 2
