@@ -148,7 +148,6 @@ class Texture:
         own = np.random.default_rng([s.texture_seed, 47, key])
         remnant = np.sum([np.float32(share) * cloud(own, grid, sigma) for sigma, share in REMNANT], axis=0)
         haze = smoothstep(other[0] + 0.7 * coarse_2 + 0.3 * other[1], 0.3, 2.8)
-
         twigs = smoothstep(0.9 * fine + 0.45 * small + 0.3 * other[0], *TWIGS) + np.float32(0.15) * haze
 
         def single(field: NDArray[np.floating]) -> Field:
