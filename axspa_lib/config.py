@@ -170,6 +170,9 @@ class Detector(_Strict):
     class_weight: Positive = Field(1.0, description="factor on the class loss of the ROIs; Mask R-CNN has 1")
     inflamed_share: Fraction = Field(0.0, description="share of a batch drawn among inflamed slices; 0: as they come")
     iterations: Count = Field(8000, description="4.2")
+    weight_average: Fraction = Field(
+        0.0, lt=1, description="decay per iteration of the weights' moving average, which is validated and kept; 0: off"
+    )
     validate_every: Count = Field(400, description="iterations between validations; lowest validation loss kept (4.2)")
     split: tuple[Count, Count, Count] = Field((178, 25, 53), description="patients train, validation, test (4.2)")
     precision: Literal["float32", "bfloat16"] = "float32"

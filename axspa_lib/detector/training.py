@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from axspa_lib.config import Detector, digest
@@ -51,9 +52,9 @@ def train_detector(
 ) -> dict[str, Any]:
     """Train one detector into `folder` and return its metrics.
 
-    Writes `model.pt` (weights of the lowest validation loss, Detectron2's names), `history.parquet` (one row per
-    iteration) and, while running, `checkpoint.pt`, from which a killed training of the same configuration, seed and
-    data goes on.
+    Writes `model.pt` (weights of the lowest validation loss, Detectron2's names; with `weight_average` their moving
+    average is what is validated and kept), `history.parquet` (one row per iteration) and, while running,
+    `checkpoint.pt`, from which a killed training of the same configuration, seed and data goes on.
 
     Args:
         config: the detector's configuration.
@@ -73,23 +74,27 @@ def train_detector(
         model = build_detector(config)
     model.to(device)
     optimizer = make_optimizer(model, config)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))
+    kept = cast(DetectorNetwork, averaged.module)  # what is validated; the weights themselves where the decay is 0
     identity = digest({"config": config.model_dump(mode="json"), "seed": seed, "training": _names(training),
                        "validation": _names(validation)})  # fmt: skip
-    state = _resume(folder / "checkpoint.pt", identity, model, optimizer)
+    state = _resume(folder / "checkpoint.pt", identity, model, optimizer, averaged)
     history: list[dict[str, float]] = state["history"]
     best, best_at = state["best"], state["best_at"]
     with tqdm(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
         for iteration in range(len(history), config.iterations):
             row = train_step(model, optimizer, config, training, seed, iteration, device)
+            averaged.update_parameters(model)
             history.append(row)
             if (iteration + 1) % config.validate_every == 0 or iteration + 1 == config.iterations:
-                found = validation_losses(model, config, validation, device)
+                found = validation_losses(kept, config, validation, device)
                 row |= {f"validation_{name}": value for name, value in found.items()}
                 if found["total"] < best:
                     best, best_at = found["total"], iteration + 1
-                    save_checkpoint(folder / "model.pt", model)
+                    save_checkpoint(folder / "model.pt", kept)
                 state = {"identity": identity, "model": to_detectron2(model), "optimizer": optimizer.state_dict(),
-                         "history": history, "best": best, "best_at": best_at}  # fmt: skip
+                         "averaged": averaged.state_dict(), "history": history, "best": best,
+                         "best_at": best_at}  # fmt: skip
                 save(folder / "checkpoint.pt", state)
                 write_history(folder / "history.parquet", history)
             bar.update()
@@ -251,7 +256,9 @@ def _refuse_infinite(value: Tensor, batch: Sequence[Slice], iteration: int) -> N
         )
 
 
-def _resume(path: Path, identity: str, model: DetectorNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _resume(
+    path: Path, identity: str, model: DetectorNetwork, optimizer: torch.optim.Optimizer, averaged: AveragedModel
+) -> dict[str, Any]:
     """State of a killed training with the same identity, or of one that has not begun."""
     fresh: dict[str, Any] = {"history": [], "best": float("inf"), "best_at": 0}
     if not path.is_file():
@@ -265,4 +272,5 @@ def _resume(path: Path, identity: str, model: DetectorNetwork, optimizer: torch.
         return fresh
     load_weights(model, state["model"], path.name)
     optimizer.load_state_dict(state["optimizer"])
+    averaged.load_state_dict(state["averaged"])
     return state

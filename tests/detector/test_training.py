@@ -17,7 +17,7 @@ import torch
 
 from axspa_lib.config import Detector, load_study
 from axspa_lib.detector import training
-from axspa_lib.detector.checkpoint import read_checkpoint
+from axspa_lib.detector.checkpoint import read_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.model import MaskRCNN, build_detector, load_detector
 from axspa_lib.detector.training import LOSSES, batch_indices, make_optimizer, train_detector, validation_losses
@@ -43,11 +43,11 @@ class Killed(Exception):
     """Stands for a kill signal."""
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 5])
+@pytest.mark.parametrize(("at", "average"), [(1, 0.0), (2, 0.0), (3, 0.0), (5, 0.0), (3, 0.6), (5, 0.6)])
 def test_killed_and_resumed_gives_the_same_bytes(
-    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, average: float
 ) -> None:
-    config = small()
+    config = small(weight_average=average)
     straight = train_detector(config, *data, seed=3, folder=tmp_path / "a", progress=False)
     step = training.train_step
 
@@ -132,6 +132,29 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(
     model = load_detector(config, tmp_path / "model.pt")
     assert validation_losses(model, config, data[1], "cpu")["total"] == metrics["validation_loss"]
     assert {"memory_mb", "seconds", "gradient_norm", "rate", *LOSSES} <= set(history)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.6])
+def test_what_is_kept_is_the_moving_average_of_the_weights(
+    data: tuple[DetectionData, DetectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
+) -> None:
+    config = small(weight_average=average, iterations=4, validate_every=4)
+    step, seen = training.train_step, list[dict[str, torch.Tensor]]()
+
+    def watched(model: MaskRCNN, *args: Any) -> dict[str, float]:
+        row = step(model, *args)
+        seen.append(to_detectron2(model))
+        return row
+
+    monkeypatch.setattr(training, "train_step", watched)
+    metrics = train_detector(config, *data, seed=0, folder=tmp_path, progress=False)
+    expected = {name: value.double() for name, value in seen[0].items()}
+    for weights in seen[1:]:
+        expected = {name: average * value + (1 - average) * weights[name] for name, value in expected.items()}
+    for name, value in read_checkpoint(tmp_path / "model.pt").items():
+        torch.testing.assert_close(value, expected[name].float(), rtol=1e-6, atol=1e-7)
+    model = load_detector(config, tmp_path / "model.pt")
+    assert validation_losses(model, config, data[1], "cpu")["total"] == metrics["validation_loss"]
 
 
 def test_the_losses_of_a_fixed_task_go_down(data: tuple[DetectionData, DetectionData], tmp_path: Path) -> None:
