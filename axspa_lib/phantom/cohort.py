@@ -25,6 +25,8 @@ from axspa_lib.volume import Volume, write_volume
 
 #: Version of what the simulator draws; a change makes finished patients stale.
 VERSION = 4
+#: What a folder holds, written before its first patient.
+_BEGUN = "simulation.json"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -51,14 +53,13 @@ def simulate_cohort(
         raise ConfigError(f"unknown phantom cohort {cohort!r}: choose one of {', '.join(examination.COHORTS)}")
     if seed < 0 or workers < 1:
         raise ConfigError(f"the seed cannot be negative ({seed}) and at least one worker is needed ({workers})")
-    identity = specification(cohort, spec, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    begun = out / "simulation.json"
-    if begun.exists() and json.loads(begun.read_text(encoding="utf-8")).get("id") != identity["id"]:
+    if holds_another(out, cohort, spec, seed):
         raise ConfigError(
             f"{out} holds another simulation (seed or parameters differ): choose another folder or remove it"
         )
-    write_json(begun, identity)
+    out.mkdir(parents=True, exist_ok=True)
+    identity = specification(cohort, spec, seed)
+    write_json(out / _BEGUN, identity)
     (out / "source.json").unlink(missing_ok=True)
     numbers = [n for n in range(1, spec.patients + 1) if not _finished(out, cohort, n)]
     bar = tqdm(
@@ -72,6 +73,14 @@ def simulate_cohort(
         _in_parallel(cohort, spec, seed, numbers, out, workers, bar)
     bar.close()
     _collect(cohort, spec, identity, out)
+
+
+def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int) -> bool:
+    """Whether a simulation of another seed or specification was begun in `out`."""
+    begun = out / _BEGUN
+    if not begun.exists():
+        return False
+    return bool(json.loads(begun.read_text(encoding="utf-8")).get("id") != specification(cohort, spec, seed)["id"])
 
 
 def specification(cohort: str, spec: PhantomCohort, seed: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ LOCAL_COLLECTIONS = REPOSITORY.parent / "shared" / "data"
 def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool = False) -> dict[str, Any]:
     """Make the source folder of `cohort` available and record where it lies.
 
+    A phantom is simulated inside the run's folder, which belongs to the workflow: one simulated earlier with another
+    seed or other parameters is replaced; one with the same is completed.
+
     Returns:
         The record written to `run.json`; `metrics.folder` is the source's folder (kept relative for phantoms).
 
@@ -31,10 +35,12 @@ def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool =
             if not folder.is_dir():
                 raise DataError(f"cohort {cohort}: no folder at {folder}; correct `folders.{cohort}` in the profile")
         elif cohort in study.phantoms:
-            from axspa_lib.phantom.cohort import simulate_cohort
+            from axspa_lib.phantom.cohort import holds_another, simulate_cohort
 
             folder = target / "export"
             spec = study.phantoms[cohort]
+            if holds_another(folder, cohort, spec, study.seed):
+                shutil.rmtree(folder)
             simulate_cohort(cohort, spec, study.seed, folder, workers=workers, progress=progress)
         elif cohort in ("vhi", "iaxspa-demo"):
             folder = _collection(cohort, target / "export", progress)

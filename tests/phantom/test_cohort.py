@@ -22,6 +22,7 @@ from axspa_lib.labels import QUADRANTS, READERS_DESIR, SIDES
 from axspa_lib.phantom import examination
 from axspa_lib.phantom.cohort import simulate_cohort
 from axspa_lib.phantom.dicom import read_stack
+from axspa_lib.stages.sources import make_source, source_folder
 from axspa_lib.volume import read_volume
 
 SPEC = PhantomCohort(patients=2, prevalence=0.9, misregistered=0.4, lacking_slices=0.3)
@@ -69,6 +70,19 @@ def test_restart_keeps_finished_patients_and_redoes_the_rest(source: Path) -> No
     simulate_cohort("phantom-desir", SPEC, SEED, source)
     assert kept.stat().st_mtime_ns == stamp
     assert checksums(source) == before
+
+
+def test_the_workflow_replaces_its_own_earlier_simulation(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    earlier = load_study("smoke", seed=SEED + 1, phantoms={"phantom-desir": {"patients": 1}})
+    make_source(earlier, "phantom-desir")
+    assert checksums(source_folder(earlier, "phantom-desir")) != checksums(source)
+
+    now = load_study("smoke", seed=SEED, phantoms={"phantom-desir": SPEC.model_dump()})
+    make_source(now, "phantom-desir")
+    assert checksums(source_folder(now, "phantom-desir")) == checksums(source)
 
 
 def test_another_simulation_in_the_same_folder_is_refused(source: Path) -> None:
