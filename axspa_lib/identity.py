@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -26,6 +27,18 @@ def code_identity(notebook: Path) -> str:
     for module in reached_modules(source):
         parts.append(f"{module}\n{_normal(_parse(module))}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@cache
+def module_identity(module: str) -> str:
+    """SHA-256 over a module and those of its own package that it reaches.
+
+    Args:
+        module: dotted name, e.g. `axspa_lib.phantom.cohort`.
+    """
+    package = module.rpartition(".")[0]
+    within = [name for name in reached_modules(f"import {module}") if name.startswith(f"{package}.")]
+    return hashlib.sha256("\n".join(f"{name}\n{_normal(_parse(name))}" for name in within).encode()).hexdigest()
 
 
 def reached_modules(source: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from axspa_lib import identity
-from axspa_lib.identity import code_identity, reached_modules
+from axspa_lib.identity import code_identity, module_identity, reached_modules
 
 
 @pytest.fixture
@@ -53,6 +53,24 @@ def test_what_matters(package, notebook, module):
     path = package / f"{module}.py"
     path.write_text(path.read_text() + "y = 2\n")
     assert code_identity(notebook) != before
+
+
+@pytest.mark.parametrize(
+    ("changed", "matters"), [("part/a", True), ("part/b", True), ("part/c", False), ("low", False)]
+)
+def test_the_identity_of_a_module_is_that_of_its_package(package, changed, matters):
+    (package / "part").mkdir()
+    (package / "part" / "__init__.py").write_text("")
+    (package / "part" / "a.py").write_text("from axspa_lib import low\nfrom axspa_lib.part import b\n")
+    for name in ("b", "c"):
+        (package / "part" / f"{name}.py").write_text("x = 1\n")
+    identity_of = module_identity.__wrapped__
+    before = identity_of("axspa_lib.part.a")
+    path = package / f"{changed}.py"
+    path.write_text(path.read_text() + "# a comment\n")
+    assert identity_of("axspa_lib.part.a") == before
+    path.write_text(path.read_text() + "y = 2\n")
+    assert (identity_of("axspa_lib.part.a") != before) is (changed in ("part/a", "part/b"))
 
 
 def test_code_cells_matter(package, notebook):

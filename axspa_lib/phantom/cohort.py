@@ -15,6 +15,7 @@ from tqdm import tqdm
 from axspa_lib import processes
 from axspa_lib.config import PhantomCohort, digest
 from axspa_lib.errors import ConfigError
+from axspa_lib.identity import module_identity
 from axspa_lib.labels import SEQUENCES
 from axspa_lib.phantom import anatomy, examination, readers, scanner, tissues
 from axspa_lib.phantom.dicom import write_series
@@ -23,8 +24,6 @@ from axspa_lib.phantom.examination import Examination, Images
 from axspa_lib.runs import write_json, write_text
 from axspa_lib.volume import Volume, write_volume
 
-#: Version of what the simulator draws; a change makes finished patients stale.
-VERSION = 4
 #: What a folder holds, written before its first patient.
 _BEGUN = "simulation.json"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,7 +35,7 @@ def simulate_cohort(
     """Write a simulated cohort as a source folder (`CONTRIBUTING.md`), `source.json` last.
 
     The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call
-    with the same seed and specification is kept, an unfinished one is done again.
+    of the same simulator with the same seed and specification is kept, an unfinished one is done again.
 
     Args:
         cohort: "phantom-desir" or "phantom-asas".
@@ -55,7 +54,7 @@ def simulate_cohort(
         raise ConfigError(f"the seed cannot be negative ({seed}) and at least one worker is needed ({workers})")
     if holds_another(out, cohort, spec, seed):
         raise ConfigError(
-            f"{out} holds another simulation (seed or parameters differ): choose another folder or remove it"
+            f"{out} holds another simulation (seed, parameters or simulator differ): choose another folder or remove it"
         )
     out.mkdir(parents=True, exist_ok=True)
     identity = specification(cohort, spec, seed)
@@ -76,7 +75,7 @@ def simulate_cohort(
 
 
 def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int) -> bool:
-    """Whether a simulation of another seed or specification was begun in `out`."""
+    """Whether `out` holds a simulation of another seed or specification, or by another simulator."""
     begun = out / _BEGUN
     if not begun.exists():
         return False
@@ -84,11 +83,14 @@ def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int) -> boo
 
 
 def specification(cohort: str, spec: PhantomCohort, seed: int) -> dict[str, Any]:
-    """What a simulation depends on, with its identity; the number of patients is not part of it."""
+    """What a simulation depends on, with its identity: parameters, manifests and the simulator's code.
+
+    The number of patients is not part of it: a cohort can be made larger.
+    """
     manifest = [anatomy.population(), scanner.mixes()[cohort], anatomy.template().raw, readers.manifest()[cohort]]
     table = {name: vars(tissue) for name, tissue in tissues.tissues().items()}
     rates = spec.model_dump(mode="json") | {"patients": None}
-    value = {"cohort": cohort, "seed": seed, "spec": rates, "version": VERSION,
+    value = {"cohort": cohort, "seed": seed, "spec": rates, "code": module_identity(__name__)[:10],
              "manifest": digest(json.loads(json.dumps([manifest, table], default=str)))}  # fmt: skip
     return value | {"id": digest(value)}
 

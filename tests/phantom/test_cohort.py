@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from axspa_lib.config import PhantomCohort, load_study
 from axspa_lib.errors import ConfigError
 from axspa_lib.labels import QUADRANTS, READERS_DESIR, SIDES
-from axspa_lib.phantom import examination
+from axspa_lib.phantom import cohort, examination
 from axspa_lib.phantom.cohort import simulate_cohort
 from axspa_lib.phantom.dicom import read_stack
 from axspa_lib.stages.sources import make_source, source_folder
@@ -88,6 +88,12 @@ def test_the_workflow_replaces_its_own_earlier_simulation(
 def test_another_simulation_in_the_same_folder_is_refused(source: Path) -> None:
     with pytest.raises(ConfigError, match="another simulation"):
         simulate_cohort("phantom-desir", SPEC, SEED + 1, source)
+
+
+def test_patients_of_another_simulator_are_not_kept(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "module_identity", lambda module: f"another {module}")
+    with pytest.raises(ConfigError, match="simulator differ"):
+        simulate_cohort("phantom-desir", SPEC, SEED, source)
 
 
 def test_tables_follow_the_templates(source: Path) -> None:
