@@ -20,7 +20,7 @@ def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool =
     """Make the source folder of `cohort` available and record where it lies.
 
     A phantom is simulated inside the run's folder, which belongs to the workflow: one simulated earlier with another
-    seed or other parameters is replaced; one with the same is completed.
+    seed, other parameters or another simulator is replaced; one with the same is completed.
 
     Returns:
         The record written to `run.json`; `metrics.folder` is the source's folder (kept relative for phantoms).
