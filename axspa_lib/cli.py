@@ -10,6 +10,9 @@ from pathlib import Path
 
 from axspa_lib.errors import AxspaError
 
+_PROFILE = "a profile of data_manifest/profiles.yaml or of your profiles.local.yaml (%(default)s)"
+_WORKERS = "processes (all cores: %(default)s); changes no result"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
@@ -33,8 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     study = commands.add_parser("study", help="execute the study and, with --render, the book")
-    study.add_argument("--profile", default="quick")
-    study.add_argument("--cores", type=_positive, default=os.cpu_count() or 1)
+    study.add_argument("--profile", default="quick", help=_PROFILE)
+    study.add_argument(
+        "--cores", type=_positive, default=os.cpu_count() or 1, help="cores to share among the jobs (all: %(default)s)"
+    )
     study.add_argument("--dry-run", action="store_true", help="only say what would run, and what it would cost")
     study.add_argument("--render", action="store_true", help="render the book afterwards")
     study.add_argument("--workflow-profile", metavar="FOLDER", help="Snakemake profile of a cluster")
@@ -51,24 +56,34 @@ def _parser() -> argparse.ArgumentParser:
     store = commands.add_parser(
         "store", help="keep a profile's executed chapters, predictions and tables with the repository"
     )
-    store.add_argument("--profile", default="quick")
+    store.add_argument("--profile", default="quick", help=_PROFILE)
     store.set_defaults(run=_store)
 
     phantom = commands.add_parser("phantom", help="simulate a cohort as DICOM with readers and truth")
-    phantom.add_argument("out", type=Path)
-    phantom.add_argument("--cohort", default="phantom-desir", choices=["phantom-desir", "phantom-asas"])
-    phantom.add_argument("--patients", type=_positive, default=20)
-    phantom.add_argument("--prevalence", type=float, default=0.33)
-    phantom.add_argument("--seed", type=int, default=2022)
-    phantom.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
+    phantom.add_argument("out", type=Path, help="folder of the cohort; the same command again goes on where it stopped")
+    phantom.add_argument(
+        "--cohort",
+        default="phantom-desir",
+        choices=["phantom-desir", "phantom-asas"],
+        help="25 centres and three readers (default), or another mix of scanners and six readers",
+    )
+    phantom.add_argument("--patients", type=_positive, default=20, help="number of patients (%(default)s)")
+    phantom.add_argument("--prevalence", type=float, default=0.33, help="share with the disease, 0 to 1 (%(default)s)")
+    phantom.add_argument("--seed", type=int, default=2022, help="same seed, same files (%(default)s)")
+    phantom.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help=_WORKERS)
     phantom.set_defaults(run=_phantom)
 
     curate = commands.add_parser("curate", help="turn an export (DICOM, NIfTI) into a curated cohort with a report")
-    curate.add_argument("source", type=Path)
-    curate.add_argument("out", type=Path)
-    curate.add_argument("--kind", default="auto", choices=["auto", "dicom", "nifti", "vhi", "phantom"])
-    curate.add_argument("--seed", type=int, default=2022)
-    curate.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
+    curate.add_argument("source", type=Path, help="folder of the export; its layout: data_manifest/templates/README.md")
+    curate.add_argument("out", type=Path, help="folder of the curated cohort, apart from the export")
+    curate.add_argument(
+        "--kind",
+        default="auto",
+        choices=["auto", "dicom", "nifti", "vhi", "phantom"],
+        help="what the export is (auto: found by looking)",
+    )
+    curate.add_argument("--seed", type=int, default=2022, help="of the splits by patient (%(default)s)")
+    curate.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help=_WORKERS)
     curate.add_argument("--keep-disagreement", action="store_true", help="keep patients whose readers disagree")
     curate.add_argument(
         "--refine", action="store_true", help="move STIR onto T1 by a rigid registration where that improves the match"
@@ -79,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
     download = commands.add_parser("download", help="fetch a public collection by manifest; call again to resume")
     download.add_argument("collection", help="a key of data_manifest/sources.yaml: vhi, iaxspa-demo")
-    download.add_argument("out", type=Path)
+    download.add_argument("out", type=Path, help="folder to fetch into")
     download.add_argument("--mirror", type=Path, help="a local copy in place of the network (default: $AXSPA_MIRROR)")
     download.set_defaults(run=_download)
     return parser

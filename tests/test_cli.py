@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+
+from axspa_lib import cli
 
 
 def axspa(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,3 +96,12 @@ def test_a_collection_comes_from_a_mirror_and_says_what_is_missing(tmp_path, rea
     result = axspa("download", "iaxspa-demo", str(tmp_path / "got"), "--mirror", str(tmp_path / "mirror"))
     assert result.returncode == 0 and "1 missing" in result.stdout and "not in the mirror" in result.stdout
     assert len(list((tmp_path / "got").rglob("I*"))) == len(files) - 1
+
+
+def test_every_argument_of_every_command_says_what_it_is():
+    parser = cli._parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    silent = [(name, each.dest) for name, one in commands.choices.items() for each in one._actions if not each.help]
+    assert len(commands.choices) >= 6 and not silent
+    for one in commands.choices.values():
+        assert "%(" not in one.format_help()
