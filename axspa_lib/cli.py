@@ -69,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     phantom.add_argument("--patients", type=_positive, default=20, help="number of patients (%(default)s)")
     phantom.add_argument("--prevalence", type=float, default=0.33, help="share with the disease, 0 to 1 (%(default)s)")
+    phantom.add_argument(
+        "--follow-up",
+        type=float,
+        metavar="CHANGE",
+        help="examine everyone twice: the second time inflammation is CHANGE times what it was (0: gone)",
+    )
+    phantom.add_argument(
+        "--progression", type=float, metavar="SHARE", help="with --follow-up: growth of structural damage (0: none)"
+    )
     phantom.add_argument("--seed", type=int, default=2022, help="same seed, same files (%(default)s)")
     phantom.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help=_WORKERS)
     phantom.set_defaults(run=_phantom)
@@ -141,9 +150,14 @@ def _phantom(options: argparse.Namespace) -> None:
     spec = study.phantoms[options.cohort]
 
     from axspa_lib.phantom.cohort import simulate_cohort
+    from axspa_lib.phantom.disease import FollowUp
 
-    simulate_cohort(options.cohort, spec, study.seed, options.out, workers=options.workers, progress=True)
-    print(f"{options.patients} patients of {options.cohort} in {options.out}")
+    if options.follow_up is None and options.progression is not None:
+        raise AxspaError("--progression says what changes until the second time: give --follow-up too (1: no change)")
+    since = None if options.follow_up is None else FollowUp(options.follow_up, options.progression or 0.0)
+    simulate_cohort(options.cohort, spec, study.seed, options.out, since=since, workers=options.workers, progress=True)
+    twice = "" if since is None else ", each examined twice,"
+    print(f"{options.patients} patients of {options.cohort}{twice} in {options.out}")
 
 
 def _curate(options: argparse.Namespace) -> None:

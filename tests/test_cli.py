@@ -27,6 +27,8 @@ def axspa(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["download", "vhi", "out", "--mirror", "no/such"], "the mirror no/such is not a folder"),
         (["phantom", "out", "--prevalence", "1.5"], "prevalence"),
         (["phantom", "out", "--patients", "0"], "at least 1"),
+        (["phantom", "out", "--follow-up", "-1"], "cannot be negative"),
+        (["phantom", "out", "--progression", "0.2"], "give --follow-up too"),
         (["study", "--cores", "none"], "invalid"),
         (["dance"], "invalid choice"),
     ],

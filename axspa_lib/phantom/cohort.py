@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from axspa_lib.identity import module_identity
 from axspa_lib.labels import SEQUENCES
 from axspa_lib.phantom import anatomy, examination, readers, scanner, tissues
 from axspa_lib.phantom.dicom import write_series
-from axspa_lib.phantom.disease import contrast
+from axspa_lib.phantom.disease import FollowUp, contrast
 from axspa_lib.phantom.examination import Examination, Images
 from axspa_lib.runs import write_json, write_text
 from axspa_lib.volume import Volume, write_volume
@@ -30,8 +33,9 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def simulate_cohort(
-    cohort: str, spec: PhantomCohort, seed: int, out: Path, *, workers: int = 1, progress: bool = False
-) -> None:
+    cohort: str, spec: PhantomCohort, seed: int, out: Path, *, since: FollowUp | None = None, workers: int = 1,
+    progress: bool = False,
+) -> None:  # fmt: skip
     """Write a simulated cohort as a source folder (`CONTRIBUTING.md`), `source.json` last.
 
     The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call
@@ -42,6 +46,7 @@ def simulate_cohort(
         spec: how many patients, and their rates.
         seed: of the whole cohort.
         out: folder of the source; created.
+        since: examine everyone a second time (`D0001v2` of `D0001`), changed by this; `None`: once.
         workers: processes, each with one thread.
         progress: draw a progress bar.
 
@@ -52,37 +57,42 @@ def simulate_cohort(
         raise ConfigError(f"unknown phantom cohort {cohort!r}: choose one of {', '.join(examination.COHORTS)}")
     if seed < 0 or workers < 1:
         raise ConfigError(f"the seed cannot be negative ({seed}) and at least one worker is needed ({workers})")
-    if holds_another(out, cohort, spec, seed):
+    if holds_another(out, cohort, spec, seed, since):
         raise ConfigError(
             f"{out} holds another simulation (seed, parameters or simulator differ): choose another folder or remove it"
         )
+
+    def visits(number: int) -> list[str]:
+        return [examination.patient_name(cohort, number, session) for session in range(1 if since is None else 2)]
+
     out.mkdir(parents=True, exist_ok=True)
-    identity = specification(cohort, spec, seed)
+    identity = specification(cohort, spec, seed, since)
     write_json(out / _BEGUN, identity)
     (out / "source.json").unlink(missing_ok=True)
-    numbers = [n for n in range(1, spec.patients + 1) if not _finished(out, cohort, n)]
+    numbers = [n for n in range(1, spec.patients + 1) if not all(_record(out, v).exists() for v in visits(n))]
     bar = tqdm(
         total=spec.patients, initial=spec.patients - len(numbers), desc=cohort, unit="patient", disable=not progress
     )
     if workers == 1:
         for number in numbers:
-            simulate_patient(cohort, spec, seed, number, out)
+            simulate_patient(cohort, spec, seed, number, out, since)
             bar.update()
     else:
-        _in_parallel(cohort, spec, seed, numbers, out, workers, bar)
+        _in_parallel(numbers, partial(simulate_patient, cohort, spec, seed, out=out, since=since), workers, bar)
     bar.close()
-    _collect(cohort, spec, identity, out)
+    _collect(cohort, [name for number in range(1, spec.patients + 1) for name in visits(number)], identity, out)
 
 
-def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int) -> bool:
+def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int, since: FollowUp | None = None) -> bool:
     """Whether `out` holds a simulation of another seed or specification, or by another simulator."""
     begun = out / _BEGUN
     if not begun.exists():
         return False
-    return bool(json.loads(begun.read_text(encoding="utf-8")).get("id") != specification(cohort, spec, seed)["id"])
+    held = json.loads(begun.read_text(encoding="utf-8")).get("id")
+    return bool(held != specification(cohort, spec, seed, since)["id"])
 
 
-def specification(cohort: str, spec: PhantomCohort, seed: int) -> dict[str, Any]:
+def specification(cohort: str, spec: PhantomCohort, seed: int, since: FollowUp | None = None) -> dict[str, Any]:
     """What a simulation depends on, with its identity: parameters, manifests and the simulator's code.
 
     The number of patients is not part of it: a cohort can be made larger.
@@ -91,14 +101,21 @@ def specification(cohort: str, spec: PhantomCohort, seed: int) -> dict[str, Any]
     table = {name: vars(tissue) for name, tissue in tissues.tissues().items()}
     rates = spec.model_dump(mode="json") | {"patients": None}
     value = {"cohort": cohort, "seed": seed, "spec": rates, "code": module_identity(__name__)[:10],
-             "manifest": digest(json.loads(json.dumps([manifest, table], default=str)))}  # fmt: skip
+             "manifest": digest(json.loads(json.dumps([manifest, table], default=str))),
+             "follow_up": None if since is None else asdict(since)}  # fmt: skip
     return value | {"id": digest(value)}
 
 
-def simulate_patient(cohort: str, spec: PhantomCohort, seed: int, number: int, out: Path) -> None:
-    """Simulate and write one patient; the record in `truth/` that marks it finished is written last."""
-    exam = examination.draw_examination(cohort, spec, seed, number)
-    write_examination(exam, examination.render(exam), readers.panel(cohort).names, out)
+def simulate_patient(
+    cohort: str, spec: PhantomCohort, seed: int, number: int, out: Path, since: FollowUp | None = None
+) -> None:
+    """Simulate and write what is missing of one patient; the record in `truth/` of each examination is written last."""
+    exams = [examination.draw_examination(cohort, spec, seed, number)]
+    if since is not None:
+        exams.append(examination.follow_up(cohort, exams[0], since))
+    for exam in exams:
+        if not _record(out, exam.patient).exists():
+            write_examination(exam, examination.render(exam), readers.panel(cohort).names, out)
 
 
 def write_examination(exam: Examination, images: Images, names: tuple[str, ...], out: Path) -> None:
@@ -144,19 +161,13 @@ def _record(out: Path, patient: str) -> Path:
     return out / "truth" / "records" / f"{patient}.json"
 
 
-def _finished(out: Path, cohort: str, number: int) -> bool:
-    return _record(out, examination.patient_name(cohort, number)).exists()
-
-
 def _one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(0)
 
 
-def _in_parallel(
-    cohort: str, spec: PhantomCohort, seed: int, numbers: list[int], out: Path, workers: int, bar: Any
-) -> None:
+def _in_parallel(numbers: list[int], simulate: Callable[[int], None], workers: int, bar: Any) -> None:
     """Keep `workers` patients in flight; memory does not grow with the number of patients."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
@@ -166,7 +177,7 @@ def _in_parallel(
             running: set[Future[None]] = set()
             while True:
                 while len(running) < 2 * workers and (number := next(queue, None)) is not None:
-                    running.add(pool.submit(simulate_patient, cohort, spec, seed, number, out))
+                    running.add(pool.submit(simulate, number))
                 if not running:
                     break
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -181,8 +192,7 @@ def _in_parallel(
                 os.environ[name] = value
 
 
-def _collect(cohort: str, spec: PhantomCohort, identity: dict[str, Any], out: Path) -> None:
-    names = [examination.patient_name(cohort, n) for n in range(1, spec.patients + 1)]
+def _collect(cohort: str, names: list[str], identity: dict[str, Any], out: Path) -> None:
     records = [json.loads(_record(out, name).read_text(encoding="utf-8")) for name in names]
     tables = {
         "patients.csv": [{k: r[k] for k in ("patient", "subject", "centre")} for r in records],
@@ -195,11 +205,13 @@ def _collect(cohort: str, spec: PhantomCohort, identity: dict[str, Any], out: Pa
     for name, rows in tables.items():
         frame = pd.DataFrame(rows, columns=columns.get(name))
         write_text(out / name, frame.to_csv(index=False, lineterminator="\n"))
-    faults = [r["fault"] or "none" for r in records]
+    once = list({r["subject"]: r for r in reversed(records)}.values())  # the first examination of everyone
+    faults = [r["fault"] or "none" for r in once]
     write_json(out / "source.json", identity | {
-        "patients": spec.patients,
+        "patients": len(once),
+        "examinations": len(records),
         "readers": list(readers.panel(cohort).names),
-        "groups": {g: sum(r["group"] == g for r in records) for g in ("inflamed", "mechanical", "clear")},
+        "groups": {g: sum(r["group"] == g for r in once) for g in ("inflamed", "mechanical", "clear")},
         "faults": {f: faults.count(f) for f in sorted(set(faults))},
         "note": "simulated; no clinical data",
     })  # fmt: skip

@@ -48,14 +48,13 @@ class Identity:
     weight_kg: float
 
 
-def draw_identity(key: str, sex: str, age: float, rng: np.random.Generator) -> Identity:
-    """A name, numbers and dates that belong to nobody."""
+def draw_identity(key: str, sex: str, age: float, rng: np.random.Generator, session: int = 0) -> Identity:
+    """A name, numbers and dates that belong to nobody; session 1, 2, … is a half, a whole year … after the first."""
     study = date(2008, 1, 7) + timedelta(days=int(rng.integers(0, 900)))
     birth = study - timedelta(days=int(age * 365.25) + int(rng.integers(0, 300)))
     name = f"PHANTOM-{_SURNAMES[int(rng.integers(len(_SURNAMES)))]}^{_GIVEN[int(rng.integers(len(_GIVEN)))]}"
-    return Identity(
-        key, name, f"PH{int(rng.integers(10**7)):07d}", sex, birth, study, float(np.clip(rng.normal(72, 12), 45, 120))
-    )
+    number, weight = f"PH{int(rng.integers(10**7)):07d}", float(np.clip(rng.normal(72, 12), 45, 120))
+    return Identity(key, name, number, sex, birth, study + session * timedelta(days=182), weight)
 
 
 @dataclass(frozen=True)

@@ -225,24 +225,34 @@ def joint_present(body: Body, slices: NDArray[Any]) -> NDArray[np.bool_]:
     return out
 
 
-def follow_up(lesions: list[Lesion], change: float, progression: float = 0.0) -> list[Lesion]:
-    """The same lesions at a second time: activity times `change`, structural damage times `1 + progression`.
+@dataclass(frozen=True)
+class FollowUp:
+    """What a second time differs by: activity times `change`, structural damage times `1 + progression`.
 
-    Oedema keeps its place; its strength and extents shrink or grow together. A change of 0 clears the inflammation,
-    1 leaves everything as it was.
+    A change of 0 clears the inflammation, 1 leaves it as it was.
 
     Raises:
         ConfigError: a negative change, or a progression below −1.
     """
-    if change < 0 or progression < -1:
-        raise ConfigError(
-            f"a change of activity cannot be negative ({change}) nor damage fall below nothing ({progression})"
-        )
+
+    change: float
+    progression: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.change < np.inf and -1 <= self.progression < np.inf):
+            raise ConfigError(
+                f"a change of activity cannot be negative ({self.change}) nor damage fall below nothing "
+                f"({self.progression})"
+            )
+
+
+def follow_up(lesions: list[Lesion], since: FollowUp) -> list[Lesion]:
+    """The same lesions at a second time. Oedema keeps its place; strength and extents shrink or grow together."""
     out = []
     for lesion in lesions:
-        factor, strength = (np.sqrt(change), lesion.strength * min(change, 1.0))
+        factor, strength = np.sqrt(since.change), lesion.strength * min(since.change, 1.0)
         if lesion.type not in ACTIVE:
-            factor, strength = np.sqrt(1 + progression), lesion.strength
+            factor, strength = np.sqrt(1 + since.progression), lesion.strength
         out.append(
             replace(
                 lesion,

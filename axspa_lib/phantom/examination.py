@@ -14,7 +14,7 @@ from axspa_lib.labels import SIDES, STIR, T1
 from axspa_lib.phantom import acquisition, anatomy, disease, readers, scanner, tissues
 from axspa_lib.phantom.anatomy import Body, Pose, Subject
 from axspa_lib.phantom.dicom import Geometry, Identity, draw_identity, oblique, uid
-from axspa_lib.phantom.disease import Lesion
+from axspa_lib.phantom.disease import FollowUp, Lesion
 from axspa_lib.phantom.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.texture import Grid
@@ -54,13 +54,23 @@ class Examination:
     session: int = 0
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """This patient's generator of one purpose."""
+        """This examination's generator of one purpose."""
         return np.random.default_rng([*self.seeds, purpose, self.session] if self.session else [*self.seeds, purpose])
 
+    def person(self) -> Identity:
+        """Who it is, the same at every examination but for the date."""
+        return draw_identity(
+            f"{'-'.join(map(str, self.seeds))}-{self.session}",
+            self.body.subject.sex,
+            self.body.subject.age,
+            np.random.default_rng([*self.seeds, IDENTITY]),
+            self.session,
+        )
 
-def patient_name(cohort: str, number: int) -> str:
-    """Name of the n-th patient of a cohort, from 1."""
-    return f"{COHORTS[cohort][1]}{number:04d}"
+
+def patient_name(cohort: str, number: int, session: int = 0) -> str:
+    """Name of an examination of the n-th patient of a cohort, from 1: `D0001`, the second time `D0001v2`."""
+    return f"{COHORTS[cohort][1]}{number:04d}" + (f"v{session + 1}" if session else "")
 
 
 def draw_examination(cohort: str, spec: PhantomCohort, seed: int, number: int) -> Examination:
@@ -109,18 +119,19 @@ def _complete(
                        present, reading, fault, shift, lacking, session)  # fmt: skip
 
 
-def follow_up(cohort: str, first: Examination, change: float, progression: float = 0.0) -> Examination:
-    """The same person examined a second time, on the same scanner in the same pose.
+def follow_up(cohort: str, first: Examination, since: FollowUp) -> Examination:
+    """The same person examined a second time, on the same scanner in the same pose, the pair without fault.
 
     Args:
         cohort: whose readers read it.
         first: the first examination.
-        change: factor of the inflammation, 0 clears it, 1 leaves it.
-        progression: relative growth of structural damage.
+        since: what changed in between.
     """
-    lesions = disease.follow_up(first.lesions, change, progression)
-    return _complete(cohort, f"{first.patient}v2", first.seeds, first.group, first.body, lesions, first.protocol, "",
-                     (0.0, 0.0, 0), (0, 0), first.session + 1)  # fmt: skip
+    lesions = disease.follow_up(first.lesions, since)
+    session = first.session + 1
+    patient = patient_name(cohort, first.seeds[2], session)
+    return _complete(cohort, patient, first.seeds, first.group, first.body, lesions, first.protocol, "",
+                     (0.0, 0.0, 0), (0, 0), session)  # fmt: skip
 
 
 def _pose(rng: np.random.Generator) -> Pose:
@@ -172,10 +183,9 @@ def render(examination: Examination) -> Images:
     scene = Scene(e.body, e.lesions)
     noise = e.rng(NOISE)
     grid = object_grid(p)
-    key = f"{'-'.join(map(str, e.seeds))}-{e.session}"
-    identity = draw_identity(key, e.body.subject.sex, e.body.subject.age, e.rng(IDENTITY))
+    identity = e.person()
     origin = e.rng(IDENTITY).normal([0, 60, -80], [8, 12, 25])
-    geometry = oblique(p.tilt, p.swing, origin, uid(key, "frame"))
+    geometry = oblique(p.tilt, p.swing, origin, uid(identity.key, "frame"))
     dx, dy, steps = e.fault_shift
     # A STIR planned anew lies a slice further; both stacks are cut from one longer one.
     wanted = p.first_z + p.spacing * np.arange(min(steps, 0), p.slices + max(steps, 0), dtype=np.float64)
@@ -185,7 +195,7 @@ def render(examination: Examination) -> Images:
         places[STIR] = places[STIR][e.lacking[0] : p.slices - e.lacking[1]]
     depths = {name: wanted[place] for name, place in places.items()}
     corner = {T1: (grid.x0, grid.y0), STIR: (grid.x0 + dx, grid.y0 + dy)}
-    second = replace(geometry, frame=uid(key, "frame", "second")) if e.fault == "misregistered" else geometry
+    second = replace(geometry, frame=uid(identity.key, "frame", "second")) if e.fault == "misregistered" else geometry
     down, across = p.stir.shift_mm
     channels = {T1: p.t1, STIR: replace(p.stir, shift_mm=(down - dy, across - dx))}
     skin = np.stack([np.maximum(e.body.skin(float(z), grid.x), grid.y[0] - 500.0) for z in wanted])

@@ -22,6 +22,7 @@ from axspa_lib.labels import QUADRANTS, READERS_DESIR, SIDES
 from axspa_lib.phantom import cohort, examination
 from axspa_lib.phantom.cohort import simulate_cohort
 from axspa_lib.phantom.dicom import read_stack
+from axspa_lib.phantom.disease import ACTIVE, FollowUp
 from axspa_lib.stages.sources import make_source, source_folder
 from axspa_lib.volume import read_volume
 
@@ -172,11 +173,47 @@ def test_faults_are_in_the_headers_at_the_stated_rate(source: Path) -> None:
 
 def test_a_second_examination_differs_by_the_stated_change_and_noise() -> None:
     first = examination.draw_examination("phantom-desir", SPEC, SEED, 1)
-    second = examination.follow_up("phantom-desir", first, change=0.0)
+    second = examination.follow_up("phantom-desir", first, FollowUp(0.0))
     assert second.body is first.body and second.protocol == first.protocol
     assert second.subject == first.subject and second.patient != first.patient
     assert first.evidence.sum() > 0 == second.evidence.sum()
-    assert examination.follow_up("phantom-desir", first, change=1.0).lesions == first.lesions
+    assert examination.follow_up("phantom-desir", first, FollowUp(1.0)).lesions == first.lesions
+
+
+def test_a_cohort_examined_twice(source: Path, tmp_path: Path) -> None:
+    """The first time is the cohort examined once, byte for byte; the second is the same person half a year later."""
+    since = FollowUp(0.25, progression=0.5)
+    simulate_cohort("phantom-desir", SPEC, SEED, tmp_path, since=since, workers=2)
+    for patient in ("D0001", "D0002"):
+        assert checksums(tmp_path / patient) == checksums(source / patient)
+        first, second = (
+            pydicom.dcmread(next(tmp_path.glob(f"{name}/T1/*1.dcm"))) for name in (patient, f"{patient}v2")
+        )
+        for same in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "InstitutionName", "EchoTime"):
+            assert first[same].value == second[same].value, same
+        for other in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+            assert first[other].value != second[other].value, other
+        assert first.StudyDate < second.StudyDate
+    people = pd.read_csv(tmp_path / "patients.csv").set_index("patient")["subject"]
+    assert list(people.index) == ["D0001", "D0001v2", "D0002", "D0002v2"]
+    assert people["D0001"] == people["D0001v2"] != people["D0002"]
+    lesions = pd.read_csv(tmp_path / "truth" / "lesions.csv").set_index(["patient", "lesion"])
+    volumes = pd.concat({n: lesions.loc[f"D0001{n}", ["type", "volume_mm3"]] for n in ("", "v2")}, axis=1)
+    active = volumes["", "type"].isin(ACTIVE)
+    grown = volumes["v2", "volume_mm3"] / volumes["", "volume_mm3"]
+    assert active.any() and (volumes["", "type"] == volumes["v2", "type"]).all()
+    large = active & (volumes["", "volume_mm3"] > 500)
+    expected = 0.25**1.5  # a quarter the area, over half the slices
+    assert large.any() and grown[large].median() == pytest.approx(expected, abs=0.06)
+    readings = pd.read_csv(tmp_path / "readings.csv")
+    assert set(readings["patient"]) == set(people.index)
+    with pytest.raises(ConfigError, match="another simulation"):
+        simulate_cohort("phantom-desir", SPEC, SEED, tmp_path, since=FollowUp(0.5))
+    before = checksums(tmp_path)
+    (tmp_path / "truth" / "records" / "D0001v2.json").unlink()
+    kept = (tmp_path / "D0001" / "T1" / "IM0001.dcm").stat().st_mtime_ns
+    simulate_cohort("phantom-desir", SPEC, SEED, tmp_path, since=since)
+    assert checksums(tmp_path) == before and (tmp_path / "D0001" / "T1" / "IM0001.dcm").stat().st_mtime_ns == kept
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from axspa_lib.errors import ConfigError
 from axspa_lib.labels import LEFT, QUADRANTS, SIDES, Bone
 from axspa_lib.phantom import disease
 from axspa_lib.phantom.anatomy import Body, population, template
-from axspa_lib.phantom.disease import Lesion
+from axspa_lib.phantom.disease import FollowUp, Lesion
 from axspa_lib.phantom.examination import object_grid
 from axspa_lib.phantom.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
@@ -69,12 +69,12 @@ def test_truth_has_the_volume_bone_side_and_quadrant_of_the_lesion(body: Body) -
 
 
 def test_follow_up_without_change_is_the_same_disease() -> None:
-    assert disease.follow_up([LESION], 1.0) == [LESION]
+    assert disease.follow_up([LESION], FollowUp(1.0)) == [LESION]
 
 
 def test_follow_up_can_clear_the_inflammation_and_grow_the_damage(body: Body) -> None:
     scar = replace(LESION, type="sclerosis")
-    active, damage = disease.follow_up([LESION, scar], 0.0, progression=0.44)
+    active, damage = disease.follow_up([LESION, scar], FollowUp(0.0, progression=0.44))
     assert disease.evidence([active], body, np.array([17.0]), 4.0)[0].sum() == 0
     assert damage.along == pytest.approx(1.2 * scar.along)
 
@@ -97,10 +97,10 @@ def test_the_rates_of_variants_name_the_ones_that_are_drawn() -> None:
     assert set(population()["subject"]["variants"]) == set(template().raw["variants"])
 
 
-@pytest.mark.parametrize("change", [-0.1, -5])
-def test_a_negative_change_is_refused(change: float) -> None:
+@pytest.mark.parametrize("values", [(-0.1,), (-5,), (float("nan"),), (float("inf"),), (0.5, -1.1)])
+def test_an_impossible_change_is_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="negative"):
-        disease.follow_up([LESION], change)
+        FollowUp(*values)
 
 
 @pytest.mark.parametrize("values", [{"type": "flare"}, {"depth": -1.0}, {"fat": 0.8, "sclerosis": 0.5}])

@@ -14,7 +14,7 @@ from axspa_lib.config import PhantomCohort
 from axspa_lib.labels import LEFT, SIDES, Bone
 from axspa_lib.phantom import examination
 from axspa_lib.phantom.cohort import simulate_cohort
-from axspa_lib.phantom.disease import ACTIVE
+from axspa_lib.phantom.disease import ACTIVE, FollowUp
 from axspa_lib.phantom.examination import Examination
 from axspa_lib.volume import Volume, read_volume
 
@@ -108,7 +108,7 @@ def quiet(exam: Examination) -> Examination:
 def test_a_second_examination_differs_in_its_voxels_by_the_change_only() -> None:
     """Without noise: equal where nothing changed, less STIR signal where inflammation was cleared."""
     first = quiet(examination.draw_examination("phantom-desir", SPEC, SEED, 1))
-    same, cleared = (quiet(examination.follow_up("phantom-desir", first, change=change)) for change in (1.0, 0.0))
+    same, cleared = (quiet(examination.follow_up("phantom-desir", first, FollowUp(change))) for change in (1.0, 0.0))
     before, again, after = (examination.render(exam) for exam in (first, same, cleared))
     for sequence in ("T1", "STIR"):
         assert np.array_equal(before.pixels[sequence], again.pixels[sequence])
