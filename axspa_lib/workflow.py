@@ -144,9 +144,12 @@ def gpu_memory() -> int:
 
 def _snakemake(profile: str, root: Path) -> list[str]:
     snakefile = str(REPOSITORY / "workflow" / "Snakefile")
+    study = load_study(profile)
+    # One long training that all bone networks wait for: begun last, it would leave the other cores without work.
+    waited_for = [str(Layout.of(study).bone_variant(study.bones.start) / "run.json")] if study.bones.start else []
     return [
         sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", str(_work_folder(root)),
-        "--config", f"profile={profile}",
+        *(waited_for and ["--prioritize", *waited_for]), "--config", f"profile={profile}",
     ]  # fmt: skip
 
 

@@ -145,3 +145,17 @@ def test_a_row_added_to_a_study_that_has_run_is_planned(finished, monkeypatch):
         added.write_text("{}")
         for path in (added, finished / "smoke" / "identity" / "detector-no_clahe.json"):
             os.utime(path, (STAMP, STAMP))
+
+
+def test_what_all_bone_networks_wait_for_is_begun_first(tmp_path, monkeypatch):
+    """Else the one long training runs last and alone, and the other cores have nothing to do."""
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    command = [*workflow._snakemake("public", tmp_path / "public"), "--cores", "2", "--dry-run"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    jobs = [job for job in said.split("\nrule ") if "priority: highest" in job]
+    first = {job.split("output: ")[1].split("\n")[0].removeprefix(f"{tmp_path}/public/") for job in jobs}
+    assert first == {
+        *(f"{kind}/{name}/run.json" for kind in ("sources", "cohorts") for name in ("phantom-desir", "vhi")),
+        "bone_variants/phantom_only/run.json",
+    }
+    assert "--prioritize" not in workflow._snakemake("quick", tmp_path / "quick")
