@@ -38,8 +38,8 @@ class Judged:
 
 
 def likeness_table(stored: Results, name: str) -> pd.DataFrame:
-    """A table of the stage: `figures`, `contrast`, `readers_<cohort>`, `scores`, `looks_at`, `features`, `history` or
-    `failures`.
+    """A table of the stage: `figures`, `contrast`, `readers_<cohort>`, `scores`, `looks_at`, `features`, `history`,
+    `follow_up` or `failures`.
 
     Raises:
         MissingResultError: the stage has not run.
@@ -135,6 +135,32 @@ def examination(stored: Results, cohort: str, place: int) -> tuple[
     except DataError as error:
         raise DataError(f"patient {patient} of {cohort}: {error}; choose another to be shown") from error
     return t1.array / np.median(t1.array[muscle]), stir.array / np.median(stir.array[muscle]), t1.spacing
+
+
+def follow_up(stored: Results) -> dict[str, NDArray[np.generic]]:
+    """One simulated person at two times: `stir`, `active` `(time, row, column)`, `spacing` of a pixel in mm.
+
+    Raises:
+        MissingResultError: the stage has not run.
+    """
+    read_run(stored.layout.likeness)
+    with np.load(noted(stored.layout.likeness / "follow_up.npz")) as file:
+        return dict(file)
+
+
+def follow_up_settings(stored: Results) -> dict[str, float]:
+    """What the second time differs by (`phantom.disease.FollowUp`)."""
+    return dict(read_run(stored.layout.likeness)["config"]["follow_up"])
+
+
+def course(table: pd.DataFrame) -> pd.DataFrame:
+    """What became of every lesion between both times, the largest first: the table with `after / before`.
+
+    Args:
+        table: the stage's `follow_up`: `before`, `after` in mm³. Lesions that fill no voxel at first are left out.
+    """
+    seen = table[table["before"] > 0]
+    return seen.assign(**{"after / before": seen["after"] / seen["before"]}).sort_values("before", ascending=False)
 
 
 def judged(stored: Results, sequence: str, real: bool, count: int = 4) -> list[Judged]:

@@ -63,12 +63,19 @@ def test_a_stage_that_has_not_run_is_named_with_its_remedy(stored: Results):
 
 def test_tables_are_read_once_the_stage_has_finished(stored: Results):
     folder = Layout.of(load_study("public")).likeness
-    with recording(folder, {}) as record:
+    with recording(folder, {"follow_up": {"change": 0.3}}) as record:
         contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
         pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
         pairs = pd.DataFrame({"first": ["1"], "second": ["2"], "patient": [0.9], "published_patient": [0.88]})
         pairs.to_csv(folder / "readers_phantom-asas.csv", index=False)
+        volumes = {"lesion": [1, 2, 3], "before": [40.0, 80.0, 0.0], "after": [10.0, 88.0, 3.0]}
+        pd.DataFrame(volumes).to_csv(folder / "follow_up.csv", index=False)
+        np.savez_compressed(folder / "follow_up.npz", stir=np.ones((2, 3, 3)), spacing=np.ones(2))
         record["metrics"] = {"T1_slices": 0.9}
+    course = likeness.course(likeness.likeness_table(stored, "follow_up"))
+    assert course["lesion"].tolist() == [2, 1] and course["after / before"].tolist() == [1.1, 0.25]
+    assert likeness.follow_up(stored)["stir"].shape == (2, 3, 3)
+    assert likeness.follow_up_settings(stored) == {"change": 0.3}
     assert likeness.likeness_table(stored, "contrast")["figure"].tolist() == ["fat"]
     assert likeness.likeness_table(stored, "failures").empty
     beside = likeness.readers_beside(likeness.likeness_table(stored, "readers_phantom-asas"))

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from axspa_lib.config import load_study
 from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES
+from axspa_lib.phantom.disease import ACTIVE
 from axspa_lib.phantom.real import patients_of_vhi
 from axspa_lib.stages import likeness
 
@@ -89,3 +91,13 @@ def test_real_scans_without_a_sequence_or_marrow_are_not_measured(tmp_path):
 @pytest.mark.real
 def test_seven_public_scans_can_be_measured(real_data: Path):
     assert patients_of_vhi(real_data / "vhi") == ["1007", "1012", "1013", "1016", "1234", "2015", "4386"]
+
+
+def test_the_person_shown_twice_changes_as_stated() -> None:
+    images, course = likeness._examine_twice(load_study("smoke", phantoms={"phantom-desir": {"patients": 1}}))
+    assert images["stir"].shape == images["active"].shape and len(images["stir"]) == 2
+    first, second = images["active"]
+    assert first.sum() > 2 * second.sum() > 0 and (first | ~second).mean() > 0.99
+    assert images["stir"][1][first].mean() < 0.9 * images["stir"][0][first].mean()
+    large = course[(course["before"] > 500) & course["type"].isin(ACTIVE)]
+    assert len(large) and (large["after"] / large["before"]).median() == pytest.approx(0.3**1.5, abs=0.05)

@@ -94,6 +94,24 @@ def truth(t1: Array, stir: Array, bones: Array, joint: Array, lesions: Array, sl
     return figure
 
 
+def follow_up(stir: Array, active: Array, spacing: tuple[float, float]) -> Figure:
+    """STIR of one person at two times in one window, below with the true outlines of the inflammation.
+
+    Args:
+        stir: `(time, row, column)`; `active` the true inflammation on it.
+        spacing: of a pixel in mm.
+    """
+    figure, axes = new_figure(2, 2, width=7.6, height=8.0)
+    white = np.percentile(stir[0], 99.7)
+    for time, when in enumerate(("first time", "second time")):
+        for row, title in enumerate((f"STIR, {when}", "with the true inflammation")):
+            show_slice(axes[row, time], _middle(stir[time], spacing), spacing, title)
+            axes[row, time].images[0].set_clim(0, white)
+        outline(axes[1, time], _middle(active[time], spacing), "inflamed")
+    mark(figure, "phantom")
+    return figure
+
+
 def contrast(table: pd.DataFrame) -> Figure:
     """The phantom's medians within the range of the real scans.
 

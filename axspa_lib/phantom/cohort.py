@@ -135,13 +135,14 @@ def write_examination(exam: Examination, images: Images, names: tuple[str, ...],
     readings, opinions = exam.reading.rows(exam.patient, names)
     record = {
         "patient": exam.patient, "subject": exam.subject, "centre": p.centre, "group": exam.group, "fault": exam.fault,
-        "lesions": _lesion_rows(exam, images), "readings": readings.to_dict("records"),
+        "lesions": lesion_rows(exam, images), "readings": readings.to_dict("records"),
         "opinions": opinions.to_dict("records"),
     }  # fmt: skip
     write_text(_record(out, exam.patient), json.dumps(record) + "\n")
 
 
-def _lesion_rows(exam: Examination, images: Images) -> list[dict[str, Any]]:
+def lesion_rows(exam: Examination, images: Images) -> list[dict[str, Any]]:
+    """Rows of `truth/lesions.csv` of one examination (`LESION_COLUMNS`); volumes are those of the drawn voxels."""
     voxel = exam.protocol.pixel**2 * exam.protocol.spacing
     rows = []
     for number, lesion in enumerate(exam.lesions, 1):

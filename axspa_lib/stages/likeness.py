@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from axspa_lib.config import Study, load_study
 from axspa_lib.errors import AxspaError
 from axspa_lib.labels import SEQUENCES
 from axspa_lib.layout import Layout
-from axspa_lib.phantom import calibration, likeness
+from axspa_lib.phantom import calibration, examination, likeness
+from axspa_lib.phantom.cohort import lesion_rows
+from axspa_lib.phantom.disease import ACTIVE, FollowUp
 from axspa_lib.phantom.measure import Pair, compare, measure, pair_of_source
 from axspa_lib.phantom.real import pair_of_dicom, pair_of_vhi, patients_of_vhi
 from axspa_lib.runs import recording
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Simulated patients that the readers judge, and the seed of that draw: not the one they were calibrated on.
 READ_PATIENTS, READ_SEED = 12_000, 101
+#: What the person shown twice differs by, and among how many simulated patients that person is chosen.
+FOLLOW_UP, CHOSEN_AMONG = FollowUp(0.3, progression=0.1), 40
 #: Real cohorts: the public collection with masks, and the published patient without.
 VHI, DEMO = "vhi", "iaxspa-demo"
 
@@ -37,7 +42,8 @@ def measure_likeness(study: Study) -> dict[str, Any]:
     Writes `figures.csv` (`kind, patient` and the figures of `phantom.measure.measure`), `contrast.csv` (of `compare`),
     `readers_<cohort>.csv` (of `calibration_table`), `scores.csv` (`sequence, patient, real, slice, score`),
     `looks_at.csv` (`sequence, looks_at, auc`), `features.csv` (`sequence` and the columns of `likeness.compared`),
-    `history.csv` and `failures.csv` (`patient, reason`).
+    `history.csv` and `failures.csv` (`patient, reason`); of one person examined twice, `follow_up.npz` and
+    `follow_up.csv` (of `_examine_twice`).
 
     Raises:
         MissingResultError: a source or a curated cohort is not there.
@@ -45,7 +51,7 @@ def measure_likeness(study: Study) -> dict[str, Any]:
     """
     layout = Layout.of(study)
     out = layout.likeness
-    with recording(out, {"readers": READ_PATIENTS, "seed": READ_SEED}) as record:
+    with recording(out, {"readers": READ_PATIENTS, "seed": READ_SEED, "follow_up": asdict(FOLLOW_UP)}) as record:
         failures: list[dict[str, str]] = []
         phantom = _measured(_phantom_pairs(source_folder(study, PHANTOM)), failures)
         real = _measured(_real_pairs(source_folder(study, VHI), source_folder(study, DEMO)), failures)
@@ -55,6 +61,9 @@ def measure_likeness(study: Study) -> dict[str, Any]:
         _write(out / "contrast.csv", table)
         for name, spec in load_study("paper").phantoms.items():
             _write(out / f"readers_{name}.csv", calibration.calibration_table(name, spec, READ_SEED, READ_PATIENTS))
+        images, course = _examine_twice(study)
+        np.savez_compressed(out / "follow_up.npz", allow_pickle=False, **images)
+        _write(out / "follow_up.csv", course)
         record["metrics"] = {"phantom": len(phantom), "real": len(real)} | _classify(study, layout, out, failures)
         _write(out / "history.csv", likeness.history())
         _write(out / "failures.csv", pd.DataFrame(failures, columns=["patient", "reason"]))
@@ -73,6 +82,30 @@ def _real_pairs(vhi: Path, demo: Path) -> Iterator[tuple[str, Callable[[], Pair]
         yield patient, lambda patient=patient: pair_of_vhi(vhi, patient)  # type: ignore[misc]
     for folder in sorted(path for path in demo.iterdir() if (path / "T1").is_dir()):
         yield folder.name, lambda folder=folder: pair_of_dicom(folder)  # type: ignore[misc]
+
+
+def _examine_twice(study: Study) -> tuple[dict[str, NDArray[Any]], pd.DataFrame]:
+    """The most inflamed of the first simulated patients, and the same person after `FOLLOW_UP`.
+
+    Returns:
+        `stir` and `active`: `(time, row, column)` of the slice with most inflammation at first, image and true
+        inflammation; `spacing` of a pixel in mm. And `lesion, type, side, quadrant, before, after`, volumes in mm³.
+    """
+    spec = study.phantoms[PHANTOM]  # type: ignore[index]
+    drawn = [examination.draw_examination(PHANTOM, spec, study.seed, n) for n in range(1, CHOSEN_AMONG + 1)]
+    first = max((exam for exam in drawn if not exam.fault), key=lambda exam: float(exam.evidence.sum()))
+    exams = [first, examination.follow_up(PHANTOM, first, FOLLOW_UP)]
+    rendered = [examination.render(exam) for exam in exams]
+    active = [n for n, lesion in enumerate(first.lesions, 1) if lesion.type in ACTIVE]
+    k = int(np.isin(rendered[0].lesions, active).sum(axis=(1, 2)).argmax())
+    found = {
+        "stir": np.stack([images.pixels["STIR"][k] for images in rendered]),
+        "active": np.stack([np.isin(images.lesions[k], active) for images in rendered]),
+        "spacing": np.full(2, first.protocol.pixel),
+    }
+    before, after = (pd.DataFrame(lesion_rows(e, i)) for e, i in zip(exams, rendered, strict=True))
+    columns = ["lesion", "type", "side", "quadrant"]
+    return found, before[columns].assign(before=before["volume_mm3"], after=after["volume_mm3"])
 
 
 def _measured(pairs: Iterable[tuple[str, Callable[[], Pair]]], failures: list[dict[str, str]]) -> pd.DataFrame:

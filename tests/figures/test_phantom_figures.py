@@ -45,6 +45,15 @@ def test_truth_outlines_bones_joint_and_lesions() -> None:
     assert not figure.axes[0].collections
 
 
+def test_a_person_at_two_times_is_shown_in_one_window_with_the_inflammation_outlined() -> None:
+    stir = np.ones((2, 60, 60)) * np.arange(1, 61)
+    active = np.zeros((2, 60, 60), bool)
+    active[0, 20:30, 20:30] = True
+    axes = phantom.follow_up(stir * np.array([1, 3])[:, None, None], active, (2.0, 2.0)).axes
+    assert len({axis.images[0].get_clim() for axis in axes}) == 1
+    assert [len(axis.collections) for axis in axes] == [0, 0, 1, 0]
+
+
 def test_contrast_and_readers_draw_one_mark_per_figure_and_pair() -> None:
     ours = pd.DataFrame({"T1_fat": [2.0, 2.2], "STIR_fat": [1.2, 1.4], "T1_edge": [0.2, 0.3]})
     figure = phantom.contrast(compare(ours, ours * 1.1))
