@@ -30,7 +30,7 @@ class Finding:
 
     Attributes:
         patient: key of the examination, or the name the table gave.
-        stage: where it was found (`images`, `pairing`, `opinions`, `readings`, `reference`).
+        stage: where it was found (`people`, `images`, `pairing`, `opinions`, `readings`, `reference`).
         reason: what is wrong.
         remedy: what the user can do.
         excludes: the patient leaves the cohort; else only rows or a mask do.

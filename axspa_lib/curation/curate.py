@@ -100,6 +100,7 @@ def curate(
     if given is not None and len(given):  # a table in which nobody is known is a mistake, not the absence of readers
         unread = sorted(set(patients) - set(opinions["patient"]) - {f.patient for f in findings if f.excludes})
         findings += [Finding(p, "opinions", "no reader gave an opinion", "add it to opinions.csv") for p in unread]
+    findings += source.same_people() if hasattr(source, "same_people") else []
     early = {finding.patient for finding in findings if finding.excludes}
     todo = [patient for patient in patients if patient not in early]
     highest = readings.groupby("patient")["slice"].max()

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
+from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.dicom import Header, NotDicom, identifiers, read_fields, read_header
 from axspa_lib.curation.dicom_stack import Stack, read_stack
 from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
@@ -23,6 +24,9 @@ from axspa_lib.errors import DataError
 from axspa_lib.labels import SEQUENCES, STIR, T1
 
 log = logging.getLogger(__name__)
+
+#: Examinations of one person that an export plausibly holds.
+MAX_VISITS = 12
 
 _LOCKED = f"a folder cannot be read; {PERMISSIONS}"
 
@@ -103,6 +107,40 @@ class LayoutSource:
     def opinions(self) -> pd.DataFrame | None:
         """`opinions.csv`, or none."""
         return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
+
+    def same_people(self) -> list[Finding]:
+        """Examinations with one PatientID that count as several people only because `patients.csv` is silent on them.
+
+        An identifier that more than `MAX_VISITS` examinations share is a placeholder and tells nothing.
+        """
+        sharing: dict[str, list[str]] = {}
+        for patient in self.patients():
+            if identifier := self._identifier(patient):
+                sharing.setdefault(identifier, []).append(patient)
+        return [
+            Finding(
+                patient,
+                "people",
+                f"has the PatientID of {', '.join(other for other in patients if other != patient)} and counts as "
+                "another person, so training and test may share that person",
+                "give all examinations of a person one subject in patients.csv",
+                excludes=False,
+            )
+            for patients in sharing.values()
+            if len(patients) <= MAX_VISITS and len({self.describe(patient).subject for patient in patients}) > 1
+            for patient in patients
+            if patient not in self._people
+        ]
+
+    def _identifier(self, patient: str) -> str:
+        """Token of the PatientID of a patient's T1; '' where there is none that can be read, which `load` reports."""
+        try:
+            for child in folders_in(self.path / patient):
+                if child.name.upper() == T1:
+                    return next((read_header(file).patient for file in files_below(child)), "")
+        except (DataError, NotDicom):
+            pass
+        return ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from axspa_lib.cohort import Cohort
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.deidentify import Pseudonyms
-from axspa_lib.curation.dicom_sources import ExportSource, LayoutSource
+from axspa_lib.curation.dicom_sources import MAX_VISITS, ExportSource, LayoutSource
 from axspa_lib.curation.recognise import recognise
 from axspa_lib.curation.source import open_source
 from axspa_lib.errors import DataError
@@ -315,3 +315,31 @@ def test_the_demo_in_a_heap_is_recognised(real_data: Path, tmp_path: Path) -> No
     for one, two in ((found.t1, expected.t1), (found.stir, expected.stir)):
         np.testing.assert_array_equal(one.array, two.array)
         np.testing.assert_allclose(one.affine, two.affine)
+
+
+def test_two_visits_that_count_as_two_people_are_reported(make: Any, tmp_path: Path) -> None:
+    root = tmp_path / "lab"
+    visits = (("A", "7"), ("A-later", "7"), ("B", "8"), ("C", "9"), ("C-later", "9"))
+    for number, (folder, person) in enumerate(visits, 1):
+        for sequence in ("T1", "STIR"):
+            series = make.Series(sequence, patient=person, study=f"1.2.{number}")
+            series.write(root / folder / sequence)
+    (root / "patients.csv").write_text("patient,subject,centre\nC,C,\nC-later,C,\n")
+    source = LayoutSource(root)
+    found = source.same_people()
+    assert [finding.patient for finding in found] == ["A", "A-later"] and not any(f.excludes for f in found)
+    assert "A-later" in found[0].reason and "patients.csv" in found[0].remedy and "7" not in found[0].reason
+    cohort = Cohort(curate(source, tmp_path / "out", **SPLITS))
+    assert set(cohort.exclusions.query("stage == 'people'")["patient"]) == {"A", "A-later"}
+    people = "".join(f"{patient},{patient[0]},\n" for patient in source.patients())
+    (root / "patients.csv").write_text(f"patient,subject,centre\n{people}")
+    assert LayoutSource(root).same_people() == []
+
+
+def test_an_identifier_that_all_share_is_a_placeholder(make: Any, tmp_path: Path) -> None:
+    make.Series("T1", patient="ANONYMOUS").write(tmp_path / "P00" / "T1")
+    for number in range(1, MAX_VISITS + 1):
+        shutil.copytree(tmp_path / "P00", tmp_path / f"P{number:02d}")
+    assert LayoutSource(tmp_path).same_people() == []
+    shutil.rmtree(tmp_path / "P12")
+    assert len(LayoutSource(tmp_path).same_people()) == MAX_VISITS
