@@ -131,21 +131,26 @@ def test_a_region_without_pelvis_or_on_another_grid_is_refused(drawn: Pelvis) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 2, 4])
-def test_the_phantom_s_bones_are_found_from_their_union(number: int) -> None:
-    """The phantom knows its bones and joints, and was written by others than the split."""
+def test_the_phantom_s_bones_are_found_from_their_union() -> None:
+    """The phantom knows its bones and joints, and was written by others than the split.
+
+    Every line is right, and few are doubted: those through a cleft whose ligaments hold fat as bright as marrow.
+    """
     from axspa_lib.phantom import examination
 
-    exam = examination.draw_examination("phantom-desir", PhantomCohort(patients=20), 2022, number)
-    images = examination.render(exam)
-    affine = images.geometry["T1"].affine(exam.protocol, *images.corner["T1"])
-    union = (images.bones > 0) | (images.joint > 0)
-    region = np.stack([ndi.binary_closing(np.pad(plane, 4), iterations=2)[4:-4, 4:-4] for plane in union])
-    t1 = Volume(np.asarray(images.pixels["T1"], np.float32), affine)
-    split = split_bones(t1, Volume(region.astype(np.uint8), affine))
-    assert dice(split.bones.array == Bone.SACRUM, images.bones == Bone.SACRUM) > 0.95
-    assert dice(split.bones.array == Bone.ILIAC, images.bones == Bone.ILIAC) > 0.95
-    assert split.trusted["trusted"].mean() > 0.9
+    trusted = []
+    for number in range(1, 9):
+        exam = examination.draw_examination("phantom-desir", PhantomCohort(patients=20), 2022, number)
+        images = examination.render(exam)
+        affine = images.geometry["T1"].affine(exam.protocol, *images.corner["T1"])
+        union = (images.bones > 0) | (images.joint > 0)
+        region = np.stack([ndi.binary_closing(np.pad(plane, 4), iterations=2)[4:-4, 4:-4] for plane in union])
+        t1 = Volume(np.asarray(images.pixels["T1"], np.float32), affine)
+        split = split_bones(t1, Volume(region.astype(np.uint8), affine))
+        for bone in (Bone.SACRUM, Bone.ILIAC):
+            assert dice(split.bones.array == bone, images.bones == bone) > 0.95, f"patient {number}"
+        trusted.append(split.trusted["trusted"].mean())
+    assert np.mean(trusted) > 0.9
 
 
 @pytest.mark.real
