@@ -1,7 +1,10 @@
 """Mixed precision where the processor is made for it.
 
 A processor without bfloat16 instructions emulates them: a training step of a small network then takes six times as
-long as in float32 (AVX2, torch 2.14). There `bfloat16` in a profile means float32; the run's record says which it was.
+long as in float32 (AVX2, torch 2.14). One that has them in its vector unit only (AVX-512) gains in large products and
+loses in small layers: a step of profile `quick`'s detector took 0.165 s against 0.122 s in float32, an epoch of its
+bone network 22 s against 16 s (one core). So on a CPU `bfloat16` in a profile means float32 unless it multiplies in
+tiles (AMX); the run's record says which it was.
 """
 
 from __future__ import annotations
@@ -13,15 +16,19 @@ import torch
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this machine's CPU multiplies bfloat16 faster than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    """Whether this machine's CPU has instructions for large products in bfloat16, faster than in float32."""
+    return multiplies_in_tiles() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+def multiplies_in_tiles() -> bool:
+    """Whether this machine's CPU multiplies tiles (AMX), so that small layers gain by bfloat16 too."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def used(device: str | torch.device, wanted: str) -> str:
-    """The precision that a network runs in: `wanted`, but float32 on a CPU that would emulate bfloat16."""
-    emulated = torch.device(device).type == "cpu" and not multiplies_bfloat16()
-    return "float32" if emulated else wanted
+    """The precision that a network runs in: `wanted`, but float32 on a CPU where bfloat16 would be slower."""
+    slower = torch.device(device).type == "cpu" and not multiplies_in_tiles()
+    return "float32" if slower else wanted
 
 
 def autocast(device: str | torch.device, wanted: str) -> Any:

@@ -11,7 +11,7 @@ from axspa_lib import precision
 @pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
 def test_a_product_has_the_precision_that_used_names(able: bool, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: able)
+    monkeypatch.setattr(precision, "multiplies_in_tiles", lambda: able)
     a, b = torch.full((2, 2), 1 + 2.0**-12), torch.eye(2)  # 1 in bfloat16, which keeps 8 bits
     with precision.autocast("cpu", wanted):
         product = a @ b
@@ -22,5 +22,5 @@ def test_a_product_has_the_precision_that_used_names(able: bool, wanted: str, mo
 
 
 def test_a_gpu_keeps_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "multiplies_in_tiles", lambda: False)
     assert precision.used("cuda", "bfloat16") == "bfloat16"
