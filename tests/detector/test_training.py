@@ -158,13 +158,17 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(
 
 
 def test_the_losses_of_a_fixed_task_go_down(data: tuple[DetectionData, DetectionData], tmp_path: Path) -> None:
-    config = small(iterations=40, validate_every=40, learning_rate=3e-3, anchor_sizes=[24])
-    train_detector(config, *data, seed=0, folder=tmp_path, progress=False)
-    history = pd.read_parquet(tmp_path / "history.parquet")
-    # the box loss counts matched proposals only, and their number grows from none as the proposals improve
-    fixed = history[[name for name in LOSSES if name != "loss_box_reg"]].sum(axis=1)
-    assert fixed.tail(5).mean() < 0.75 * fixed.head(3).mean()
-    assert history["loss_rpn_cls"].tail(5).mean() < 0.5 * history["loss_rpn_cls"].head(3).mean()
+    """In the mean of three trainings: how far a single one gets differs from processor to processor."""
+    config = small(iterations=60, validate_every=60, learning_rate=1e-3, anchor_sizes=[24])
+    fallen = []
+    for seed in range(3):
+        train_detector(config, *data, seed=seed, folder=tmp_path / str(seed), progress=False)
+        history = pd.read_parquet(tmp_path / str(seed) / "history.parquet")
+        # the box loss counts matched proposals only, and their number grows from none as the proposals improve
+        fixed = history[[name for name in LOSSES if name != "loss_box_reg"]].sum(axis=1)
+        fallen.append(fixed.tail(5).mean() / fixed.head(3).mean())
+        assert history["loss_rpn_cls"].tail(5).mean() < 0.5 * history["loss_rpn_cls"].head(3).mean()
+    assert np.mean(fallen) < 0.75
 
 
 def test_a_batch_without_any_instance_is_learned_from(
