@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -200,9 +201,10 @@ def _curated(out: Path) -> str:
     lines += [f"  {number} left out: {STAGES[stage]}" for stage, number in counts["excluded"].items()]
     if counts["rows or masks left out"]:
         lines.append(f"  {counts['rows or masks left out']} findings on rows or masks that cost no patient")
-    exclusions = (out / "exclusions.csv").read_text(encoding="utf-8").splitlines()
-    if people := sum(row.split(",")[1] == "people" for row in exclusions):
-        lines.append(f"  {people} examinations share a PatientID and count as different people: see patients.csv")
+    with (out / "exclusions.csv").open(encoding="utf-8", newline="") as file:
+        people = sum(row["stage"] == "people" for row in csv.DictReader(file))
+    if people:
+        lines.append(f"  {people} examinations share a PatientID but count as several people: see patients.csv")
     for table, without in (
         ("readings", "no half-slice has a label"),
         ("opinions", "nobody is left out for disagreement"),

@@ -146,10 +146,11 @@ def _snakemake(profile: str, root: Path) -> list[str]:
     snakefile = str(REPOSITORY / "workflow" / "Snakefile")
     study = load_study(profile)
     # One long training that all bone networks wait for: begun last, it would leave the other cores without work.
-    waited_for = [str(Layout.of(study).bone_variant(study.bones.start) / "run.json")] if study.bones.start else []
+    start = study.bones.start
+    first = ["--prioritize", str(Layout.of(study).bone_variant(start) / "run.json")] if start else []
     return [
         sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", str(_work_folder(root)),
-        *(waited_for and ["--prioritize", *waited_for]), "--config", f"profile={profile}",
+        *first, "--config", f"profile={profile}",
     ]  # fmt: skip
 
 

@@ -241,7 +241,7 @@ class FollowUp:
     def __post_init__(self) -> None:
         if not (0 <= self.change < np.inf and -1 <= self.progression < np.inf):
             raise ConfigError(
-                f"a change of activity cannot be negative ({self.change}) nor damage fall below nothing "
+                f"a change of activity cannot be negative or infinite ({self.change}) nor damage fall below nothing "
                 f"({self.progression})"
             )
 
