@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from axspa_lib import cost
 from axspa_lib.cohort import Cohort
 from axspa_lib.config import Preprocessing, load_study
 from axspa_lib.detector.inference import decode_mask
-from axspa_lib.diagnosis import half_slice_results
 from axspa_lib.errors import ConfigError
 from axspa_lib.figures.bones import Case
 from axspa_lib.figures.detection import DetectionCase, Roi, TrainingView
@@ -300,38 +298,6 @@ def judged_boxes(stored: Results, member: int, cohort: str | None = None) -> pd.
     overlap = across * along / (area - across * along)
     boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
     return boxes[["patient", "slice", "side", "score", "label", "right"]]
-
-
-def savings(stored: Results, member: int, most: int = 200) -> pd.DataFrame:
-    """What each way to save time at inference changes in what one member finds in held-out patients.
-
-    Args:
-        stored: the results, with the weights of the member.
-        member: which trained network.
-        most: slices compared at most, evenly spread.
-
-    Returns:
-        One row per way, computing everything first: `way`, what `detector.savings.changed` counts, and `wrong`, the
-        share of half-slices with a joint that do not have exactly one box.
-    """
-    from axspa_lib.detector.data import DetectionData
-    from axspa_lib.detector.savings import changed, detections_by_way
-
-    config, folder, run = stored.study.detector, stored.slices_folder(), stored.member_run(member)
-    tested = run["tested"][stored.study.training_cohort]
-    data = DetectionData.load(folder, folder / "instances.json", config.channels, tested)
-    chosen = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).round().astype(int))
-    data = replace(data, slices=tuple(data.slices[place] for place in chosen))
-    weights = noted(stored.layout.member("all_included", member) / "model.pt")
-    found = detections_by_way(weights, config, data)
-    places = pd.DataFrame([(item.patient, item.index) for item in data.slices], columns=["patient", "slice"])
-    joints = stored.evaluated().query("joint").merge(places)[["patient", "slice", "side"]]
-    rows, reference = [], next(iter(found.values()))
-    for way, table in found.items():
-        seen = table.merge(joints, on=["patient", "slice", "side"])
-        wrong = 1 - half_slice_results(seen, joints, stored.threshold)["correct_count"].mean()
-        rows.append({"way": way, **changed(reference, table, stored.threshold), "wrong": wrong})
-    return pd.DataFrame(rows)
 
 
 def roi_boxes(stored: Results, experiment: str = "all_included") -> pd.DataFrame:

@@ -18,7 +18,6 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
 from axspa_lib.config import Detector
 from axspa_lib.detector.interface import Detections, Target
-from axspa_lib.detector.lookup import level_of, pool_by_lookup
 from axspa_lib.detector.sampling import match, sample
 
 CLASSES = 2
@@ -26,10 +25,19 @@ BACKGROUND = CLASSES
 _BOX_POOL, _MASK_POOL, _MASK_SIZE = 7, 14, 28
 
 
-def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
-    """Aligned pooling of regions, each from the level its area belongs to (equation 1 of the FPN paper).
+#: A region of this many pixels squared belongs to this level (equation 1 of the FPN paper).
+_CANONICAL_PIXELS, _CANONICAL_LEVEL = 224.0, 4
 
-    On a CPU as a look-up, which is faster there and back; they agree within rounding.
+
+def level_of(boxes: Tensor, levels: int) -> Tensor:
+    """Return which of the `levels` from p2 on each region `(n, 4)` belongs to by its area, from 0."""
+    extent = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    level = torch.floor(_CANONICAL_LEVEL + torch.log2(extent / _CANONICAL_PIXELS + 1e-8))
+    return level.clamp(2, 1 + levels).to(torch.int64) - 2
+
+
+def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
+    """Pool aligned regions, each from the level its area belongs to (equation 1 of the FPN paper).
 
     Args:
         features: levels p2, p3, … `(images, channels, rows, columns)`.
@@ -39,11 +47,6 @@ def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tens
     Returns:
         `(all regions, channels, size, size)`, image after image.
     """
-    return (pool_by_lookup if features[0].device.type == "cpu" else pool_aligned)(features, boxes, size)
-
-
-def pool_aligned(features: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
-    """`pool` on any device, by torchvision."""
     images = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
     flat = torch.cat(list(boxes))
     regions = torch.cat([images, flat], 1)

@@ -12,7 +12,6 @@ from axspa_lib.config import Study
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.inference import predict, write_predictions
 from axspa_lib.detector.model import build_detector
-from axspa_lib.detector.packed import for_inference
 from axspa_lib.detector.training import train_detector
 from axspa_lib.errors import DataError
 from axspa_lib.labels import TEST, TRAIN, VALIDATION
@@ -66,7 +65,7 @@ def train_member(study: Study, seed: int, fold: int | None = None, *, progress: 
             )
             record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
             config = config.model_copy(update={"start": str(folder / "model.pt")})
-        model = for_inference(build_detector(config), study.detector, device)
+        model = build_detector(config)
         record["tested"] = {}
         for cohort in study.cohorts:
             held_out = data_of(study, cohort, TEST, fold)
