@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from axspa_lib.errors import AxspaError
+from axspa_lib.study.errors import AxspaError
 
 _PROFILE = "a profile of data_manifest/profiles.yaml or of your profiles.local.yaml (%(default)s)"
 _WORKERS = "processes (all cores: %(default)s); changes no result"
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from axspa_lib.workflow import run_study
+    from axspa_lib.book.workflow import run_study
 
     run_study(
         options.profile,
@@ -121,14 +121,14 @@ def _study(options: argparse.Namespace) -> None:
         extra=options.snakemake,
     )
     if options.render and not options.dry_run:
-        from axspa_lib.book import render
+        from axspa_lib.book.render import render
 
         render(options.profile)
 
 
 def _render(options: argparse.Namespace) -> None:
-    from axspa_lib.book import render
-    from axspa_lib.config import load_study
+    from axspa_lib.book.render import render
+    from axspa_lib.study.config import load_study
 
     if options.profile is not None:
         load_study(options.profile)
@@ -136,7 +136,7 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _store(options: argparse.Namespace) -> None:
-    from axspa_lib.book import store
+    from axspa_lib.book.render import store
 
     folder = store(options.profile)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -144,14 +144,14 @@ def _store(options: argparse.Namespace) -> None:
 
 
 def _phantom(options: argparse.Namespace) -> None:
-    from axspa_lib.config import parse_study
+    from axspa_lib.study.config import parse_study
 
     size = {"patients": options.patients, "prevalence": options.prevalence}
     study = parse_study({"phantoms": {options.cohort: size}, "seed": options.seed})
     spec = study.phantoms[options.cohort]
 
     from axspa_lib.phantom.cohort import simulate_cohort
-    from axspa_lib.phantom.disease import FollowUp
+    from axspa_lib.phantom.person.disease import FollowUp
 
     if options.follow_up is None and options.progression is not None:
         raise AxspaError("--progression says what changes until the second time: give --follow-up too (1: no change)")
@@ -162,9 +162,9 @@ def _phantom(options: argparse.Namespace) -> None:
 
 
 def _curate(options: argparse.Namespace) -> None:
-    from axspa_lib.config import load_study
     from axspa_lib.curation.curate import curate
-    from axspa_lib.curation.source import open_source
+    from axspa_lib.curation.open import open_source
+    from axspa_lib.study.config import load_study
 
     if not options.source.is_dir():
         raise AxspaError(f"no folder {options.source}: name the folder of the export")

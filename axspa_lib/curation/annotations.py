@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from axspa_lib.errors import DataError
-from axspa_lib.labels import LEFT, QUADRANTS, RIGHT
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import LEFT, QUADRANTS, RIGHT
 
 READINGS = ("patient", "reader", "slice", "side", "quadrant", "inflammation")
 OPINIONS = ("patient", "reader", "asas_positive")

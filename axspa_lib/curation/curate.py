@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from axspa_lib import processes, runs
-from axspa_lib.cohort import consensus
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.patient import (
@@ -35,7 +33,9 @@ from axspa_lib.curation.patient import (
 )
 from axspa_lib.curation.source import Examination, Source
 from axspa_lib.curation.splits import make_splits
-from axspa_lib.errors import DataError
+from axspa_lib.study import processes, runs
+from axspa_lib.study.cohort import consensus
+from axspa_lib.study.errors import DataError
 
 PARTICIPANTS = (
     "patient", "subject", "session", "centre", "status", "positive", "manufacturer", "model", "field_t",

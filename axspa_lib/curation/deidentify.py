@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from axspa_lib.errors import DataError
-from axspa_lib.runs import write_text
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.runs import write_text
 
 #: Geometry and pixel format.
 GEOMETRY = (

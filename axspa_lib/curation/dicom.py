@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from axspa_lib.curation import deidentify as allow
-from axspa_lib.errors import DataError
+from axspa_lib.study.errors import DataError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -20,8 +20,8 @@ from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
 from axspa_lib.curation.nifti import read_masks
 from axspa_lib.curation.recognise import less_plain, recognise
 from axspa_lib.curation.source import PERMISSIONS, Examination, Source, files_below, folders_in
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SEQUENCES, STIR, T1
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SEQUENCES, STIR, T1
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from axspa_lib.curation.deidentify import shown_name
 from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_header, read_pixels
 from axspa_lib.curation.geometry import to_canonical
-from axspa_lib.errors import DataError
-from axspa_lib.volume import Volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.volume import Volume
 
 #: A stack of fewer slices is a localizer or a fragment (the paper's scans have 12 to 18).
 MIN_SLICES = 4

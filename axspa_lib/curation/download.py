@@ -19,9 +19,9 @@ import pooch
 import yaml
 from tqdm.auto import tqdm
 
-from axspa_lib.config import MANIFEST
-from axspa_lib.errors import DataError
-from axspa_lib.runs import sha256
+from axspa_lib.study.config import MANIFEST
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.runs import sha256
 
 log = logging.getLogger(__name__)
 

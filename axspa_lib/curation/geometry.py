@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.errors import DataError
-from axspa_lib.volume import Volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.volume import Volume
 
 #: Corners of two grids nearer than this, in mm, are one grid: no resampling.
 SAME_GRID_MM = 0.5

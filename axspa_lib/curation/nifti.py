@@ -19,9 +19,9 @@ from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
 from axspa_lib.curation.geometry import grid_distance, to_canonical
 from axspa_lib.curation.source import PERMISSIONS, Examination, files_below
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SEQUENCES, STIR, T1, Bone
-from axspa_lib.volume import Volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SEQUENCES, STIR, T1, Bone
+from axspa_lib.study.volume import Volume
 
 #: A mask lies on the grid of its image when their corners are nearer than this, mm (masks may lack the last digits).
 MASK_MM = 0.5

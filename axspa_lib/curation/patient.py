@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib import runs
-from axspa_lib.cohort import bids_label, file_label
-from axspa_lib.config import digest
 from axspa_lib.curation import geometry
 from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.report import intensity
 from axspa_lib.curation.source import PERMISSIONS, Examination, Source
-from axspa_lib.errors import AxspaError, DataError
-from axspa_lib.labels import BIDS_SUFFIX, STIR, T1
-from axspa_lib.volume import Volume, write_volume
+from axspa_lib.study import runs
+from axspa_lib.study.cohort import bids_label, file_label
+from axspa_lib.study.config import digest
+from axspa_lib.study.errors import AxspaError, DataError
+from axspa_lib.study.labels import BIDS_SUFFIX, STIR, T1
+from axspa_lib.study.volume import Volume, write_volume
 
 #: Changes when what a record or an image holds changes; finished patients are then curated again.
 FORMAT = 3

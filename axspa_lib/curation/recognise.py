@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from axspa_lib.labels import STIR, T1
+from axspa_lib.study.labels import STIR, T1
 
 #: Inversion times that null fat, s (PHANTOM.md: 130 to 170 ms at 1.5 T, 200 to 220 ms at 3 T; low field is shorter).
 STIR_TI = (0.075, 0.270)

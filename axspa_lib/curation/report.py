@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from axspa_lib.cohort import Cohort
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SUBSETS
-from axspa_lib.volume import Volume
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SUBSETS
+from axspa_lib.study.volume import Volume
 
 Level = Literal["quadrant", "half_slice", "patient"]
 Measure = Literal["mcc", "kappa"]

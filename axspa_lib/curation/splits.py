@@ -15,8 +15,8 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SUBSETS
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SUBSETS
 
 NONE = ""
 _REQUIRED = ("patient", "subject", "centre", "positive", "has_bones")

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from axspa_lib.config import Augmentation
-from axspa_lib.labels import LEFT, RIGHT
+from axspa_lib.study.config import Augmentation
+from axspa_lib.study.labels import LEFT, RIGHT
 
 #: An instance that keeps less than this share of its area inside the image is lost.
 MIN_KEPT = 0.25

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SEQUENCES, SIDES, STIR, T1, Inflammation
-from axspa_lib.volume import Volume, read_volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SEQUENCES, SIDES, STIR, T1, Inflammation
+from axspa_lib.study.volume import Volume, read_volume
 
 #: An instance with fewer pixels teaches nothing and is left out.
 MIN_PIXELS = 4

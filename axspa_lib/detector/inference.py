@@ -16,13 +16,13 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from axspa_lib.config import Detector
 from axspa_lib.detector.data import Image, three_channels
-from axspa_lib.detector.interface import Detections, DetectorNetwork
-from axspa_lib.detector.resize import fed_size, paste, resize
-from axspa_lib.errors import DataError
-from axspa_lib.labels import LEFT, RIGHT
-from axspa_lib.precision import autocast
+from axspa_lib.detector.network.interface import Detections, DetectorNetwork
+from axspa_lib.detector.network.resize import fed_size, paste, resize
+from axspa_lib.networks.precision import autocast
+from axspa_lib.study.config import Detector
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import LEFT, RIGHT
 
 #: Columns of a table of detections and their types; one row per detection.
 COLUMNS = {

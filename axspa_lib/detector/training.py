@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from axspa_lib.config import Detector, digest
 from axspa_lib.detector.augment import Move, draw, transform
-from axspa_lib.detector.checkpoint import load_weights, save_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData, Slice, three_channels
-from axspa_lib.detector.interface import DetectorNetwork, Target
-from axspa_lib.detector.model import build_detector
-from axspa_lib.detector.resize import fed_size, resize, resize_masks
-from axspa_lib.errors import DataError
-from axspa_lib.fitting import save, warmup_cosine, write_history
-from axspa_lib.labels import Inflammation
-from axspa_lib.precision import autocast
+from axspa_lib.detector.network.checkpoint import load_weights, save_checkpoint, to_detectron2
+from axspa_lib.detector.network.interface import DetectorNetwork, Target
+from axspa_lib.detector.network.model import build_detector
+from axspa_lib.detector.network.resize import fed_size, resize, resize_masks
+from axspa_lib.networks.precision import autocast
+from axspa_lib.networks.training_loop import save, warmup_cosine, write_history
+from axspa_lib.study.config import Detector, digest
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import Inflammation
 
 log = logging.getLogger(__name__)
 

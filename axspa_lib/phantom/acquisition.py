@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from axspa_lib.phantom import tissues
-from axspa_lib.phantom.scanner import Channel, Protocol
+from axspa_lib.phantom.physics import tissues
+from axspa_lib.phantom.physics.scanner import Channel, Protocol
 
 #: Chemical shift of fat, Hz per tesla (3.4 ppm of 42.58 MHz/T).
 FAT_HZ_PER_T = 3.4 * 42.58

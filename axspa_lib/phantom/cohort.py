@@ -15,17 +15,19 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from axspa_lib import processes
-from axspa_lib.config import PhantomCohort, digest
-from axspa_lib.errors import ConfigError
-from axspa_lib.identity import module_identity
-from axspa_lib.labels import SEQUENCES
-from axspa_lib.phantom import anatomy, examination, readers, scanner, tissues
+from axspa_lib.phantom import examination, readers
 from axspa_lib.phantom.dicom import write_series
-from axspa_lib.phantom.disease import FollowUp, contrast
 from axspa_lib.phantom.examination import Examination, Images
-from axspa_lib.runs import write_json, write_text
-from axspa_lib.volume import Volume, write_volume
+from axspa_lib.phantom.person import anatomy
+from axspa_lib.phantom.person.disease import FollowUp, contrast
+from axspa_lib.phantom.physics import scanner, tissues
+from axspa_lib.study import processes
+from axspa_lib.study.config import PhantomCohort, digest
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.identity import module_identity
+from axspa_lib.study.labels import SEQUENCES
+from axspa_lib.study.runs import write_json, write_text
+from axspa_lib.study.volume import Volume, write_volume
 
 #: What a folder holds, written before its first patient.
 _BEGUN = "simulation.json"

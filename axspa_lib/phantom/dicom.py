@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from axspa_lib.phantom.scanner import Channel, Protocol
+from axspa_lib.phantom.physics.scanner import Channel, Protocol
 
 _SURNAMES = (
     "AMBER",

@@ -8,16 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from axspa_lib.config import PhantomCohort
-from axspa_lib.errors import ConfigError
-from axspa_lib.labels import SIDES, STIR, T1
-from axspa_lib.phantom import acquisition, anatomy, disease, readers, scanner, tissues
-from axspa_lib.phantom.anatomy import Body, Pose, Subject
+from axspa_lib.phantom import acquisition, readers
 from axspa_lib.phantom.dicom import Geometry, Identity, draw_identity, oblique, uid
-from axspa_lib.phantom.disease import FollowUp, Lesion
-from axspa_lib.phantom.scanner import Protocol
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.person import anatomy, disease
+from axspa_lib.phantom.person.anatomy import Body, Pose, Subject
+from axspa_lib.phantom.person.disease import FollowUp, Lesion
+from axspa_lib.phantom.physics import scanner, tissues
+from axspa_lib.phantom.physics.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.texture import Grid
+from axspa_lib.study.config import PhantomCohort
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.labels import SIDES, STIR, T1
 
 #: Code of each cohort in every seed, and prefix of its patients.
 COHORTS = {"phantom-desir": (1, "D"), "phantom-asas": (2, "A")}

@@ -24,9 +24,9 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from axspa_lib.config import MANIFEST
-from axspa_lib.errors import ConfigError
-from axspa_lib.labels import QUADRANTS, SIDES
+from axspa_lib.study.config import MANIFEST
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.labels import QUADRANTS, SIDES
 
 #: Slices every reader chooses (section 2).
 WINDOW = 6

@@ -8,23 +8,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.labels import SIDES
-from axspa_lib.phantom import bones, bowel, organs, skeleton, tissues, vessels
-from axspa_lib.phantom.anatomy import Body, template
-from axspa_lib.phantom.arches import Arches
-from axspa_lib.phantom.canal import Canal
-from axspa_lib.phantom.discs import Discs
-from axspa_lib.phantom.disease import Lesion, mixture
-from axspa_lib.phantom.ligaments import Ligaments
-from axspa_lib.phantom.materials import Materials, Texture, bend
-from axspa_lib.phantom.muscles import Psoas, belly
-from axspa_lib.phantom.paint import Canvas, Region, fill, offset
-from axspa_lib.phantom.rectum import Rectum
+from axspa_lib.phantom.drawing.paint import Canvas, Region, fill, offset
+from axspa_lib.phantom.drawing.texture import Field, Grid, smoothstep
+from axspa_lib.phantom.painters import bones, bowel, organs, vessels
+from axspa_lib.phantom.painters.arches import Arches
+from axspa_lib.phantom.painters.canal import Canal
+from axspa_lib.phantom.painters.discs import Discs
+from axspa_lib.phantom.painters.ligaments import Ligaments
+from axspa_lib.phantom.painters.materials import Materials, Texture, bend
+from axspa_lib.phantom.painters.muscles import Psoas, belly
+from axspa_lib.phantom.painters.rectum import Rectum
+from axspa_lib.phantom.painters.spine import Spine
+from axspa_lib.phantom.person import skeleton
+from axspa_lib.phantom.person.anatomy import Body, template
+from axspa_lib.phantom.person.disease import Lesion, mixture
+from axspa_lib.phantom.physics import tissues
+from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
-from axspa_lib.phantom.spine import Spine
-from axspa_lib.phantom.texture import Field, Grid, smoothstep
-from axspa_lib.phantom.tissues import Sequence
 from axspa_lib.phantom.truth import truth
+from axspa_lib.study.labels import SIDES
 
 #: Sub-slices over which a slice is integrated.
 SUB_SLICES = 4

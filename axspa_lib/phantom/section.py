@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from axspa_lib.labels import LEFT, RIGHT, SIDES
-from axspa_lib.phantom.anatomy import JOINT_POINTS, SIGN, Body, Points, template
-from axspa_lib.phantom.disease import Lesion
-from axspa_lib.phantom.paint import Region, offset_line
-from axspa_lib.phantom.texture import Field, Grid, smoothstep
+from axspa_lib.phantom.drawing.paint import Region, offset_line
+from axspa_lib.phantom.drawing.texture import Field, Grid, smoothstep
+from axspa_lib.phantom.person.anatomy import JOINT_POINTS, SIGN, Body, Points, template
+from axspa_lib.phantom.person.disease import Lesion
+from axspa_lib.study.labels import LEFT, RIGHT, SIDES
 
 #: Thickness of the cortical shell of sacrum and ilium, mm.
 CORTEX_MM = 0.75

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.labels import SIDES, Bone
-from axspa_lib.phantom.anatomy import Body, Points
-from axspa_lib.phantom.disease import Lesion
-from axspa_lib.phantom.materials import Texture, bend_labels
-from axspa_lib.phantom.paint import fill
+from axspa_lib.phantom.drawing.paint import fill
+from axspa_lib.phantom.drawing.texture import Field, Grid
+from axspa_lib.phantom.painters.materials import Texture, bend_labels
+from axspa_lib.phantom.person.anatomy import Body, Points
+from axspa_lib.phantom.person.disease import Lesion
 from axspa_lib.phantom.section import Bones, band, between_foramina, bones_at, lesion_opacity
-from axspa_lib.phantom.texture import Field, Grid
+from axspa_lib.study.labels import SIDES, Bone
 
 #: Opacity above which a voxel belongs to a lesion.
 LESION_LEVEL = 0.35

@@ -7,7 +7,6 @@ as a DataFrame, `style` the same as HTML with the best in bold and the worst und
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from html import escape
 
 import numpy as np
@@ -15,47 +14,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
-from axspa_lib.agreement import COUNTS, bootstrap_by_patient, mcc_counts
-from axspa_lib.config import MANIFEST
-from axspa_lib.errors import DataError
+from axspa_lib.diagnosis.readings import ENSEMBLE, MODEL
+from axspa_lib.stats import COUNTS, bootstrap_by_patient, mcc_counts
+from axspa_lib.study.published import published
 
 #: Columns of a table of cells; value, sd, low, high, published in MCC × 100.
 CELL_COLUMNS = ("table", "row", "column", "group", "value", "sd", "k", "low", "high", "n", "patients", "failures",
                 "published", "published_sd", "published_n")  # fmt: skip
-MODEL, ENSEMBLE, CONSENSUS = "M-RCNN", "ensembling", "Consensus"
-
-
-@cache
-def published(table: int) -> pd.DataFrame:
-    """A table of the paper: `row, column, value, sd, n, k, mark`; figures as text, in the printed precision."""
-    path = MANIFEST / "published" / f"table{table}.csv"
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise DataError(f"data_manifest/published/{path.name} is missing: restore it from the repository") from None
-
-
-@cache
-def published_number(name: str) -> float:
-    """A number that the paper states in its text, `data_manifest/published/numbers.csv`.
-
-    Raises:
-        DataError: there is no such number.
-
-    >>> published_number("patients_accepted")
-    205.0
-    """
-    known = pd.read_csv(MANIFEST / "published" / "numbers.csv").set_index("name")["value"]
-    if name not in known:
-        raise DataError(f"data_manifest/published/numbers.csv has no {name!r}: it has {', '.join(known.index)}")
-    return float(known[name])
-
-
-@cache
-def published_dice() -> dict[str, float]:
-    """The paper's Dice by bone (section 4.1)."""
-    table = pd.read_csv(MANIFEST / "published" / "dice.csv")
-    return dict(zip(table["bone"], table["dice"], strict=True))
 
 
 def cell(

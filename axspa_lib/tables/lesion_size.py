@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from axspa_lib.agreement import bootstrap_by_patient, sensitivity
-from axspa_lib.diagnosis import KEY
-from axspa_lib.errors import DataError
+from axspa_lib.diagnosis.rules import KEY
+from axspa_lib.stats import bootstrap_by_patient, sensitivity
+from axspa_lib.study.errors import DataError
 
 #: Lesions of the simulator that count as inflammation.
 ACTIVE = ("oedema",)

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import sys
 
-from axspa_lib.runs import provenance, runs_root, write_json
+from axspa_lib.study.runs import provenance, runs_root, write_json
 from tests import bench
 from tests.bench.harness import Unavailable, in_words, measure
 

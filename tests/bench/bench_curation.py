@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from axspa_lib.config import parse_study
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.source import open_source
+from axspa_lib.curation.open import open_source
 from axspa_lib.phantom.cohort import simulate_cohort
+from axspa_lib.study.config import parse_study
 from tests.bench.cohort import files_of, read
 from tests.bench.harness import Benchmark
 

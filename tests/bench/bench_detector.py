@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,15 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from axspa_lib.config import Detector, load_study
-from axspa_lib.detector.checkpoint import load_weights, to_detectron2
-from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.inference import predict
-from axspa_lib.detector.interface import DetectorNetwork, Target
-from axspa_lib.detector.model import MaskRCNN, build_network
-from axspa_lib.detector.packed import packed
-from axspa_lib.detector.savings import changed, detections_by_way
-from axspa_lib.detector.training import make_optimizer, train_detector
+from axspa_lib.detector.network.checkpoint import load_weights, to_detectron2
+from axspa_lib.detector.network.interface import DetectorNetwork, Target
+from axspa_lib.detector.network.model import MaskRCNN, build_network
+from axspa_lib.detector.training import make_optimizer
+from axspa_lib.study.config import Detector
 from tests.bench.harness import Benchmark
 from tests.bench.images import slice_pair
 from tests.bench.stock_torchvision import stock_network
@@ -46,10 +42,9 @@ def benchmarks() -> list[Benchmark]:
     if importlib.util.find_spec("detectron2") is not None:
         stocks["Detectron2"] = build_network(PAPER.model_copy(update={"implementation": "detectron2"}))
         load_weights(stocks["Detectron2"], to_detectron2(model), "generated")
-    agreement = _agreement()
     made = []
     for name, stock in stocks.items():
-        made += [_inference(model, stock, name, agreement), _approximate(model, stock, name, agreement)]
+        made += [_inference(model, stock, name)]
         made += [_step(model, stock, name, precision) for precision in ("float32", "bfloat16")]
     return made
 
@@ -74,35 +69,17 @@ def one_slice() -> list[tuple[str, int, torch.Tensor]]:
     return [("bench", 0, torch.from_numpy(np.stack([(v / v.max() * 255).astype(np.uint8) for v in (t1, stir)])))]
 
 
-def _inference(model: MaskRCNN, stock: nn.Module, name: str, agreement: dict[str, str]) -> Benchmark:
-    images, fast = one_slice(), packed(model)
-    plain = predict(model, images, PAPER)
-    counted = changed(plain, predict(fast, images, PAPER), 0.0)
-    assert counted["exact"], f"packing changes a detection: {counted}"
+def _inference(model: MaskRCNN, stock: nn.Module, name: str) -> Benchmark:
+    images = one_slice()
     return Benchmark(
         f"Mask R-CNN R50-FPN, inference on one slice of {SIZE} x {SIZE}",
-        ours=lambda: predict(fast, images, PAPER),
+        ours=lambda: predict(model, images, PAPER),
         reference=_stock_inference(stock, images),
         unit="s",
         repeats=5,
-        ours_name="packed: 1000 proposals screened, those left open judged in float32",
+        ours_name="float32, 1000 proposals",
         reference_name=f"stock {name}, float32, 1000 proposals",
-        agreement=agreement["packed for the CPU"],
-        target=2.5,
-    )
-
-
-def _approximate(model: MaskRCNN, stock: nn.Module, name: str, agreement: dict[str, str]) -> Benchmark:
-    images, few = one_slice(), _with(model, APPROXIMATE)
-    return Benchmark(
-        f"the same by approximation, one slice of {SIZE} x {SIZE}",
-        ours=lambda: predict(few, images, APPROXIMATE),
-        reference=_stock_inference(stock, images),
-        unit="s",
-        repeats=3,
-        ours_name="bfloat16, 100 proposals: not the same detections",
-        reference_name=f"stock {name}, float32, 1000 proposals",
-        agreement=agreement["as this run predicts"],
+        agreement="",
     )
 
 
@@ -174,27 +151,3 @@ def _target() -> Target:
     masks[0, 180:310, 120:200] = masks[1, 180:310, 300:380] = True
     boxes = torch.tensor([[120.0, 180, 200, 310], [300, 180, 380, 310]])
     return Target(boxes, torch.tensor([0, 1]), masks)
-
-
-def _agreement() -> dict[str, str]:
-    """By way of saving, what it changes on held-out slices of a small network trained for a minute."""
-    from synthetic import write_cohort
-
-    config = load_study("quick", detector__iterations=80, detector__validate_every=80).detector
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        slices, instances = write_cohort(folder / "c", patients=12, slices=4)
-        train, held_out = (
-            DetectionData.load(slices, instances, config.channels, [f"p{n:03d}" for n in numbers])
-            for numbers in (range(8), range(8, 12))
-        )
-        train_detector(config, train, held_out, seed=0, folder=folder, progress=False)
-        found = detections_by_way(folder / "model.pt", config, held_out)
-    everything = next(iter(found.values()))
-    return {
-        way: "on {slices} held-out slices {same:.0f} of {detections:.0f} detections the same, {found:.0f} found: boxes "
-        "within {pixels:.4f} px, scores within {score:.5f}, masks {mask:.2%}".format(
-            slices=len(held_out), **changed(everything, table, config.score_threshold)
-        )
-        for way, table in found.items()
-    }

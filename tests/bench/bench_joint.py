@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from axspa_lib.config import Joint
-from axspa_lib.joint import extract_joint
+from axspa_lib.joint.algorithm1 import extract_joint
+from axspa_lib.study.config import Joint
 from tests.bench.harness import Benchmark
 from tests.bench.images import bone_mask
 from tests.oracles.joint import reference_joint

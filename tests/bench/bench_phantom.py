@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from axspa_lib.config import PhantomCohort, load_study
-from axspa_lib.phantom.calibration import simulate_batch
 from axspa_lib.phantom.cohort import simulate_patient
+from axspa_lib.realism.reader_calibration import simulate_batch
+from axspa_lib.study.config import PhantomCohort, load_study
 from tests.bench.harness import Benchmark
 
 COHORT, SEED = "phantom-desir", 7

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from axspa_lib.config import BoneNets, Preprocessing
-from axspa_lib.preprocess import preprocess_slice
+from axspa_lib.preprocessing.steps import preprocess_slice
+from axspa_lib.study.config import BoneNets, Preprocessing
 from tests.bench.harness import Benchmark
 from tests.bench.images import slice_pair
 from tests.oracles.preprocess import STEPS, reference_slice

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from axspa_lib.bone_training import weighted_cross_entropy
-from axspa_lib.config import BoneNets, load_study
-from axspa_lib.preprocess import preprocess_slice
-from axspa_lib.unet import build_unet, forward, network_input, predict_bones
-from axspa_lib.volume import Volume
+from axspa_lib.bones.training import weighted_cross_entropy
+from axspa_lib.bones.unet import build_unet, forward, network_input, predict_bones
+from axspa_lib.preprocessing.steps import preprocess_slice
+from axspa_lib.study.config import BoneNets, load_study
+from axspa_lib.study.volume import Volume
 from tests.bench.harness import Benchmark
 from tests.bench.images import slice_pair
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from axspa_lib.runs import provenance
+from axspa_lib.study.runs import provenance
 
 #: Units a time may be given in, as parts of a second.
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}

@@ -9,7 +9,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-from axspa_lib.detector import model as ours
+from axspa_lib.detector.network import model as ours
 
 _RENAMED = {
     "backbone.stem.": "backbone.body.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from axspa_lib.runs import REPOSITORY
+from axspa_lib.study.runs import REPOSITORY
 from tests.cluster import one_machine
 
 pytestmark = pytest.mark.slow

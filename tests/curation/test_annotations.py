@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axspa_lib.cohort import consensus
 from axspa_lib.curation import annotations as tables
-from axspa_lib.errors import DataError
-from axspa_lib.labels import QUADRANTS
+from axspa_lib.study.cohort import consensus
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import QUADRANTS
 
 HEADER = "patient,reader,slice,side,quadrant,inflammation\n"
 ROW = "P1,1,3,L,iliac_upper,1\n"
@@ -159,7 +159,7 @@ def test_tables_without_rows(tmp_path: Path) -> None:
 
 
 def test_templates_are_valid(tmp_path: Path) -> None:
-    from axspa_lib.config import MANIFEST
+    from axspa_lib.study.config import MANIFEST
 
     folder = MANIFEST / "templates"
     readings = tables.read_table(folder / "readings.csv", tables.READINGS)

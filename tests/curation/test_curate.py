@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from axspa_lib.cohort import Cohort
-from axspa_lib.config import load_study
+from axspa_lib.book.execution import execute
 from axspa_lib.curation import curate as module
 from axspa_lib.curation import patient as one_patient
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.source import open_source
-from axspa_lib.errors import DataError
-from axspa_lib.execution import execute
-from axspa_lib.layout import Layout
-from axspa_lib.runs import REPOSITORY, recording
+from axspa_lib.curation.open import open_source
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.config import load_study
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.layout import Layout
+from axspa_lib.study.runs import REPOSITORY, recording
 from tests.curation.corpus import READ, REFUSED, SECRETS, build, plant
 
 SPLITS: dict[str, Any] = {"seed": 3, "bones_split": (31, 6, 14), "detection_split": (178, 25, 53)}

@@ -21,7 +21,7 @@ from pydicom.uid import (
 
 from axspa_lib.curation.dicom import NotDicom, read_dataset, read_header, read_pixels
 from axspa_lib.curation.dicom_stack import read_stack
-from axspa_lib.errors import DataError
+from axspa_lib.study.errors import DataError
 
 
 def world_lps(volume: Any) -> np.ndarray:

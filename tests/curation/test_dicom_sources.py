@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from axspa_lib.cohort import Cohort
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.deidentify import Pseudonyms
 from axspa_lib.curation.dicom_sources import MAX_VISITS, ExportSource, LayoutSource
+from axspa_lib.curation.open import open_source
 from axspa_lib.curation.recognise import recognise
-from axspa_lib.curation.source import open_source
-from axspa_lib.errors import DataError
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.errors import DataError
 from tests.curation.corpus import SHIPPED
 
 SPLITS: dict[str, Any] = {"seed": 0, "bones_split": None, "detection_split": None}

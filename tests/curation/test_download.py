@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from axspa_lib.curation import download
-from axspa_lib.errors import DataError
+from axspa_lib.study.errors import DataError
 
 FILES = {
     f"images/{name}.nii.gz": np.random.default_rng(i).bytes(200_000 + i) for i, name in enumerate(("a", "b", "c d"))

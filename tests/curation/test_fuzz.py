@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from axspa_lib.cohort import Cohort
 from axspa_lib.curation import annotations as tables
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.deidentify import ACQUISITION, GEOMETRY, GROUPING
 from axspa_lib.curation.dicom_stack import read_stack
 from axspa_lib.curation.nifti import read_image
-from axspa_lib.curation.source import open_source
-from axspa_lib.errors import DataError
+from axspa_lib.curation.open import open_source
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 FUZZ = settings(max_examples=60, deadline=5000, suppress_health_check=list(HealthCheck))

@@ -11,8 +11,8 @@ import pytest
 from scipy import ndimage as ndi
 
 from axspa_lib.curation.geometry import grid_distance, pair, refine, resample, tilt_degrees, to_canonical
-from axspa_lib.errors import DataError
-from axspa_lib.volume import Volume, read_volume, write_volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 
 def stack(tilt: float = 38.0, shape: tuple[int, int, int] = (6, 24, 20), spacing: Any = (5.0, 1.2, 0.9)) -> Volume:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.source import open_source
+from axspa_lib.curation.open import open_source
 from tests.bench.cohort import curated, files_of
 
 
@@ -41,8 +41,8 @@ def test_two_processes_hold_no_more_for_more_patients(tmp_path: Path) -> None:
 
     Figures for 300 different examinations are in CONTRIBUTING.md.
     """
-    from axspa_lib.config import parse_study
     from axspa_lib.phantom.cohort import simulate_cohort
+    from axspa_lib.study.config import parse_study
 
     study = parse_study({"phantoms": {"phantom-desir": {"patients": 1, "prevalence": 0.33}}, "seed": 2022})
     simulate_cohort("phantom-desir", study.phantoms["phantom-desir"], study.seed, tmp_path / "one")

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from axspa_lib.cohort import Cohort
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.nifti import read_mask, read_nifti, read_sidecar
-from axspa_lib.curation.source import open_source
-from axspa_lib.errors import DataError
+from axspa_lib.curation.open import open_source
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.errors import DataError
 
 RNG = np.random.default_rng(0)
 

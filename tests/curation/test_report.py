@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
-from axspa_lib.cohort import Cohort
-from axspa_lib.curation import report
+from axspa_lib.curation import figures, report
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.source import open_source
-from axspa_lib.errors import DataError
-from axspa_lib.figures import curation as figures
-from axspa_lib.volume import Volume
+from axspa_lib.curation.open import open_source
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.volume import Volume
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axspa_lib.curation.splits import check_splits, make_splits, subject_folds
-from axspa_lib.errors import DataError
-from axspa_lib.labels import SUBSETS
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import SUBSETS
 
 
 def cohort(n: int, seed: int = 0, per_subject: int = 1, centres: int = 25, bones: float = 1.0) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from scipy.ndimage import gaussian_filter
 
-from axspa_lib.volume import Volume, write_volume
+from axspa_lib.study.volume import Volume, write_volume
 
 
 def joint(shape: tuple[int, int], side: str, rng: np.random.Generator) -> tuple[NDArray[np.bool_], float, float]:

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axspa_lib.config import Augmentation
 from axspa_lib.detector.augment import MIN_KEPT, Move, boxes_around, draw, transform, warp_opencv, warp_torch
-from axspa_lib.detector.resize import resize_masks
+from axspa_lib.detector.network.resize import resize_masks
+from axspa_lib.study.config import Augmentation
 
 ROWS, COLUMNS = 80, 96
 

@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from axspa_lib.config import Detector
-from axspa_lib.detector.checkpoint import detectron2_name, load_weights, read_checkpoint, save_checkpoint, to_detectron2
-from axspa_lib.detector.interface import DetectorNetwork
-from axspa_lib.detector.model import build_network
-from axspa_lib.errors import DataError
+from axspa_lib.detector.network.checkpoint import (
+    detectron2_name,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    to_detectron2,
+)
+from axspa_lib.detector.network.interface import DetectorNetwork
+from axspa_lib.detector.network.model import build_network
+from axspa_lib.study.config import Detector
+from axspa_lib.study.errors import DataError
 
 NARROW = Detector(start="scratch", backbone="resnet18", norm="group_norm", width=8, fpn_channels=8, box_head_dim=8,
                   mask_head_dim=8, freeze_at=0)  # fmt: skip

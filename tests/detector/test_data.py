@@ -13,8 +13,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from axspa_lib.detector.data import DetectionData, images_of, three_channels
-from axspa_lib.errors import DataError
-from axspa_lib.volume import Volume, read_volume, write_volume
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 CHANNELS = "T1,STIR,STIR"
 

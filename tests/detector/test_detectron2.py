@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 import torch
 
-from axspa_lib.config import Detector, load_study
 from axspa_lib.detector import training
-from axspa_lib.detector.checkpoint import load_weights, read_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.inference import predict, read_predictions, write_predictions
-from axspa_lib.detector.model import build_network, load_detector
+from axspa_lib.detector.network.checkpoint import load_weights, read_checkpoint, to_detectron2
+from axspa_lib.detector.network.model import build_network, load_detector
 from axspa_lib.detector.training import train_detector, validation_losses
-from axspa_lib.errors import ConfigError, DataError
+from axspa_lib.study.config import Detector, load_study
+from axspa_lib.study.errors import ConfigError, DataError
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: its stored vectors are compared only")
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from axspa_lib.detector.checkpoint import detectron2_name, load_weights, read_checkpoint, to_detectron2
 from axspa_lib.detector.inference import decode_mask, predict
-from axspa_lib.detector.model import MaskRCNN, build_network
-from axspa_lib.detector.resize import fed_size, resize
-from axspa_lib.detector.roi_heads import pool
+from axspa_lib.detector.network.checkpoint import detectron2_name, load_weights, read_checkpoint, to_detectron2
+from axspa_lib.detector.network.model import MaskRCNN, build_network
+from axspa_lib.detector.network.resize import fed_size, resize
+from axspa_lib.detector.network.roi_heads import pool
 
 LIVE = importlib.util.find_spec("detectron2") is not None
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from axspa_lib.config import Detector, load_study
 from axspa_lib.detector.inference import COLUMNS, decode_mask, predict, read_predictions, write_predictions
-from axspa_lib.detector.interface import Detections, DetectorNetwork
-from axspa_lib.detector.model import build_detector
-from axspa_lib.detector.resize import fed_size, paste
-from axspa_lib.errors import DataError
+from axspa_lib.detector.network.interface import Detections, DetectorNetwork
+from axspa_lib.detector.network.model import build_detector
+from axspa_lib.detector.network.resize import fed_size, paste
+from axspa_lib.study.config import Detector, load_study
+from axspa_lib.study.errors import DataError
 
 
 class Fixed(DetectorNetwork):

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, roi_align
 
-from axspa_lib.config import Detector, load_study
-from axspa_lib.detector.backbone import Stem
-from axspa_lib.detector.detectron2_backend import detectron2_config
-from axspa_lib.detector.interface import Target
-from axspa_lib.detector.model import build_detector, build_network
-from axspa_lib.detector.proposals import cell_anchors
-from axspa_lib.detector.roi_heads import crop_masks, pool
-from axspa_lib.detector.sampling import match, sample
-from axspa_lib.errors import ConfigError
+from axspa_lib.detector.network.backbone import Stem
+from axspa_lib.detector.network.detectron2_backend import detectron2_config
+from axspa_lib.detector.network.interface import Target
+from axspa_lib.detector.network.model import build_detector, build_network
+from axspa_lib.detector.network.proposals import cell_anchors
+from axspa_lib.detector.network.roi_heads import crop_masks, pool
+from axspa_lib.detector.network.sampling import match, sample
+from axspa_lib.study.config import Detector, load_study
+from axspa_lib.study.errors import ConfigError
 
 TINY = load_study("smoke", detector__width=16, detector__fpn_channels=16, detector__precision="float32").detector
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet50
 
-from axspa_lib.config import Detector
-from axspa_lib.detector.checkpoint import save_checkpoint, to_detectron2
-from axspa_lib.detector.imagenet import BODY, from_caffe2, from_torchvision, put_body, read_caffe2
-from axspa_lib.detector.model import MaskRCNN, build_detector, build_network
-from axspa_lib.errors import ConfigError, DataError, MissingResultError
+from axspa_lib.detector.network.checkpoint import save_checkpoint, to_detectron2
+from axspa_lib.detector.network.imagenet import BODY, from_caffe2, from_torchvision, put_body, read_caffe2
+from axspa_lib.detector.network.model import MaskRCNN, build_detector, build_network
+from axspa_lib.study.config import Detector
+from axspa_lib.study.errors import ConfigError, DataError, MissingResultError
 
 AUTHORS_FILE = "weights_mrcnn.pt"
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import torch
 
-from axspa_lib.config import Detector, load_study
 from axspa_lib.detector import training
-from axspa_lib.detector.checkpoint import read_checkpoint, to_detectron2
 from axspa_lib.detector.data import DetectionData
-from axspa_lib.detector.model import MaskRCNN, build_detector, load_detector
+from axspa_lib.detector.network.checkpoint import read_checkpoint, to_detectron2
+from axspa_lib.detector.network.model import MaskRCNN, build_detector, load_detector
 from axspa_lib.detector.training import LOSSES, batch_indices, make_optimizer, train_detector, validation_losses
-from axspa_lib.errors import DataError
+from axspa_lib.study.config import Detector, load_study
+from axspa_lib.study.errors import DataError
 
 SMALL = {"width": 16, "fpn_channels": 16, "box_head_dim": 16, "mask_head_dim": 8, "rois_per_image": 8,
          "batch_size": 2, "iterations": 6, "validate_every": 2, "warmup": 0, "gradient_clip": 0.0}  # fmt: skip
@@ -73,7 +73,7 @@ _TRAIN = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from axspa_lib.config import Detector
+from axspa_lib.study.config import Detector
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.training import train_detector
 slices, instances, folder, config = sys.argv[1:]

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from axspa_lib.config import Detector
-from axspa_lib.detector.interface import Target
+from axspa_lib.detector.network.interface import Target
+from axspa_lib.study.config import Detector
 
 #: The paper's network and numbers, fed smaller so that the test takes seconds.
 CONFIG = Detector(start="scratch", min_size=256, max_size=448)

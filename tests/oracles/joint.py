@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure, morphology
 
-from axspa_lib.config import Joint
+from axspa_lib.study.config import Joint
 
 
 def reference_joint(bones: np.ndarray, params: Joint) -> np.ndarray:

@@ -13,7 +13,7 @@ from skimage.exposure import equalize_adapthist
 from skimage.filters import median
 from skimage.morphology import disk
 
-from axspa_lib.config import Preprocessing
+from axspa_lib.study.config import Preprocessing
 
 
 def reference_slice(image: np.ndarray, spacing: tuple[float, float], p: Preprocessing) -> np.ndarray:

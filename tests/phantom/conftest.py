@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from axspa_lib.phantom.anatomy import Body, Pose, Subject, draw_subject
-from axspa_lib.phantom.scanner import Protocol, centre_protocol, mixes
+from axspa_lib.phantom.person.anatomy import Body, Pose, Subject, draw_subject
+from axspa_lib.phantom.physics.scanner import Protocol, centre_protocol, mixes
 
 
 @pytest.fixture(scope="session")

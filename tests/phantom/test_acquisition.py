@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from axspa_lib.errors import ConfigError
-from axspa_lib.phantom import tissues
 from axspa_lib.phantom.acquisition import FAT_HZ_PER_T, acquire, stored
-from axspa_lib.phantom.scanner import Protocol
+from axspa_lib.phantom.physics import tissues
+from axspa_lib.phantom.physics.scanner import Protocol
+from axspa_lib.study.errors import ConfigError
 
 N, PIXEL = 220, 1.0
 AXIS = (np.arange(N) - N / 2) * PIXEL

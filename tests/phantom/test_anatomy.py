@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from axspa_lib.labels import LEFT, RIGHT, SIDES
-from axspa_lib.phantom.anatomy import Body, Points, Pose, Subject, draw_subject, resample
-from axspa_lib.phantom.paint import fill, offset
+from axspa_lib.phantom.drawing.paint import fill, offset
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.person.anatomy import Body, Points, Pose, Subject, draw_subject, resample
+from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.section import CORTEX_MM, ILIAC_CORTEX_MM, bones_at
-from axspa_lib.phantom.texture import Grid
-from axspa_lib.phantom.tissues import Sequence
+from axspa_lib.study.labels import LEFT, RIGHT, SIDES
 
 GRID = Grid(220, 1.0, -110.0, -75.0)
 

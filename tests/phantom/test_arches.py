@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from axspa_lib.phantom.anatomy import Body, Pose, Subject
-from axspa_lib.phantom.scanner import Protocol
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.person.anatomy import Body, Pose, Subject
+from axspa_lib.phantom.physics.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.texture import Grid
 
 GRID = Grid(256, 0.7, -90.0, -120.0)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from axspa_lib.phantom import scene
-from axspa_lib.phantom.anatomy import Body
-from axspa_lib.phantom.paint import Canvas
+from axspa_lib.phantom.drawing.paint import Canvas
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.person.anatomy import Body
+from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.texture import Grid
-from axspa_lib.phantom.tissues import Sequence
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
 DEPTHS = np.array([0.0, 20.0, 40.0])

@@ -16,15 +16,15 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from axspa_lib.config import PhantomCohort, load_study
-from axspa_lib.errors import ConfigError
-from axspa_lib.labels import QUADRANTS, READERS_DESIR, SIDES
+from axspa_lib.curation.sources import make_source, source_folder
 from axspa_lib.phantom import cohort, examination
 from axspa_lib.phantom.cohort import simulate_cohort
 from axspa_lib.phantom.dicom import read_stack
-from axspa_lib.phantom.disease import ACTIVE, FollowUp
-from axspa_lib.stages.sources import make_source, source_folder
-from axspa_lib.volume import read_volume
+from axspa_lib.phantom.person.disease import ACTIVE, FollowUp
+from axspa_lib.study.config import PhantomCohort, load_study
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.labels import QUADRANTS, READERS_DESIR, SIDES
+from axspa_lib.study.volume import read_volume
 
 SPEC = PhantomCohort(patients=2, prevalence=0.9, misregistered=0.4, lacking_slices=0.3)
 SEED = 28
@@ -238,7 +238,7 @@ def test_impossible_calls_are_refused(tmp_path: Path, cohort: str, seed: int, wo
 def test_memory_does_not_grow_with_the_number_of_patients(tmp_path: Path) -> None:
     """Peak of a process of its own, three patients against nine."""
     code = (
-        "import resource, sys; from pathlib import Path; from axspa_lib.config import PhantomCohort; "
+        "import resource, sys; from pathlib import Path; from axspa_lib.study.config import PhantomCohort; "
         "from axspa_lib.phantom.cohort import simulate_cohort; count = int(sys.argv[1]); "
         "simulate_cohort('phantom-asas', PhantomCohort(patients=count), 3, Path(sys.argv[2])); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from axspa_lib.errors import ConfigError
-from axspa_lib.labels import LEFT, QUADRANTS, SIDES, Bone
-from axspa_lib.phantom import disease
-from axspa_lib.phantom.anatomy import Body, population, template
-from axspa_lib.phantom.disease import FollowUp, Lesion
+from axspa_lib.phantom.drawing.texture import Grid
 from axspa_lib.phantom.examination import object_grid
-from axspa_lib.phantom.scanner import Protocol
+from axspa_lib.phantom.person import disease
+from axspa_lib.phantom.person.anatomy import Body, population, template
+from axspa_lib.phantom.person.disease import FollowUp, Lesion
+from axspa_lib.phantom.physics.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.texture import Grid
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.labels import LEFT, QUADRANTS, SIDES, Bone
 
 LESION = Lesion("oedema", LEFT, "iliac", 0.3, 17.0, 9.0, 10.0, 7.0, 1.0, ragged=0.0, seed=1)
 

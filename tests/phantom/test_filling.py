@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from axspa_lib.phantom import bowel, materials, vessels
-from axspa_lib.phantom.anatomy import Body, Pose, Subject
-from axspa_lib.phantom.back import FOCUS
-from axspa_lib.phantom.materials import Texture
-from axspa_lib.phantom.paint import Canvas
+from axspa_lib.phantom.drawing.paint import Canvas
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.painters import bowel, materials, vessels
+from axspa_lib.phantom.painters.back import FOCUS
+from axspa_lib.phantom.painters.materials import Texture
+from axspa_lib.phantom.person.anatomy import Body, Pose, Subject
+from axspa_lib.phantom.person.skeleton import draw_build
+from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.skeleton import draw_build
-from axspa_lib.phantom.texture import Grid
-from axspa_lib.phantom.tissues import Sequence
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
 SKIN = np.full(GRID.size, 150.0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from axspa_lib.labels import LEFT, RIGHT
-from axspa_lib.phantom.anatomy import SIGN, Body
-from axspa_lib.phantom.ligaments import Ligaments
-from axspa_lib.phantom.scanner import Protocol
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.painters.ligaments import Ligaments
+from axspa_lib.phantom.person.anatomy import SIGN, Body
+from axspa_lib.phantom.physics.scanner import Protocol
 from axspa_lib.phantom.scene import Scene
 from axspa_lib.phantom.section import bones_at
-from axspa_lib.phantom.texture import Grid
+from axspa_lib.study.labels import LEFT, RIGHT
 
 GRID = Grid(256, 0.7, -90.0, -50.0)
 DEPTH = 30.0

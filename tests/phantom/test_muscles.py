@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from axspa_lib.labels import LEFT, RIGHT
-from axspa_lib.phantom import physique
-from axspa_lib.phantom.anatomy import Body
-from axspa_lib.phantom.muscles import belly
-from axspa_lib.phantom.paint import Canvas
+from axspa_lib.phantom.drawing.paint import Canvas
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.painters.muscles import belly
+from axspa_lib.phantom.person import physique
+from axspa_lib.phantom.person.anatomy import Body
+from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.scene import Scene
-from axspa_lib.phantom.texture import Grid
-from axspa_lib.phantom.tissues import Sequence
+from axspa_lib.study.labels import LEFT, RIGHT
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
 T1 = Sequence(field_t=1.5, tr=550, te=10)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from axspa_lib.config import PhantomCohort
-from axspa_lib.errors import ConfigError
-from axspa_lib.labels import READERS_ASAS, READERS_DESIR
-from axspa_lib.phantom import calibration
 from axspa_lib.phantom.examination import draw_examination
 from axspa_lib.phantom.readers import Panel, panel, read_patient
+from axspa_lib.realism import reader_calibration as calibration
+from axspa_lib.study.config import PhantomCohort
+from axspa_lib.study.errors import ConfigError
+from axspa_lib.study.labels import READERS_ASAS, READERS_DESIR
 
 SILENT = Panel(("1", "2"), np.array([2.0, 4.0]), np.array([1.0, 1.0]), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.7, -9.0)
 PRESENT = np.ones((14, 2), bool)

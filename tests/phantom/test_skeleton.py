@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from axspa_lib.labels import LEFT, RIGHT
-from axspa_lib.phantom.anatomy import Body, Pose, Subject
-from axspa_lib.phantom.materials import Texture
-from axspa_lib.phantom.skeleton import draw_build
-from axspa_lib.phantom.texture import Grid
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.painters.materials import Texture
+from axspa_lib.phantom.person.anatomy import Body, Pose, Subject
+from axspa_lib.phantom.person.skeleton import draw_build
+from axspa_lib.study.labels import LEFT, RIGHT
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
 SKIN = np.full(300, 130.0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from axspa_lib.phantom.anatomy import Body, Subject
-from axspa_lib.phantom.back import Back
-from axspa_lib.phantom.canal import ROWS, draw_sac
-from axspa_lib.phantom.spine import Spine
-from axspa_lib.phantom.texture import Grid
+from axspa_lib.phantom.drawing.texture import Grid
+from axspa_lib.phantom.painters.back import Back
+from axspa_lib.phantom.painters.canal import ROWS, draw_sac
+from axspa_lib.phantom.painters.spine import Spine
+from axspa_lib.phantom.person.anatomy import Body, Subject
 
 GRID = Grid(300, 0.7, -105.0, -70.0)
 

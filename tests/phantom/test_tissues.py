@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from axspa_lib.errors import ConfigError
-from axspa_lib.phantom.tissues import Sequence, Tissue, at_field, fat, signal, tissues
+from axspa_lib.phantom.physics.tissues import Sequence, Tissue, at_field, fat, signal, tissues
+from axspa_lib.study.errors import ConfigError
 
 T1_15 = Sequence(546, 8.7)
 STIR_15 = Sequence(5000, 84, 140)

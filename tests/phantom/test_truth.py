@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from axspa_lib.config import PhantomCohort
-from axspa_lib.labels import LEFT, SIDES, Bone
 from axspa_lib.phantom import examination
 from axspa_lib.phantom.cohort import simulate_cohort
-from axspa_lib.phantom.disease import ACTIVE, FollowUp
 from axspa_lib.phantom.examination import Examination
-from axspa_lib.volume import Volume, read_volume
+from axspa_lib.phantom.person.disease import ACTIVE, FollowUp
+from axspa_lib.study.config import PhantomCohort
+from axspa_lib.study.labels import LEFT, SIDES, Bone
+from axspa_lib.study.volume import Volume, read_volume
 
 SPEC = PhantomCohort(patients=3, prevalence=1.0, misregistered=0.0, lacking_slices=0.0)
 SEED = 28

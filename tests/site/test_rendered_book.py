@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from axspa_lib.pages import check_site
+from axspa_lib.book.check import check_site
 
 HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
 AXE = Path(__file__).parent / "axe-core" / "axe.min.js"

@@ -1,0 +1,61 @@
+"""Recognise what kind of source a folder is, and open it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from axspa_lib.curation.source import Source, files_below, folders_in
+from axspa_lib.study.errors import DataError
+
+Kind = Literal["auto", "dicom", "nifti", "vhi", "phantom"]
+
+
+KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
+
+
+#: Module and callable that open each kind; by name, because these modules build on this one.
+_OPENERS = {
+    "dicom": ("dicom_sources", "open_dicom"),
+    "phantom": ("dicom_sources", "open_dicom"),
+    "nifti": ("nifti", "NiftiSource"),
+    "vhi": ("vhi", "VhiSource"),
+}
+
+
+def open_source(path: Path, kind: Kind = "auto") -> Source:
+    """Open a cohort.
+
+    Args:
+        path: folder of the cohort.
+        kind: `dicom` (`{patient}/{T1,STIR}/`, or any export of a PACS), `phantom` (the first with readings and truth),
+            `nifti`, `vhi`, or `auto` to recognise it.
+
+    Raises:
+        DataError: the folder is missing, empty or of no known kind.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise DataError(f"unknown kind of source {kind!r}: choose one of {', '.join(KINDS)}")
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; give the folder that holds the patients")
+    folders_in(path)
+    kind = _recognise(path) if kind == "auto" else kind
+    module, opener = _OPENERS[kind]
+    source: Source = getattr(import_module(f"axspa_lib.curation.{module}"), opener)(path)
+    return source
+
+
+def _recognise(path: Path) -> Kind:
+    """Kind of the cohort in a folder, from names alone."""
+    if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():
+        return "vhi"
+    for child in files_below(path, unreadable=lambda error: None):
+        if "truth" in child.relative_to(path).parts[:1]:
+            continue
+        if child.name.lower().endswith((".nii", ".nii.gz")):
+            return "nifti"
+        if child.suffix.lower() not in {".csv", ".json", ".tsv", ".md", ".txt"}:
+            return "dicom"
+    raise DataError(f"{path}: holds no images; give a folder of DICOM or NIfTI files")

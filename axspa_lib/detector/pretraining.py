@@ -1,0 +1,100 @@
+"""Pre-training of the detector on simulated patients: their true bones, the consensus of their readers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from axspa_lib.detector.data import DetectionData
+from axspa_lib.detector.slices import Entries, prepare_patient, write_slices
+from axspa_lib.detector.training import train_detector
+from axspa_lib.joint.algorithm1 import extract_joints
+from axspa_lib.networks.precision import used
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.config import Detector, Study
+from axspa_lib.study.errors import AxspaError, ConfigError
+from axspa_lib.study.labels import TRAIN, VALIDATION
+from axspa_lib.study.layout import Layout
+from axspa_lib.study.runs import read_run, recording
+
+log = logging.getLogger(__name__)
+
+#: One patient in so many chooses the weights.
+VALIDATION_EVERY = 8
+
+
+def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
+    """Train the detector that the study's trainings start from, on slices preprocessed as theirs.
+
+    The ROIs come from the simulator's bones by Algorithm 1, the labels from the simulated readers' consensus. No real
+    image takes part, so one pre-training serves every fold.
+
+    Raises:
+        ConfigError: the study has no pre-training.
+    """
+    if study.pretraining is None:
+        raise ConfigError(f"parameter pretraining: profile {study.profile} has none")
+    folder = Layout.of(study).pretrained(study.data_id())
+    cohort = Cohort(Layout.of(study).cohort(study.pretraining.cohort))
+    config = study.detector.model_copy(
+        update={
+            "start": study.pretraining.start,
+            "iterations": study.pretraining.iterations,
+            "validate_every": study.pretraining.validate_every,
+            "learning_rate": study.pretraining.learning_rate,
+        }
+    )
+    with recording(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
+        slices = _slices(study, cohort, folder / "slices", progress)
+        training, validation = divided(folder / "slices", config.channels)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        record["precision"] = used(device, config.precision)
+        metrics = train_detector(
+            config, training, validation, seed=study.seed, folder=folder, device=device, progress=progress
+        )
+        record["metrics"] = metrics | slices
+        record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
+    return record
+
+
+def divided(folder: Path, channels: str) -> tuple[DetectionData, DetectionData]:
+    """Training and validation slices: every eighth patient chooses the weights."""
+    everyone = DetectionData.load(folder, folder / "instances.json", channels=channels)
+    chosen = set(everyone.patients[::VALIDATION_EVERY])
+    return (
+        DetectionData(tuple(s for s in everyone.slices if s.patient not in chosen), channels, everyone.skipped),
+        DetectionData(tuple(s for s in everyone.slices if s.patient in chosen), channels),
+    )
+
+
+def start_of(study: Study) -> Detector:
+    """The study's detector with its start resolved: the weights pre-trained on slices preprocessed alike.
+
+    Raises:
+        MissingResultError: the pre-training has not finished.
+    """
+    if study.detector.start != "pretrained":
+        return study.detector
+    folder = Layout.of(study).pretrained(study.data_id())
+    read_run(folder)
+    return study.detector.model_copy(update={"start": str(folder / "model.pt")})
+
+
+def _slices(study: Study, cohort: Cohort, folder: Path, progress: bool) -> dict[str, int]:
+    consensus = cohort.consensus()
+    usable = cohort.participants.query("has_stir and has_bones")["patient"]
+    done: list[Entries | dict[str, str]] = []
+    for patient in tqdm(usable, desc="slices", disable=not progress):
+        try:
+            bones = cohort.reference_bones(patient)
+            assert bones is not None
+            joint = extract_joints(bones, study.joint)
+            done.append(prepare_patient(cohort, patient, joint, folder, study.detector.preprocessing, consensus))
+        except AxspaError as error:
+            log.warning("%s left out: %s", patient, error)
+            done.append({"patient": patient, "reason": str(error)})
+    return write_slices(folder, done, consensus, {"cohort": cohort.name, "data_id": study.data_id()})

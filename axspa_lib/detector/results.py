@@ -1,0 +1,238 @@
+"""Stored results of the detectors: members, histories, predictions, and the slices that a chapter shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from axspa_lib.bones import results as bones_results
+from axspa_lib.detector.figures import DetectionCase, Roi, TrainingView
+from axspa_lib.detector.inference import decode_mask, read_predictions
+from axspa_lib.detector.instances import decode_rle, read_instances
+from axspa_lib.study.labels import SEQUENCES, TRAIN
+from axspa_lib.study.results import Run
+from axspa_lib.study.runs import noted, read_run
+from axspa_lib.study.volume import read_volume
+
+
+def detection_cases(
+    run: Run,
+    half_slices: Mapping[int, pd.DataFrame],
+    member: int,
+    rank: str = "right",
+    count: int = 4,
+    cohort: str | None = None,
+) -> list[DetectionCase]:
+    """Slices of held-out patients with what one member found.
+
+    Args:
+        run: the results.
+        half_slices: half-slice results by member (`diagnosis.results.half_slices`).
+        member: which trained network.
+        rank: `right` (both half-slices found once, with the right class), `count` (a wrong number of boxes) or `class`
+            (one box each, a wrong class).
+        count: how many, of as many different patients as there are.
+        cohort: the training cohort when None.
+    """
+    scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
+    judged = half_slices[member].merge(scored, on=["patient", "slice", "side"])
+    wrong_class = judged["correct_count"] & (judged["positive"] != judged["inflammation"])
+    judged = judged.assign(count=~judged["correct_count"], wrong=wrong_class)
+    slices = judged.groupby(["patient", "slice"]).agg(
+        count=("count", "any"), wrong=("wrong", "any"), inflamed=("inflammation", "max")
+    )
+    chosen = {
+        "right": slices[~slices["count"] & ~slices["wrong"]].sort_values("inflamed", ascending=False, kind="stable"),
+        "count": slices[slices["count"]],
+        "class": slices[slices["wrong"] & ~slices["count"]],
+    }[rank].reset_index()
+    chosen = pd.concat([chosen.drop_duplicates("patient"), chosen]).drop_duplicates(["patient", "slice"]).head(count)
+    return [
+        _detection_case(run, patient, int(place), member, cohort)
+        for patient, place in zip(chosen["patient"], chosen["slice"], strict=True)
+    ]
+
+
+def unscored_cases(run: Run, member: int, patient: str, cohort: str, count: int = 5) -> list[DetectionCase]:
+    """Slices of a patient whom nobody read, with what one member found: those with most boxes, in anatomical order.
+
+    Args:
+        run: the results.
+        member: which trained network.
+        patient: whose slices.
+        cohort: the cohort of the patient.
+        count: how many slices at most.
+    """
+    found = predictions(run, cohort)[member]
+    mine = found[(found["patient"] == patient) & (found["score"] > run.threshold)]
+    most = mine.groupby("slice")["score"].sum().nlargest(count).index
+    return [_detection_case(run, patient, int(place), member, cohort) for place in sorted(most)]
+
+
+def training_views(run: Run, draws: int = 3) -> list[TrainingView]:
+    """What the network is fed: one slice of a training patient, as it is and under `draws` random moves.
+
+    The slice is the first one with an inflamed and a healthy joint, else the first with any. The moves are those of
+    the training with the study's seed; inputs and instances are made by the training's own `prepare`.
+    """
+    from axspa_lib.detector.augment import Move, draw
+    from axspa_lib.detector.data import DetectionData
+    from axspa_lib.detector.training import prepare
+
+    config, folder = run.study.detector, slices_folder(run)
+    known = {image["patient"] for image in read_instances(folder / "instances.json")["images"]}
+    patients = [name for name in run.cohort().subset("detection", TRAIN) if name in known]
+    data = DetectionData.load(folder, folder / "instances.json", config.channels, patients)
+    chosen = max(data.slices, key=lambda item: len({instance.label for instance in item.instances}))
+    rng = np.random.default_rng(run.study.seed)
+    views = []
+    for move in [Move(), *(draw(config.augmentation, rng) for _ in range(draws))]:
+        image, target = prepare(chosen, config.channels, config, move, "cpu")
+        rois = [
+            Roi(int(label), mask.numpy(), (box[0], box[1], box[2], box[3]))
+            for label, mask, box in zip(target.labels, target.masks, target.boxes.tolist(), strict=True)
+        ]
+        turned = f"{move.angle:+.0f}°".replace("-", "−") + (", flipped" if move.flip else "")
+        title = "as preprocessed" if move == Move() else turned
+        views.append(TrainingView(f"{chosen.patient}, slice {chosen.index}", title, image.numpy(), rois))
+    return views
+
+
+def judged_boxes(run: Run, member: int, cohort: str | None = None) -> pd.DataFrame:
+    """Every stored box of the half-slices with a joint and a consensus, and whether it is right.
+
+    Returns:
+        `patient, slice, side, score, label, right`: a box is right when it overlaps the half-slice's ROI by at least
+        half (intersection over union of the boxes) and has the readers' class.
+    """
+    scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
+    dataset = read_instances(slices_folder(run, cohort) / "instances.json")
+    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+    roi = pd.DataFrame(
+        [(*names[a["image_id"]], a["side"], *a["bbox"]) for a in dataset["annotations"]],
+        columns=["patient", "slice", "side", "left", "top", "wide", "high"],
+    )
+    boxes = predictions(run, cohort)[member].merge(scored, on=["patient", "slice", "side"])
+    boxes = boxes.merge(roi, on=["patient", "slice", "side"])
+    right, bottom = boxes["left"] + boxes["wide"], boxes["top"] + boxes["high"]
+    across = np.maximum(0, np.minimum(boxes["x1"], right) - np.maximum(boxes["x0"], boxes["left"]))
+    along = np.maximum(0, np.minimum(boxes["y1"], bottom) - np.maximum(boxes["y0"], boxes["top"]))
+    area = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"]) + boxes["wide"] * boxes["high"]
+    overlap = across * along / (area - across * along)
+    boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
+    return boxes[["patient", "slice", "side", "score", "label", "right"]]
+
+
+def roi_boxes(run: Run, experiment: str = "all_included") -> pd.DataFrame:
+    """Box around the ROI of Algorithm 1 of every half-slice that an experiment was tested on.
+
+    Returns:
+        `patient, slice, side, left, top, right, bottom` in pixels of the detector's grid, out of fold.
+    """
+    rows = []
+    for fold in run.study.fold_numbers:
+        dataset = read_instances(slices_folder(run, experiment=experiment, fold=fold) / "instances.json")
+        tested = set(member_run(run, seeds(run, experiment)[0], experiment, fold)["tested"][run.cohort().name])
+        names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+        for entry in dataset["annotations"]:
+            patient, place = names[entry["image_id"]]
+            if patient in tested:
+                x, y, wide, high = entry["bbox"]
+                rows.append((patient, place, entry["side"], x, y, x + wide, y + high))
+    return pd.DataFrame(rows, columns=["patient", "slice", "side", "left", "top", "right", "bottom"])
+
+
+def _detection_case(run: Run, patient: str, place: int, member: int, cohort: str | None) -> DetectionCase:
+    found = predictions(run, cohort)[member]
+    rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > run.threshold)]
+    rois = [
+        Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
+        for row in rows.to_dict("records")
+    ]
+    folder = slices_folder(run, cohort, fold=bones_results.fold_of(run, patient, cohort))
+    truth = _truth(folder, {(patient, place)})[patient, place]
+    t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
+    return DetectionCase(f"{patient}, slice {place}", t1, stir, truth, rois)
+
+
+def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:
+    dataset = read_instances(folder / "instances.json")
+    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+    truth: dict[tuple[str, int], list[Roi]] = {name: [] for name in wanted}
+    for entry in dataset["annotations"]:
+        name = names[entry["image_id"]]
+        if name in truth:
+            truth[name].append(Roi(entry["category_id"], decode_rle(entry["segmentation"])))
+    return truth
+
+
+def seeds(run: Run, experiment: str = "all_included") -> list[int]:
+    """Members of an experiment that have finished (in every fold)."""
+    finished = []
+    for fold in run.study.fold_numbers:
+        folder = run.layout.member(experiment, 0, fold).parent
+        paths = folder.glob("seed-*/run.json")
+        finished.append({int(path.parent.name.removeprefix("seed-")) for path in paths})
+    return sorted(set.intersection(*finished))
+
+
+def member_run(run: Run, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> dict[str, Any]:
+    """The record of one training, of the first fold unless said otherwise."""
+    return read_run(run.layout.member(experiment, seed, run.first_fold(fold)))
+
+
+def history(run: Run, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> pd.DataFrame:
+    """Training history of one member, of the first fold unless said otherwise."""
+    folder = run.layout.member(experiment, seed, run.first_fold(fold))
+    return pd.read_parquet(noted(run.finished(folder) / "history.parquet"))
+
+
+def slices_folder(
+    run: Run, cohort: str | None = None, experiment: str = "all_included", fold: int | None = None
+) -> Path:
+    """Folder of the detector's preprocessed slices, of the first fold unless said otherwise."""
+    name = cohort or run.study.training_cohort
+    return run.finished(run.layout.slices(run.variant(experiment).data_id(), name, run.first_fold(fold)))
+
+
+def predictions(run: Run, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
+    """Stored detections of the test patients, by member.
+
+    With folds a member of the training cohort is one seed in every fold; of another cohort each training is a
+    member, numbered seed + 100 x fold.
+    """
+    name = cohort or run.study.training_cohort
+    found: dict[int, list[pd.DataFrame]] = {}
+    for seed in seeds(run, experiment):
+        for fold in run.study.fold_numbers:
+            number = seed if name == run.study.training_cohort else seed + 100 * (fold or 0)
+            path = run.layout.member(experiment, seed, fold) / f"predictions_{name}.parquet"
+            found.setdefault(number, []).append(read_predictions(noted(path)))
+    return {number: pd.concat(parts, ignore_index=True) for number, parts in sorted(found.items())}
+
+
+def evaluated(run: Run, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
+    """Half-slices of the slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
+    name = cohort or run.study.training_cohort
+    folds = run.study.fold_numbers if name == run.study.training_cohort else run.study.fold_numbers[:1]
+    parts = []
+    for fold in folds:
+        path = noted(slices_folder(run, name, experiment, fold) / "half_slices.csv")
+        tested = member_run(run, seeds(run, experiment)[0], experiment, fold)["tested"][name]
+        table = pd.read_csv(path, dtype={"patient": str})
+        parts.append(table[table["patient"].isin(tested)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def training_sizes(run: Run, names: Sequence[str]) -> list[tuple[str, float]]:
+    """Patients that each experiment learnt detection from, as a mean over the folds."""
+    sizes = []
+    for name in names:
+        if seeds(run, name):
+            runs = [member_run(run, seeds(run, name)[0], name, fold) for fold in run.study.fold_numbers]
+            sizes.append((name, sum(run["patients"]["train"] for run in runs) / len(runs)))
+    return sizes

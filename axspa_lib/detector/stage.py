@@ -1,0 +1,99 @@
+"""One member of the ensemble: train Mask R-CNN, predict the held-out patients of every cohort (sections 3.2, 4.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from axspa_lib.bones.accepted import increment_table
+from axspa_lib.detector.data import DetectionData
+from axspa_lib.detector.inference import predict, write_predictions
+from axspa_lib.detector.network.model import build_detector
+from axspa_lib.detector.pretraining import start_of
+from axspa_lib.detector.training import train_detector
+from axspa_lib.networks.precision import used
+from axspa_lib.study.cohort import Cohort
+from axspa_lib.study.config import Study
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.labels import TEST, TRAIN, VALIDATION
+from axspa_lib.study.layout import Layout
+from axspa_lib.study.runs import recording
+
+
+def patients_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> list[str]:
+    """Patients of a subset that have slices; 'Only manually' (Table 4) narrows the training set, never the test set."""
+    layout = Layout.of(study)
+    table = increment_table(study, cohort, fold=fold)
+    if cohort != study.training_cohort:
+        return list(table["patient"]) if subset == TEST else []
+    accepted = set(table["patient"][table["accepted"]])
+    if study.increment.manual_only and subset != TEST:
+        accepted &= set(table["patient"][table["source"] == "manual"])
+    curated = Cohort(layout.cohort(cohort))
+    chosen = [patient for patient in curated.subset("detection", subset, fold) if patient in accepted]
+    if study.training_subjects and subset == TRAIN:
+        subjects = dict(zip(curated.participants["patient"], curated.participants["subject"], strict=True))
+        kept = sorted({subjects[patient] for patient in chosen})[: study.training_subjects]
+        chosen = [patient for patient in chosen if subjects[patient] in kept]
+    return chosen
+
+
+def train_member(study: Study, seed: int, fold: int | None = None, *, progress: bool = True) -> dict[str, Any]:
+    """Train the member `seed` of the study's experiment and store its predictions of the test patients of a fold.
+
+    Writes `model.pt`, `history.parquet` and, for each cohort, `predictions_<cohort>.parquet`.
+    """
+    layout = Layout.of(study)
+    folder = layout.member(study.experiment, seed, fold)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with recording(folder, study.model_dump(mode="json")) as record:
+        record["precision"] = used(device, study.detector.precision)
+        record["ids"] = {"data_id": study.data_id(), "run_id": study.run_id(seed)}
+        config = start_of(study)
+        if study.fine_tune:
+            training, validation = (data_of(study, study.training_cohort, kind, fold) for kind in (TRAIN, VALIDATION))
+            record["metrics"] = train_detector(
+                config,
+                training,
+                validation,
+                seed=study.seed * 1000 + seed,
+                folder=folder,
+                device=device,
+                progress=progress,
+            )
+            record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
+            config = config.model_copy(update={"start": str(folder / "model.pt")})
+        model = build_detector(config)
+        record["tested"] = {}
+        for cohort in study.cohorts:
+            held_out = data_of(study, cohort, TEST, fold)
+            record["tested"][cohort] = held_out.patients
+            write_predictions(
+                folder / f"predictions_{cohort}.parquet", predict(model, held_out, study.detector, device=device)
+            )
+    return record
+
+
+def data_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> DetectionData:
+    """The slices and instances of a subset, as the detector takes them.
+
+    With `increment.manual_only` a training slice counts only where the manual mask has bones on it.
+
+    Raises:
+        DataError: no patient is left.
+    """
+    layout = Layout.of(study)
+    folder = layout.slices(study.data_id(), cohort, fold)
+    patients = patients_of(study, cohort, subset, fold)
+    if not patients:
+        raise DataError(f"cohort {cohort}: no patient is left in the {subset} set; enlarge the cohort or its split")
+    data = DetectionData.load(folder, folder / "instances.json", channels=study.detector.channels, patients=patients)
+    if not (study.increment.manual_only and study.increment.fill_gaps) or subset == TEST:
+        return data
+    curated = Cohort(layout.cohort(cohort))
+    bones = {patient: curated.reference_bones(patient) for patient in data.patients}
+    annotated = {name: np.asarray(mask.array.any(axis=(1, 2))) for name, mask in bones.items() if mask is not None}
+    kept = tuple(s for s in data.slices if s.patient in annotated and annotated[s.patient][s.index])
+    return DetectionData(kept, data.channels, data.skipped | {"slice without a manual mask": len(data) - len(kept)})

@@ -1,0 +1,359 @@
+"""Read a curated cohort: tables checked against their schemas, volumes by patient.
+
+Tables are read without the images; images are opened when a volume is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from axspa_lib.study.errors import DataError, MissingResultError
+from axspa_lib.study.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, TRAIN, VALIDATION
+from axspa_lib.study.runs import noted
+from axspa_lib.study.volume import Volume, read_volume
+
+_TEXT = pa.Column(str, coerce=True)
+_FLAG = pa.Column(int, pa.Check.isin([0, 1]), coerce=True)
+_SLICE = pa.Column(int, pa.Check.ge(0), coerce=True)
+_SIDE = pa.Column(str, pa.Check.isin(SIDES), coerce=True)
+_LENGTH = pa.Column(float, pa.Check.gt(0), nullable=True, coerce=True)
+_SUBSET = pa.Column(str, pa.Check.isin([*SUBSETS, ""]), coerce=True)
+
+#: Schema of each table (CONTRIBUTING.md, formats on disk); further columns are allowed.
+SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
+    "participants": pa.DataFrameSchema(
+        {
+            "patient": pa.Column(str, unique=True, coerce=True),
+            "subject": _TEXT,
+            "session": _TEXT,
+            "centre": _TEXT,
+            "status": pa.Column(str, pa.Check.isin(["included", "excluded"])),
+            "positive": pa.Column("boolean", nullable=True, coerce=True),
+            "has_stir": pa.Column(bool, coerce=True),
+            "has_bones": pa.Column(bool, coerce=True),
+            "slices": pa.Column("Int64", pa.Check.ge(1), nullable=True, coerce=True),
+            "spacing_slice_mm": _LENGTH,
+            "spacing_row_mm": _LENGTH,
+            "spacing_column_mm": _LENGTH,
+            **{name: pa.Column(str, coerce=True) for name in ("t1_file", "stir_file", "bones_file", "notes")},
+        }
+    ),
+    "readings": pa.DataFrameSchema(
+        {
+            "patient": _TEXT,
+            "reader": _TEXT,
+            "slice": _SLICE,
+            "side": _SIDE,
+            "quadrant": pa.Column(str, pa.Check.isin(QUADRANTS), coerce=True),
+            "inflammation": _FLAG,
+        },
+        unique=["patient", "reader", "slice", "side", "quadrant"],
+    ),
+    "opinions": pa.DataFrameSchema(
+        {"patient": _TEXT, "reader": _TEXT, "asas_positive": _FLAG}, unique=["patient", "reader"]
+    ),
+    "half_slices": pa.DataFrameSchema(
+        {"patient": _TEXT, "slice": _SLICE, "side": _SIDE, "reader": _TEXT, "inflammation": _FLAG},
+        unique=["patient", "slice", "side", "reader"],
+    ),
+    "exclusions": pa.DataFrameSchema(
+        {"patient": _TEXT, "stage": _TEXT, "reason": _TEXT, "remedy": _TEXT, "excludes": pa.Column(bool, coerce=True)}
+    ),
+    "splits": pa.DataFrameSchema(
+        {
+            "patient": pa.Column(str, unique=True, coerce=True),
+            "subject": _TEXT,
+            "bones": _SUBSET,
+            "detection": _SUBSET,
+            "fold": pa.Column(int, pa.Check.ge(0), coerce=True, required=False),
+        }
+    ),
+}
+
+#: Columns read as text, so that codes keep their zeros and '' stays ''.
+_AS_TEXT = ("patient", "subject", "session", "centre", "reader", "side", "quadrant", "stage", "reason", "remedy",
+            "bones", "detection", "status", "t1_file", "stir_file", "bones_file", "notes", "manufacturer",
+            "model")  # fmt: skip
+
+
+#: Share of the subjects outside a fold that choose the weights.
+VALIDATION_SHARE = 0.2
+
+#: Columns of further tables in which nothing means unknown.
+_EMPTY_NUMBERS = {"joint_mm": [""], "seen": [""], "jump_mm": [""], "area_mm2": [""]}
+
+
+def consensus(halves: pd.DataFrame) -> pd.DataFrame:
+    """Consensus of each half-slice: majority of the readers who read it, a tie is not inflamed, two readers at least.
+
+    Args:
+        halves: rows of `half_slices.csv`.
+
+    Returns:
+        `patient, slice, side, inflammation, readers` (number of readers), sorted (section 4.2: majority vote).
+    """
+    keys = ["patient", "slice", "side"]
+    votes = halves.groupby(keys, sort=True)["inflammation"].agg(["sum", "count"]).reset_index()
+    votes = votes[votes["count"] >= 2]
+    return pd.DataFrame(
+        {
+            **{key: votes[key] for key in keys},
+            "inflammation": (2 * votes["sum"] > votes["count"]).astype(int),
+            "readers": votes["count"].astype(int),
+        }
+    ).reset_index(drop=True)
+
+
+def bids_label(value: str) -> str:
+    """Letters and digits only, as BIDS asks; a digest is added where characters were dropped, so labels stay distinct.
+
+    >>> bids_label("Patient1"), bids_label("Hélène 2")[:7]
+    ('Patient1', 'Helene2')
+    """
+    plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
+    label = re.sub(r"[^A-Za-z0-9]", "", plain)
+    return label if label == value else f"{label}x{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+
+
+def file_label(patient: str) -> str:
+    """The key of a patient as part of a file name: as it is where that is safe, else as `bids_label`."""
+    return patient if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", patient) else bids_label(patient)
+
+
+class Cohort:
+    """A curated cohort on disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the folder of a finished cohort.
+
+        Raises:
+            MissingResultError: curation has not finished there.
+        """
+        self.path = Path(path)
+        if not (self.path / "curation.json").is_file():
+            raise MissingResultError(
+                f"no finished cohort in {self.path.name!r}: run `axspa curate SOURCE {self.path}` first"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the cohort: that of its folder."""
+        return self.path.name
+
+    @cached_property
+    def curation(self) -> dict[str, Any]:
+        """Counts, versions and checksums of the curation."""
+        return json.loads((self.path / "curation.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def everyone(self) -> pd.DataFrame:
+        """All examinations, included or not."""
+        return self._table("participants")
+
+    @cached_property
+    def participants(self) -> pd.DataFrame:
+        """Included examinations, one row each."""
+        return self.everyone[self.everyone["status"] == "included"].reset_index(drop=True)
+
+    @property
+    def patients(self) -> list[str]:
+        """Keys of the included examinations, sorted."""
+        return list(self.participants["patient"])
+
+    @cached_property
+    def exclusions(self) -> pd.DataFrame:
+        """Everything left out: `patient, stage, reason, remedy, excludes` (false where only rows or a mask were)."""
+        return self._table("exclusions")
+
+    @cached_property
+    def readings(self) -> pd.DataFrame:
+        """Annotations by quadrant of all examinations, included or not."""
+        return self._table("readings")
+
+    @cached_property
+    def opinions(self) -> pd.DataFrame:
+        """Opinions on all examinations, included or not (Table 2 compares readers on all of them)."""
+        return self._table("opinions")
+
+    @cached_property
+    def half_slices(self) -> pd.DataFrame:
+        """Labels of half-slices by reader, of all examinations, included or not."""
+        return self._table("half_slices")
+
+    @cached_property
+    def splits(self) -> pd.DataFrame:
+        """Subsets of the included examinations: `patient, subject, bones, detection`, and `fold` where there are folds.
+
+        Raises:
+            DataError: an examination is not of the cohort, or a subject lies in several subsets or folds.
+        """
+        table = self._table("splits")
+        strangers = sorted(set(table["patient"]) - set(self.patients))
+        if strangers:
+            raise DataError(f"{self.name}/splits.csv: names {strangers[0]!r}, who is not included: curate again")
+        subjects = dict(zip(self.participants["patient"], self.participants["subject"], strict=True))
+        for column in ("bones", "detection"):
+            held = table[column].where(table[column] != "").groupby(table["patient"].map(subjects)).nunique()
+            if (held > 1).any():
+                subject = held.idxmax()
+                raise DataError(
+                    f"{self.name}/splits.csv: {subject!r} lies in several subsets of {column}: curate again"
+                )
+        if "fold" in table:
+            several = table["fold"].groupby(table["patient"].map(subjects)).nunique() > 1
+            if several.any():
+                raise DataError(f"{self.name}/splits.csv: {several.idxmax()!r} lies in several folds: curate again")
+        return table
+
+    def consensus(self) -> pd.DataFrame:
+        """Consensus label of each half-slice of the included examinations.
+
+        Returns:
+            `patient, slice, side, inflammation, readers`; majority of the readers who read it, a tie is not inflamed,
+            at least two readers (section 4.2).
+        """
+        return consensus(self.half_slices[self.half_slices["patient"].isin(self.patients)])
+
+    def subset(self, column: str, name: str, fold: int | None = None) -> list[str]:
+        """Patients of a subset: `subset("detection", "test")`.
+
+        Args:
+            column: the task, `bones` or `detection`.
+            name: train, validation or test.
+            fold: None for the single split. With a fold, the patients of the task (in any subset of its split) are
+                divided anew: those of the fold are the test set, of the other subjects a fifth, at least one and drawn
+                from the next folds on, validate, and the rest train.
+
+        Raises:
+            DataError: no such split, subset or fold.
+        """
+        if column not in ("bones", "detection") or name not in SUBSETS:
+            raise DataError(f"no subset {name!r} of {column!r}: choose bones or detection, and {', '.join(SUBSETS)}")
+        if fold is None:
+            return sorted(self.splits.loc[self.splits[column] == name, "patient"])
+        return sorted(_subset_of_fold(self.splits, column, name, fold, self.name))
+
+    def growing(self, fold: int | None = None) -> set[str]:
+        """Patients who may join the annotated set of the bone networks without leaking into a test or validation set.
+
+        Those of the detection training set, and those outside the detection split (no STIR, nothing to detect) of
+        subjects of whom no examination is held out for any task; with a fold, nor lies in the fold.
+        """
+        table = self.splits
+        held = {
+            patient for task in ("bones", "detection") for name in (VALIDATION, TEST)
+            for patient in self.subset(task, name, fold)
+        }  # fmt: skip
+        if fold is not None:
+            held |= set(table.loc[table["fold"] == fold, "patient"])
+        people = set(table.loc[table["patient"].isin(held), "subject"])
+        free = table[(table["detection"] == "") & ~table["subject"].isin(people)]
+        return set(self.subset("detection", TRAIN, fold)) | set(free["patient"])
+
+    def volume(self, patient: str, sequence: str) -> Volume:
+        """T1 or STIR of a patient on their common grid, float32.
+
+        Raises:
+            DataError: unknown patient or sequence, or the patient has no such sequence.
+            MissingResultError: the file is gone.
+        """
+        if sequence not in SEQUENCES:
+            raise DataError(f"no sequence {sequence!r}: choose {' or '.join(SEQUENCES)}")
+        file = self._row(patient)[f"{sequence.lower()}_file"]
+        if not file:
+            raise DataError(f"{self.name}: patient {patient!r} has no {sequence}: take only patients with `has_stir`")
+        volume = read_volume(self._existing(file))
+        return volume.like(volume.array.astype(np.float32))
+
+    def sidecar(self, patient: str, sequence: str) -> dict[str, Any]:
+        """Acquisition fields of a sequence, BIDS names and units; empty where none were known."""
+        file = self._row(patient).get(f"{sequence.lower()}_file", "")
+        if sequence not in BIDS_SUFFIX or not file:
+            raise DataError(f"{self.name}: patient {patient!r} has no {sequence}")
+        path = self._existing(file.removesuffix(".nii.gz") + ".json")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def reference_bones(self, patient: str) -> Volume | None:
+        """Reference bone mask (`labels.Bone`, uint8), or none."""
+        file = self._row(patient)["bones_file"]
+        return read_volume(self._existing(file)) if file else None
+
+    def truth(self, patient: str, name: str) -> Volume | None:
+        """A mask of the simulator (`joint`, `lesions`), or none."""
+        self._row(patient)
+        path = self.path / "derivatives" / "truth" / f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
+        return read_volume(path) if path.is_file() else None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A further table that the source left beside the labels (`drawn_areas`, `bone_splits` of `vhi`).
+
+        Raises:
+            MissingResultError: the cohort has no such table.
+        """
+        if name in SCHEMAS:
+            return self._table(name)
+        path = self.path / f"{name}.csv"
+        if not path.is_file():
+            raise MissingResultError(f"{self.name} has no table {name!r}: its source gives none, or curate again")
+        return pd.read_csv(
+            noted(path), dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS
+        )
+
+    def _row(self, patient: str) -> dict[str, Any]:
+        if patient not in self._rows:
+            raise DataError(f"{self.name}: no included patient {patient!r}: see participants.csv and exclusions.csv")
+        return self._rows[patient]
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        rows: list[Any] = self.participants.to_dict("records")
+        return {row["patient"]: row for row in rows}
+
+    def _existing(self, file: str) -> Path:
+        path = self.path / file
+        if not path.is_file():
+            raise MissingResultError(f"{self.name}: {file} is gone: run `axspa curate` again, it completes the cohort")
+        return path
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.path / f"{name}.csv"
+        try:
+            header = pd.read_csv(path, nrows=0).columns
+            empty = {column: ["", "nan"] for column in header if column not in _AS_TEXT}  # a patient may be called NA
+            text = {column: str for column in _AS_TEXT}
+            table = pd.read_csv(noted(path), dtype=text, keep_default_na=False, na_values=empty)
+        except FileNotFoundError:
+            raise MissingResultError(f"{self.name}/{name}.csv is gone: run `axspa curate` again") from None
+        except (ValueError, pd.errors.ParserError) as error:
+            raise DataError(f"{self.name}/{name}.csv: is not a table ({type(error).__name__}): curate again") from None
+        try:
+            return SCHEMAS[name].validate(table, lazy=False)
+        except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
+            column = getattr(getattr(error, "schema", None), "name", None)
+            where = f"column {column!r}" if column else "its columns or keys"
+            raise DataError(f"{self.name}/{name}.csv: {where} is not as CONTRIBUTING.md says: curate again") from None
+
+
+def _subset_of_fold(splits: pd.DataFrame, column: str, name: str, fold: int, cohort: str) -> list[str]:
+    folds = int(splits["fold"].max()) + 1 if "fold" in splits and len(splits) else 0
+    if not 0 <= fold < folds:
+        raise DataError(f"{cohort}/splits.csv: has no fold {fold}: curate again with `folds` of the profile set")
+    table = splits[splits[column] != ""]
+    if name == TEST:
+        return list(table.loc[table["fold"] == fold, "patient"])
+    rest = table[table["fold"] != fold]
+    order = rest.assign(turn=(rest["fold"] - fold) % folds).sort_values(["turn", "subject"])
+    subjects = list(order["subject"].drop_duplicates())
+    validating = subjects[: max(1, round(VALIDATION_SHARE * len(subjects)))]
+    return list(rest.loc[rest["subject"].isin(validating) == (name == VALIDATION), "patient"])

@@ -1,0 +1,87 @@
+"""Where each result of a study lies under `runs/<profile>/`; the Snakefile and the stages agree through this module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from axspa_lib.study.config import Study
+from axspa_lib.study.runs import runs_root
+
+#: A number, or its wildcard in the Snakefile.
+Number = int | str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Addresses of one profile's results; every folder is finished when its `run.json` is there.
+
+    `fold` is the number of a fold of a cross-validation, or None for the single split, whose folders have no such part.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, study: Study) -> Layout:
+        """The layout of a study below the runs folder."""
+        return cls(runs_root() / study.profile)
+
+    def source(self, cohort: str) -> Path:
+        """What a lab has: DICOM or NIfTI as exported, with its tables."""
+        return self.root / "sources" / cohort
+
+    def cohort(self, cohort: str) -> Path:
+        """Curated cohort (`axspa_lib.study.cohort.Cohort`)."""
+        return self.root / "cohorts" / cohort
+
+    def bones(self, bone: str, round_: Number = 1, fold: Number | None = None) -> Path:
+        """One trained bone network."""
+        return self.root / "bones" / f"round-{round_}" / _part(fold) / bone
+
+    def bone_variant(self, variant: str, fold: Number | None = None) -> Path:
+        """One variant of the bone networks: its networks and the Dice of the patients held out."""
+        return self.root / "bone_variants" / variant / _part(fold)
+
+    def segmentation(self, cohort: str, round_: Number = 1, fold: Number | None = None) -> Path:
+        """Bone masks, joints and the increment of a cohort."""
+        return self.root / "segmentations" / f"round-{round_}" / _part(fold) / cohort
+
+    def slices(self, data_id: str, cohort: str, fold: Number | None = None) -> Path:
+        """The detector's preprocessed slices and their instances."""
+        return self.root / "slices" / data_id / _part(fold) / cohort
+
+    def pretrained(self, data_id: str) -> Path:
+        """The detector trained on simulated patients that others start from, for slices preprocessed alike."""
+        return self.root / "pretrained" / data_id
+
+    @property
+    def measures(self) -> Path:
+        """Lesions and change on real scans (profile `public`)."""
+        return self.root / "measures"
+
+    @property
+    def likeness(self) -> Path:
+        """The phantom beside real scans: contrast, readers and the phantom-or-real classifier."""
+        return self.root / "likeness"
+
+    def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:
+        """One trained detector with its predictions."""
+        return self.root / "detector" / experiment / _part(fold) / f"seed-{seed}"
+
+    @property
+    def tables(self) -> Path:
+        """Tables computed by the reader notebooks."""
+        return self.root / "tables"
+
+    @property
+    def notebooks(self) -> Path:
+        """Executed reader notebooks."""
+        return self.root / "notebooks"
+
+    def chapter(self, name: str) -> Path:
+        """Record of a chapter's execution; the executed notebook itself lies in `notebooks`."""
+        return self.root / "chapters" / name
+
+
+def _part(fold: Number | None) -> str:
+    return "" if fold is None else f"fold-{fold}"
