@@ -20,7 +20,7 @@ _OPENERS = {
     "dicom": ("dicom_sources", "open_dicom"),
     "phantom": ("dicom_sources", "open_dicom"),
     "nifti": ("nifti", "NiftiSource"),
-    "vhi": ("vhi", "VhiSource"),
+    "vhi": ("vhi.source", "VhiSource"),
 }
 
 

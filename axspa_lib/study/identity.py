@@ -44,7 +44,7 @@ def module_identity(module: str) -> str:
 def reached_modules(source: str) -> list[str]:
     """Names of the `axspa_lib` modules that `source` reaches by import, directly or not, sorted.
 
-    >>> "axspa_lib.study.errors" in reached_modules("from axspa_lib import config")
+    >>> "axspa_lib.study.errors" in reached_modules("from axspa_lib.study import config")
     True
     """
     found: set[str] = set()

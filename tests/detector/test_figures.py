@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from axspa_lib.detector import results as chapters
 from axspa_lib.detector import results as detector_results
 from axspa_lib.detector.figures import calibration, network_input
 from axspa_lib.study.config import load_study
@@ -32,6 +31,13 @@ class Stored(SimpleNamespace):
 
     def cohort(self) -> Any:
         return SimpleNamespace(subset=lambda task, name: ["p000", "p001", "without slices"])
+
+
+@pytest.fixture(autouse=True)
+def from_plain_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the readers of results take what a `Stored` holds."""
+    for name in ("evaluated", "predictions", "slices_folder"):
+        monkeypatch.setattr(detector_results, name, lambda run, *a, name=name: getattr(run, name)(*a))
 
 
 @pytest.fixture
@@ -59,20 +65,20 @@ def stored(tmp_path: Path) -> Stored:
 
 
 def test_a_box_is_right_when_half_of_it_and_its_class_are(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chapters, "read_instances", lambda path: json.loads(path.read_text()))
+    monkeypatch.setattr(detector_results, "read_instances", lambda path: json.loads(path.read_text()))
     found = detector_results.judged_boxes(stored, 0)
     assert found["right"].tolist() == [True, False, True, False, True, False]
 
 
 def test_a_box_on_a_half_slice_without_a_joint_is_not_judged(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chapters, "read_instances", lambda path: json.loads(path.read_text()))
+    monkeypatch.setattr(detector_results, "read_instances", lambda path: json.loads(path.read_text()))
     stored.boxes = stored.boxes.assign(slice=4)
     assert len(detector_results.judged_boxes(stored, 0)) == 0
 
 
 def test_the_views_are_what_the_training_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = write_cohort(tmp_path / "c", patients=2, slices=3)
-    monkeypatch.setattr(chapters, "read_instances", lambda path: json.loads(path.read_text()))
+    monkeypatch.setattr(detector_results, "read_instances", lambda path: json.loads(path.read_text()))
     study = load_study("smoke")
     views = detector_results.training_views(Stored(study=study, folder=folder))
     assert [len(view.rois) for view in views] == [2, 2, 2, 2] and views[0].title == "as preprocessed"

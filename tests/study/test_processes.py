@@ -14,7 +14,7 @@ from axspa_lib.study import processes
 
 PARENT = """
 import os, sys, time
-from axspa_lib import processes
+from axspa_lib.study import processes
 
 def busy(_):
     time.sleep(0.2)

@@ -95,6 +95,22 @@ class Stored:
         self.written[name] = table
 
 
+@pytest.fixture(autouse=True)
+def from_plain_tables(monkeypatch):
+    """Let the readers of results take what a `Stored` holds; a real `Run` is read from disk."""
+    readers = {
+        detector_results: ("evaluated", "seeds", "training_sizes"),
+        diagnosis_results: ("half_slices", "patients", "all_patients", "true_lesions"),
+    }
+
+    def delegate(name, original):
+        return lambda run, *a, **k: getattr(run, name)(*a, **k) if isinstance(run, Stored) else original(run, *a, **k)
+
+    for module, names in readers.items():
+        for name in names:
+            monkeypatch.setattr(module, name, delegate(name, getattr(module, name)))
+
+
 @pytest.fixture
 def stored():
     return Stored()
