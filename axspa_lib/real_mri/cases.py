@@ -28,10 +28,7 @@ def cohort_distances(run: Run, preprocessing: Preprocessing, most_patients: int 
     for name in run.study.cohorts:
         cohort = run.cohort(name)
         for patient in cohort.patients[:: max(1, len(cohort.patients) // most_patients)][:most_patients]:
-            volume, marrow = (
-                cohort.volume(patient, "T1"),
-                bones_results.bones(run, patient, name).array == Bone.ILIAC,
-            )
+            volume, marrow = (cohort.volume(patient, "T1"), bones_results.bones(run, patient, name).array == Bone.ILIAC)
             place = int(marrow.sum(axis=(1, 2)).argmax())
             slices.append((name, volume.array[place], volume.spacing[1:], marrow[place]))
     return tissue_distances(slices, preprocessing)

@@ -14,13 +14,7 @@ from axspa_lib.study.labels import Bone
 from axspa_lib.study.volume import Volume
 
 #: What is measured, and its unit.
-MEASURES = {
-    "sacrum": "cm³",
-    "iliac": "cm³",
-    "joint": "cm³",
-    "joint_slices": "slices",
-    "joint_signal": "ratio",
-}
+MEASURES = {"sacrum": "cm³", "iliac": "cm³", "joint": "cm³", "joint_slices": "slices", "joint_signal": "ratio"}
 
 
 def measure(t1: Volume, bones: Volume, joint: Volume) -> dict[str, float]:

@@ -121,9 +121,7 @@ def _streaks(plane: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
     return float(np.median(coherence[inside]))
 
 
-def slice_table(
-    stacks: Iterable[tuple[str, bool, NDArray[np.floating], tuple[float, float, float]]],
-) -> pd.DataFrame:
+def slice_table(stacks: Iterable[tuple[str, bool, NDArray[np.floating], tuple[float, float, float]]]) -> pd.DataFrame:
     """Features of the middle slices of many stacks.
 
     Args:

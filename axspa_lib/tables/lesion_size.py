@@ -36,12 +36,7 @@ def largest_lesion(cases: pd.DataFrame, lesions: pd.DataFrame, types: Collection
 
 
 def marked_by_size(
-    cases: pd.DataFrame,
-    answers: Mapping[str, str],
-    lesions: pd.DataFrame,
-    bins: int = 4,
-    n: int = 2000,
-    seed: int = 0,
+    cases: pd.DataFrame, answers: Mapping[str, str], lesions: pd.DataFrame, bins: int = 4, n: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """Share of half-slices marked as inflamed, by the size of the largest lesion there.
 

@@ -9,14 +9,7 @@ import pandas as pd
 
 from axspa_lib.diagnosis.readings import readings_wide
 from axspa_lib.diagnosis.sweeps import RATES, _entry
-from axspa_lib.stats import (
-    bootstrap_by_patient,
-    cohen_kappa,
-    confusion,
-    fleiss_kappa,
-    fleiss_terms,
-    mcc_counts,
-)
+from axspa_lib.stats import bootstrap_by_patient, cohen_kappa, confusion, fleiss_kappa, fleiss_terms, mcc_counts
 from axspa_lib.study.errors import DataError
 
 

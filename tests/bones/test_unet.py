@@ -257,8 +257,7 @@ def test_batch_statistics_take_one_slice_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("t1", "words"),
-    [(np.zeros((1, 8, 8), np.float32), "float32"), (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)")],
+    ("t1", "words"), [(np.zeros((1, 8, 8), np.float32), "float32"), (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)")]
 )
 def test_what_is_not_a_preprocessed_volume_is_refused(t1: np.ndarray, words: str) -> None:
     with pytest.raises(DataError, match=words):

@@ -69,9 +69,7 @@ def test_a_chapter_that_nobody_executed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
     monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
-    with pytest.raises(
-        AxspaError, match=r"01_data_curation, .* `make book PROFILE=quick`"
-    ):
+    with pytest.raises(AxspaError, match=r"01_data_curation, .* `make book PROFILE=quick`"):
         book.assemble("quick")
 
 

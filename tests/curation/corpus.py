@@ -14,12 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom.data
 from numpy.typing import NDArray
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    RLELossless,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 Edit = Callable[[Any, int], Any]
 Fields = dict[str, Any]

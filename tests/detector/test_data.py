@@ -90,9 +90,7 @@ def _one_pixel() -> dict[str, Any]:
     return {"size": [96, 96], "counts": rle["counts"].decode()}
 
 
-def test_a_slice_outside_the_volume_or_of_another_size_is_left_out(
-    cohort: tuple[Path, Path, dict[str, Any]],
-) -> None:
+def test_a_slice_outside_the_volume_or_of_another_size_is_left_out(cohort: tuple[Path, Path, dict[str, Any]]) -> None:
     folder, path, content = cohort
     content["images"][0]["slice"] = 99
     content["images"][1]["height"] = 80

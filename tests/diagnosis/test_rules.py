@@ -116,11 +116,7 @@ def test_a_rule_of_zero_is_refused():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("ab"),
-            st.integers(0, 2),
-            st.sampled_from("LR"),
-            st.floats(0.51, 1.0),
-            st.integers(0, 1),
+            st.sampled_from("ab"), st.integers(0, 2), st.sampled_from("LR"), st.floats(0.51, 1.0), st.integers(0, 1)
         ),
         max_size=25,
     ),

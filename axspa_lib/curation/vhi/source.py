@@ -42,10 +42,7 @@ _NO_AREAS = pd.DataFrame(columns=["patient", "reader", "slice", "side", "quadran
 SPLIT_COLUMNS = ("patient", "slice", "side", "trusted", "reason", "joint_mm", "seen", "jump_mm")
 _FETCH = "fetch the collection with `axspa download vhi FOLDER`"
 #: Echo times of the protocol, s, which the files state in free text that is not read.
-_SIDECAR: dict[str, dict[str, Any]] = {
-    T1: {"EchoTime": 0.008},
-    STIR: {"EchoTime": 0.060},
-}
+_SIDECAR: dict[str, dict[str, Any]] = {T1: {"EchoTime": 0.008}, STIR: {"EchoTime": 0.060}}
 
 
 class VhiSource:

@@ -56,11 +56,7 @@ class Noise:
         self.grain = (grain * stretch, grain)
         self.grain_z = grain_z
         extent = self._EXTENT if grain * stretch > 2 else self._EXTENT / 2  # fine noise may repeat
-        shape = (
-            int(self._DEPTH / grain_z) + 2,
-            int(extent / self.grain[1]) + 2,
-            int(extent / self.grain[0]) + 2,
-        )
+        shape = (int(self._DEPTH / grain_z) + 2, int(extent / self.grain[1]) + 2, int(extent / self.grain[0]) + 2)
         self._lattice = rng.standard_normal(shape, dtype=np.float32)
         if smooth:
             for layer in self._lattice:
