@@ -13,14 +13,16 @@ from axspa_lib.study.runs import read_run
 from axspa_lib.study.volume import Volume, read_volume
 
 
-def increment_table(study: Study, cohort: str, round_: int | None = None, fold: int | None = None) -> pd.DataFrame:
+def increment_table(
+    study: Study, cohort: str, round_number: int | None = None, fold: int | None = None
+) -> pd.DataFrame:
     """`increment.csv` of a finished segmentation (last round unless said otherwise)."""
-    folder = Layout.of(study).segmentation(cohort, round_ or study.increment.rounds, fold)
+    folder = Layout.of(study).segmentation(cohort, round_number or study.increment.rounds, fold)
     read_run(folder)
     return pd.read_csv(folder / "increment.csv", dtype={"patient": str})
 
 
-def accepted_bones(study: Study, round_: int, fold: int | None = None) -> Iterator[tuple[str, Volume]]:
+def accepted_bones(study: Study, round_number: int, fold: int | None = None) -> Iterator[tuple[str, Volume]]:
     """Predicted masks of the patients that a round accepted without a manual mask.
 
     Only those of the detection training set, and those outside the detection split (scans without STIR) of subjects
@@ -28,8 +30,11 @@ def accepted_bones(study: Study, round_: int, fold: int | None = None) -> Iterat
     """
     layout = Layout.of(study)
     cohort = study.training_cohort
-    table = increment_table(study, cohort, round_, fold)
+    table = increment_table(study, cohort, round_number, fold)
     training = Cohort(layout.cohort(cohort)).growing(fold)
     for patient in table.query("accepted and source == 'predicted'")["patient"]:
         if patient in training:
-            yield patient, read_volume(layout.segmentation(cohort, round_, fold) / f"{patient}_desc-bones_dseg.nii.gz")
+            yield (
+                patient,
+                read_volume(layout.segmentation(cohort, round_number, fold) / f"{patient}_desc-bones_dseg.nii.gz"),
+            )

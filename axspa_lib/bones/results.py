@@ -13,7 +13,7 @@ from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.formatting import share, with_interval
 from axspa_lib.study.labels import SUBSETS, TEST, TRAIN
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted, read_run
+from axspa_lib.study.runs import read_run, record_input
 from axspa_lib.study.volume import Volume, read_volume
 
 #: What the tables call the study's own networks.
@@ -23,12 +23,12 @@ OWN = "two networks (this study)"
 SHOWN = {"iliac": "iliac", "sacrum": "sacrum", "any": "all bone"}
 
 
-def own_slices(run: Run, round_: int | None = None) -> pd.DataFrame:
+def own_slices(run: Run, round_number: int | None = None) -> pd.DataFrame:
     """Dice of the study's own networks on every held-out patient, each segmented by the fold that never saw them.
 
     Args:
         run: the results.
-        round_: of the increment; the last when None.
+        round_number: of the increment; the last when None.
 
     Returns:
         Rows of `dice_by_slice`.
@@ -36,7 +36,7 @@ def own_slices(run: Run, round_: int | None = None) -> pd.DataFrame:
     cohort = run.cohort()
     parts = []
     for fold in run.study.fold_numbers:
-        table = _table(run, "dice.csv", round_ or run.study.increment.rounds, fold)
+        table = _table(run, "dice.csv", round_number or run.study.increment.rounds, fold)
         parts.append(table[table["patient"].isin(cohort.subset("bones", TEST, fold))])
     return pd.concat(parts, ignore_index=True)
 
@@ -51,7 +51,7 @@ def variant_slices(run: Run, name: str) -> pd.DataFrame:
     for fold in run.study.fold_numbers if bone_variant(name).folded else (None,):
         folder = run.layout.bone_variant(name, fold)
         read_run(folder)
-        parts.append(pd.read_csv(noted(folder / "dice.csv"), dtype={"patient": str}))
+        parts.append(pd.read_csv(record_input(folder / "dice.csv"), dtype={"patient": str}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -160,15 +160,15 @@ def rounds(run: Run) -> pd.DataFrame:
     """
     people, n = subjects(run.cohort()), run.study.diagnosis.bootstrap
     parts = []
-    for round_ in range(1, run.study.increment.rounds + 1):
-        table = pd.concat([_table(run, "dice.csv", round_, fold) for fold in run.study.fold_numbers])
-        candidates, accepted = candidates_of(run, round_)
-        summary = dice_summary(own_slices(run, round_), 1)[["bone", "dice"]].rename(columns={"dice": "held_out"})
+    for round_number in range(1, run.study.increment.rounds + 1):
+        table = pd.concat([_table(run, "dice.csv", round_number, fold) for fold in run.study.fold_numbers])
+        candidates, accepted = candidates_of(run, round_number)
+        summary = dice_summary(own_slices(run, round_number), 1)[["bone", "dice"]].rename(columns={"dice": "held_out"})
         theirs = dice_summary(table[table["patient"].isin(accepted)], 1)[["bone", "dice"]]
         summary = summary.merge(theirs.rename(columns={"dice": "dice_accepted"}), on="bone", how="left")
         everyone = dice_summary(table[table["patient"].isin(candidates)], n, subjects=people)
         summary = summary.merge(everyone[["bone", "dice", "low", "high"]], on="bone", how="left")
-        parts.append(summary.assign(round=round_, candidates=len(candidates), accepted=len(accepted)))
+        parts.append(summary.assign(round=round_number, candidates=len(candidates), accepted=len(accepted)))
     columns = ["round", "bone", "candidates", "accepted", "dice", "low", "high", "dice_accepted", "held_out"]
     return pd.concat(parts, ignore_index=True)[columns]
 
@@ -190,18 +190,18 @@ def rounds_in_words(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def candidates_of(run: Run, round_: int | None = None) -> tuple[list[str], list[str]]:
+def candidates_of(run: Run, round_number: int | None = None) -> tuple[list[str], list[str]]:
     """Examinations without manual bones, and those of them that a round accepted (in every fold, where there are)."""
-    round_ = round_ or run.study.increment.rounds
-    grown = pd.concat([_table(run, "increment.csv", round_, fold) for fold in run.study.fold_numbers])
+    round_number = round_number or run.study.increment.rounds
+    grown = pd.concat([_table(run, "increment.csv", round_number, fold) for fold in run.study.fold_numbers])
     mine = grown[grown["source"] == "predicted"].groupby("patient")["accepted"].all()
     return sorted(mine.index), sorted(mine.index[mine])
 
 
-def _table(run: Run, name: str, round_: int, fold: int | None) -> pd.DataFrame:
-    folder = run.layout.segmentation(run.study.training_cohort, round_, fold)
+def _table(run: Run, name: str, round_number: int, fold: int | None) -> pd.DataFrame:
+    folder = run.layout.segmentation(run.study.training_cohort, round_number, fold)
     read_run(folder)
-    return pd.read_csv(noted(folder / name), dtype={"patient": str})
+    return pd.read_csv(record_input(folder / name), dtype={"patient": str})
 
 
 def unseen_slices(run: Run) -> pd.DataFrame:
@@ -333,22 +333,24 @@ def networks(run: Run) -> tuple[str, ...]:
     return ("sacrum", "iliac") if run.study.bones.networks == "pair" else ("both",)
 
 
-def bone_history(run: Run, bone: str, round_: int = 1, fold: int | None = None) -> pd.DataFrame:
+def bone_history(run: Run, bone: str, round_number: int = 1, fold: int | None = None) -> pd.DataFrame:
     """Training history of one bone network, of the first fold unless said otherwise."""
-    folder = run.layout.bones(bone, round_, run.first_fold(fold))
-    return pd.read_parquet(noted(run.finished(folder) / "history.parquet"))
+    folder = run.layout.bones(bone, round_number, run.first_fold(fold))
+    return pd.read_parquet(record_input(run.finished(folder) / "history.parquet"))
 
 
-def dice(run: Run, cohort: str | None = None, subset: str | None = TEST, round_: int | None = None) -> pd.DataFrame:
+def dice(
+    run: Run, cohort: str | None = None, subset: str | None = TEST, round_number: int | None = None
+) -> pd.DataFrame:
     """Overlap per slice and bone of the predicted with the reference masks.
 
     Args:
         cohort: the training cohort when None.
         subset: of the bone split of the training cohort; all patients with a reference mask when None. With folds
             every patient is tested once, so it is not asked for.
-        round_: the last when None.
+        round_number: the last when None.
     """
-    table = segmentation_table(run, "dice.csv", cohort, round_)
+    table = segmentation_table(run, "dice.csv", cohort, round_number)
     if run.study.folds > 1:
         return table
     if subset is not None and (cohort or run.study.training_cohort) == run.study.training_cohort:
@@ -356,14 +358,14 @@ def dice(run: Run, cohort: str | None = None, subset: str | None = TEST, round_:
     return table
 
 
-def bones(run: Run, patient: str, cohort: str | None = None, round_: int | None = None) -> Volume:
+def bones(run: Run, patient: str, cohort: str | None = None, round_number: int | None = None) -> Volume:
     """Predicted bone mask of a patient."""
-    return mask(run, patient, "bones", cohort, round_)
+    return mask(run, patient, "bones", cohort, round_number)
 
 
-def increment(run: Run, cohort: str | None = None, round_: int | None = None) -> pd.DataFrame:
+def increment(run: Run, cohort: str | None = None, round_number: int | None = None) -> pd.DataFrame:
     """Who joined the annotated set."""
-    return segmentation_table(run, "increment.csv", cohort, round_)
+    return segmentation_table(run, "increment.csv", cohort, round_number)
 
 
 def fold_of(run: Run, patient: str, cohort: str | None = None) -> int | None:
@@ -375,17 +377,17 @@ def fold_of(run: Run, patient: str, cohort: str | None = None) -> int | None:
     return int(splits.loc[splits["patient"] == patient, "fold"].iloc[0])
 
 
-def segmentation_folder(run: Run, cohort: str | None, round_: int | None, fold: int | None) -> Path:
+def segmentation_folder(run: Run, cohort: str | None, round_number: int | None, fold: int | None) -> Path:
     name = cohort or run.study.training_cohort
-    return run.finished(run.layout.segmentation(name, round_ or run.study.increment.rounds, fold))
+    return run.finished(run.layout.segmentation(name, round_number or run.study.increment.rounds, fold))
 
 
-def segmentation_table(run: Run, name: str, cohort: str | None, round_: int | None) -> pd.DataFrame:
+def segmentation_table(run: Run, name: str, cohort: str | None, round_number: int | None) -> pd.DataFrame:
     of_training = (cohort or run.study.training_cohort) == run.study.training_cohort
     folds = run.study.fold_numbers if of_training else run.study.fold_numbers[:1]
     tables = {}
     for fold in folds:
-        path = noted(segmentation_folder(run, cohort, round_, fold) / name)
+        path = record_input(segmentation_folder(run, cohort, round_number, fold) / name)
         tables[fold] = pd.read_csv(path, dtype={"patient": str})
     if len(folds) == 1:
         return tables[folds[0]]
@@ -395,6 +397,6 @@ def segmentation_table(run: Run, name: str, cohort: str | None, round_: int | No
     return pd.concat(parts, ignore_index=True)
 
 
-def mask(run: Run, patient: str, kind: str, cohort: str | None, round_: int | None) -> Volume:
-    folder = segmentation_folder(run, cohort, round_, fold_of(run, patient, cohort))
+def mask(run: Run, patient: str, kind: str, cohort: str | None, round_number: int | None) -> Volume:
+    folder = segmentation_folder(run, cohort, round_number, fold_of(run, patient, cohort))
     return read_volume(folder / f"{patient}_desc-{kind}_dseg.nii.gz")

@@ -16,7 +16,7 @@ from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import Study
 from axspa_lib.study.labels import TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import read_run, recording
+from axspa_lib.study.runs import read_run, record_stage
 from axspa_lib.study.volume import Volume
 
 BoneName = Literal["sacrum", "iliac", "both"]
@@ -28,29 +28,29 @@ def networks(study: Study) -> tuple[BoneName, ...]:
 
 
 def train_bone_network(
-    study: Study, bone: BoneName, round_: int = 1, fold: int | None = None, *, progress: bool = True
+    study: Study, bone: BoneName, round_number: int = 1, fold: int | None = None, *, progress: bool = True
 ) -> dict[str, Any]:
     """Train one network on the manually segmented patients, and from round 2 on also on those accepted before.
 
     Args:
         study: the configuration.
         bone: which network.
-        round_: of the increment.
+        round_number: of the increment.
         fold: whose patients are the test set, neither learnt from nor used to choose the weights; None: single split.
         progress: show a bar.
     """
     layout = Layout.of(study)
     cohort = Cohort(layout.cohort(study.training_cohort))
-    folder = layout.bones(bone, round_, fold)
+    folder = layout.bones(bone, round_number, fold)
     config = {
         "bones": study.bones.model_dump(mode="json"),
         "bone": bone,
-        "round": round_,
+        "round": round_number,
         "fold": fold,
         "seed": study.seed,
     }
-    with recording(folder, config) as record:
-        training = bone_slices(_annotated(study, cohort, TRAIN, round_, fold), study.bones.size)
+    with record_stage(folder, config) as record:
+        training = bone_slices(_annotated(study, cohort, TRAIN, round_number, fold), study.bones.size)
         validation = bone_slices(_annotated(study, cohort, VALIDATION, 1, fold), study.bones.size)
         start = start_weights(layout, study.bones.start, bone)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -84,9 +84,9 @@ def annotated_volumes(study: Study, cohort: Cohort, patients: Iterable[str]) -> 
 
 
 def _annotated(
-    study: Study, cohort: Cohort, subset: str, round_: int, fold: int | None
+    study: Study, cohort: Cohort, subset: str, round_number: int, fold: int | None
 ) -> Iterator[tuple[str, Volume, Volume]]:
     yield from annotated_volumes(study, cohort, cohort.subset("bones", subset, fold))
-    if round_ > 1:
-        for patient, bones in accepted_bones(study, round_ - 1, fold):
+    if round_number > 1:
+        for patient, bones in accepted_bones(study, round_number - 1, fold):
             yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones

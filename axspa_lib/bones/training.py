@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from axspa_lib.bones.dice import check_bones, dice
 from axspa_lib.bones.unet import Frame, Network, build_unet, decision, forward, load_weights, network_input
-from axspa_lib.networks.training_loop import Fit, constant, fit, seed_everything, warmup_cosine
+from axspa_lib.networks.training_loop import TrainingPlan, constant, fit, seed_everything, warmup_cosine
 from axspa_lib.study.config import BoneAugmentation, BoneNets, digest
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Bone
@@ -229,7 +229,7 @@ def train_bones(
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         return weighted_cross_entropy(forward(model, batch[0], config.precision), batch[1], config.foreground_weight)
 
-    plan = Fit(
+    plan = TrainingPlan(
         rounds=config.epochs,
         steps=steps,
         batches=batches,

@@ -20,7 +20,7 @@ from axspa_lib.study.config import Study
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import recording, write_text
+from axspa_lib.study.runs import record_stage, write_text
 
 #: One in so many phantom patients chooses the weights of a variant that learns from the phantom.
 PHANTOM_VALIDATION = 6
@@ -49,7 +49,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
     fold = fold if variant.folded else None
     folder = layout.bone_variant(name, fold)
     config = {"variant": variant.model_dump(), "bones": study.bones.model_dump(mode="json"), "fold": fold}
-    with recording(folder, config | {"seed": study.seed}) as record:
+    with record_stage(folder, config | {"seed": study.seed}) as record:
         cohort, train, validate, test = _patients(study, layout, own, variant, fold)
         learnt = list(annotated_volumes(study, cohort, train))
         if variant.learns == "grown":

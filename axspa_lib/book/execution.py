@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from axspa_lib.study.errors import AxspaError
-from axspa_lib.study.runs import recording
+from axspa_lib.study.runs import record_stage
 
 #: Papermill waits this long for a kernel: many starting at once on one machine are slow.
 START_TIMEOUT_S = 300
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
     print(f"== {label}: started", flush=True)
     clock = time.monotonic()
     try:
-        with recording(record, parameters) if record else nullcontext():
+        with record_stage(record, parameters) if record else nullcontext():
             execute(Path(notebook), Path(executed), parameters)
     except AxspaError as error:
         print(f"== {label}: FAILED: {error}", flush=True)

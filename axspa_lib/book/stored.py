@@ -2,7 +2,7 @@
 
 Small is what tables and figures can be recomputed from: executed chapters, predictions, histories, tables, cohort
 tables and every `run.json`; never an image, a mask or weights. A chapter's notebook records the checksum of each result
-it read (`runs.noted`), so that it can be shown to belong to the files beside it.
+it read (`runs.record_input`), so that it can be shown to belong to the files beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from axspa_lib.study.errors import AxspaError
-from axspa_lib.study.runs import REPOSITORY, noted, result_file, sha256, write_json, write_text
+from axspa_lib.study.runs import REPOSITORY, record_input, result_file, sha256, write_json, write_text
 
 MANIFEST = "manifest.json"
 
@@ -44,7 +44,7 @@ def stored_table(profile: str, name: str) -> pd.DataFrame:
     Raises:
         MissingResultError: no run wrote it; says what to run.
     """
-    return pd.read_csv(noted(result_file(profile, f"tables/{name}.csv")), dtype={"patient": str})
+    return pd.read_csv(record_input(result_file(profile, f"tables/{name}.csv")), dtype={"patient": str})
 
 
 def is_small(name: PurePosixPath) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from axspa_lib.study.config import Study
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import REPOSITORY, recording
+from axspa_lib.study.runs import REPOSITORY, record_stage
 
 #: A folder of public collections beside the repository, used before the network is asked.
 LOCAL_COLLECTIONS = REPOSITORY.parent / "shared" / "data"
@@ -29,7 +29,7 @@ def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool =
         DataError: the user's folder is missing, or a collection cannot be had.
     """
     target = Layout.of(study).source(cohort)
-    with recording(target, {"cohort": cohort, "seed": study.seed}) as record:
+    with record_stage(target, {"cohort": cohort, "seed": study.seed}) as record:
         if cohort in study.folders:
             folder = Path(study.folders[cohort]).expanduser()
             if not folder.is_dir():

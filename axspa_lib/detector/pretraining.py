@@ -19,7 +19,7 @@ from axspa_lib.study.config import Detector, Study
 from axspa_lib.study.errors import AxspaError, ConfigError
 from axspa_lib.study.labels import TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import read_run, recording
+from axspa_lib.study.runs import read_run, record_stage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
             "learning_rate": study.pretraining.learning_rate,
         }
     )
-    with recording(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
+    with record_stage(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
         slices = _slices(study, cohort, folder / "slices", progress)
         training, validation = divided(folder / "slices", config.channels)
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,7 +15,7 @@ from axspa_lib.detector.inference import decode_mask, read_predictions
 from axspa_lib.detector.instances import decode_rle, read_instances
 from axspa_lib.study.labels import SEQUENCES, TRAIN
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted, read_run
+from axspa_lib.study.runs import read_run, record_input
 from axspa_lib.study.volume import read_volume
 
 
@@ -188,7 +188,7 @@ def member_run(run: Run, seed: int = 0, experiment: str = "all_included", fold: 
 def history(run: Run, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> pd.DataFrame:
     """Training history of one member, of the first fold unless said otherwise."""
     folder = run.layout.member(experiment, seed, run.first_fold(fold))
-    return pd.read_parquet(noted(run.finished(folder) / "history.parquet"))
+    return pd.read_parquet(record_input(run.finished(folder) / "history.parquet"))
 
 
 def slices_folder(
@@ -211,7 +211,7 @@ def predictions(run: Run, cohort: str | None = None, experiment: str = "all_incl
         for fold in run.study.fold_numbers:
             number = seed if name == run.study.training_cohort else seed + 100 * (fold or 0)
             path = run.layout.member(experiment, seed, fold) / f"predictions_{name}.parquet"
-            found.setdefault(number, []).append(read_predictions(noted(path)))
+            found.setdefault(number, []).append(read_predictions(record_input(path)))
     return {number: pd.concat(parts, ignore_index=True) for number, parts in sorted(found.items())}
 
 
@@ -221,7 +221,7 @@ def evaluated(run: Run, cohort: str | None = None, experiment: str = "all_includ
     folds = run.study.fold_numbers if name == run.study.training_cohort else run.study.fold_numbers[:1]
     parts = []
     for fold in folds:
-        path = noted(slices_folder(run, name, experiment, fold) / "half_slices.csv")
+        path = record_input(slices_folder(run, name, experiment, fold) / "half_slices.csv")
         tested = member_run(run, seeds(run, experiment)[0], experiment, fold)["tested"][name]
         table = pd.read_csv(path, dtype={"patient": str})
         parts.append(table[table["patient"].isin(tested)])

@@ -19,7 +19,7 @@ from axspa_lib.study.config import Preprocessing, Study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SEQUENCES, SIDES
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import recording, write_json
+from axspa_lib.study.runs import record_stage, write_json
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def prepare_slices(
         "cohort": cohort,
         "fold": fold,
     }
-    with recording(folder, config) as record:
+    with record_stage(folder, config) as record:
         work = partial(
             _prepare,
             cohort=curated.path,

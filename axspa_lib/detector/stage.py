@@ -19,7 +19,7 @@ from axspa_lib.study.config import Study
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import TEST, TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import recording
+from axspa_lib.study.runs import record_stage
 
 
 def patients_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> list[str]:
@@ -48,7 +48,7 @@ def train_member(study: Study, seed: int, fold: int | None = None, *, progress: 
     layout = Layout.of(study)
     folder = layout.member(study.experiment, seed, fold)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with recording(folder, study.model_dump(mode="json")) as record:
+    with record_stage(folder, study.model_dump(mode="json")) as record:
         record["precision"] = used(device, study.detector.precision)
         record["ids"] = {"data_id": study.data_id(), "run_id": study.run_id(seed)}
         config = start_of(study)

@@ -13,7 +13,7 @@ from axspa_lib.stats import Curve, Floats, calibration, calibration_errors, prec
 from axspa_lib.stats.bands import band
 from axspa_lib.study.errors import MissingResultError
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted
+from axspa_lib.study.runs import record_input
 
 HALF, PATIENT = "half-slices", "patients"
 
@@ -127,4 +127,4 @@ def true_lesions(run: Run, cohort: str | None = None) -> pd.DataFrame:
     path = run.layout.source(name) / "export" / "truth" / "lesions.csv"
     if not path.is_file():
         raise MissingResultError(f"the true lesions of {name} are not known: only a simulated cohort has them")
-    return pd.read_csv(noted(path), dtype={"patient": str})
+    return pd.read_csv(record_input(path), dtype={"patient": str})

@@ -19,7 +19,7 @@ from axspa_lib.findings.evidence import collect
 from axspa_lib.stats import Interval
 from axspa_lib.study.errors import MissingResultError
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted
+from axspa_lib.study.runs import record_input
 
 #: Rows of `bone_variants.yaml`: one network for both bones, and its counterpart where the study's own are continued.
 SINGLE, PAIR = "single", "pair_anew"
@@ -129,7 +129,7 @@ def _pair(run: Run) -> pd.DataFrame | None:
 
 def _dice_of_variant(run: Run, name: str) -> pd.DataFrame | None:
     folder: Path = run.layout.root / "bone_variants" / name
-    tables = [pd.read_csv(noted(path), dtype={"patient": str}) for path in sorted(folder.rglob("dice.csv"))
+    tables = [pd.read_csv(record_input(path), dtype={"patient": str}) for path in sorted(folder.rglob("dice.csv"))
               if (path.parent / "run.json").is_file()]  # fmt: skip
     return _by_bone(pd.concat(tables, ignore_index=True)) if tables else None
 

@@ -148,9 +148,9 @@ def candidates(run: Run) -> list[Examined]:
     return cases
 
 
-def joint(run: Run, patient: str, cohort: str | None = None, round_: int | None = None) -> Volume:
+def joint(run: Run, patient: str, cohort: str | None = None, round_number: int | None = None) -> Volume:
     """Joint ROI of a patient on the T1's grid: 1 patient right, 2 patient left."""
-    return bones_results.mask(run, patient, "joint", cohort, round_)
+    return bones_results.mask(run, patient, "joint", cohort, round_number)
 
 
 def joints(run: Run, cohort: str | None = None) -> pd.DataFrame:

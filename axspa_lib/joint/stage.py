@@ -20,14 +20,14 @@ from axspa_lib.study.config import Study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SIDES
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import read_run, recording
+from axspa_lib.study.runs import read_run, record_stage
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 log = logging.getLogger(__name__)
 
 
 def segment_cohort(
-    study: Study, cohort: str, round_: int = 1, fold: int | None = None, *, progress: bool = False
+    study: Study, cohort: str, round_number: int = 1, fold: int | None = None, *, progress: bool = False
 ) -> dict[str, Any]:
     """Segment every patient with the networks of a fold, extract the joints and decide who joins the annotated set.
 
@@ -36,15 +36,15 @@ def segment_cohort(
     """
     layout = Layout.of(study)
     curated = Cohort(layout.cohort(cohort))
-    folder = layout.segmentation(cohort, round_, fold)
+    folder = layout.segmentation(cohort, round_number, fold)
     config = {
         "joint": study.joint.model_dump(),
         "increment": study.increment.model_dump(),
         "cohort": cohort,
         "fold": fold,
     }
-    with recording(folder, config) as record:
-        nets, thresholds = _networks(study, layout, round_, fold)
+    with record_stage(folder, config) as record:
+        nets, thresholds = _networks(study, layout, round_number, fold)
         read = set(curated.half_slices["patient"])
         manual = set(curated.splits.query("bones != ''")["patient"])
         overlap, areas, chosen, failures = [], [], [curated.half_slices], []
@@ -77,14 +77,14 @@ def segment_cohort(
 
 
 def _networks(
-    study: Study, layout: Layout, round_: int, fold: int | None
+    study: Study, layout: Layout, round_number: int, fold: int | None
 ) -> tuple[dict[str, torch.nn.Module], dict[str, float]]:
     """The trained networks and the threshold of each, chosen with its epoch on the validation patients."""
     names = ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
     nets: dict[str, torch.nn.Module] = {}
     thresholds: dict[str, float] = {}
     for name in names:
-        folder = layout.bones(name, round_, fold)
+        folder = layout.bones(name, round_number, fold)
         thresholds[name] = read_run(folder)["metrics"]["threshold"]
         nets[name] = build_unet(study.bones, classes=3 if name == "both" else 2)
         load_weights(nets[name], folder / "model.pt")

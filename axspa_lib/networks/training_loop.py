@@ -37,7 +37,7 @@ def constant(step: int) -> float:
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainingPlan:
     """What a training needs to know besides the model; everything is explicit.
 
     Attributes:
@@ -69,7 +69,7 @@ class Fit:
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    plan: Fit,
+    plan: TrainingPlan,
     *,
     folder: Path,
     seed: int,
@@ -141,7 +141,7 @@ def fit(
 def _train_round(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    plan: Fit,
+    plan: TrainingPlan,
     index: int,
     base_rates: Sequence[float],
     bar: tqdm[Any],

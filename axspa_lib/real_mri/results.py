@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted
+from axspa_lib.study.runs import record_input
 from axspa_lib.study.volume import Volume, read_volume
 
 
 def measured(run: Run, name: str) -> pd.DataFrame:
     """A table of the lesions and changes measured: `lesions`, `volumes`, `multiples`, `change` or `failures`."""
-    path = noted(run.finished(run.layout.measures) / f"{name}.csv")
+    path = record_input(run.finished(run.layout.measures) / f"{name}.csv")
     return pd.read_csv(path, dtype={"patient": str, "subject": str})
 
 

@@ -23,7 +23,7 @@ from axspa_lib.study.config import Study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SIDES, TEST, Inflammation
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import recording
+from axspa_lib.study.runs import record_stage
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def measure_real(study: Study, *, progress: bool = False) -> dict[str, Any]:
     layout = Layout.of(study)
     cohort = Cohort(layout.cohort(study.training_cohort))
     out = layout.measures
-    with recording(out, {"score_threshold": study.detector.score_threshold, "folds": study.folds}) as record:
+    with record_stage(out, {"score_threshold": study.detector.score_threshold, "folds": study.folds}) as record:
         failures: list[dict[str, str]] = []
         overlaps, volumes, multiples = [], [], []
         for fold in study.fold_numbers:

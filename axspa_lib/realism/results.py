@@ -15,7 +15,7 @@ from axspa_lib.realism.contrast import FIGURES, Pair, regions
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted, read_run
+from axspa_lib.study.runs import read_run, record_input
 
 #: How far the phantom's median may lie from that of the real scans, and how many of the ten contrasts have to comply.
 CLOSE, ENOUGH = 0.20, 8
@@ -47,7 +47,9 @@ def likeness_table(run: Run, name: str) -> pd.DataFrame:
     folder = run.layout.likeness
     read_run(folder)
     # in the readers' tables `patient` is a coefficient, elsewhere a name
-    return pd.read_csv(noted(folder / f"{name}.csv"), dtype=None if name.startswith("readers") else {"patient": str})
+    return pd.read_csv(
+        record_input(folder / f"{name}.csv"), dtype=None if name.startswith("readers") else {"patient": str}
+    )
 
 
 def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +146,7 @@ def follow_up(run: Run) -> dict[str, NDArray[np.generic]]:
         MissingResultError: the stage has not run.
     """
     read_run(run.layout.likeness)
-    with np.load(noted(run.layout.likeness / "follow_up.npz")) as file:
+    with np.load(record_input(run.layout.likeness / "follow_up.npz")) as file:
         return dict(file)
 
 

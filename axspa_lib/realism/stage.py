@@ -26,7 +26,7 @@ from axspa_lib.study.config import Study, load_study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SEQUENCES
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import recording
+from axspa_lib.study.runs import record_stage
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def measure_likeness(study: Study) -> dict[str, Any]:
     """
     layout = Layout.of(study)
     out = layout.likeness
-    with recording(out, {"readers": READ_PATIENTS, "seed": READ_SEED, "follow_up": asdict(FOLLOW_UP)}) as record:
+    with record_stage(out, {"readers": READ_PATIENTS, "seed": READ_SEED, "follow_up": asdict(FOLLOW_UP)}) as record:
         failures: list[dict[str, str]] = []
         phantom = _measured(_phantom_pairs(source_folder(study, PHANTOM)), failures)
         real = _measured(_real_pairs(source_folder(study, VHI), source_folder(study, DEMO)), failures)

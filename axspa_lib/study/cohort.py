@@ -20,7 +20,7 @@ import pandera.pandas as pa
 
 from axspa_lib.study.errors import DataError, MissingResultError
 from axspa_lib.study.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, TRAIN, VALIDATION
-from axspa_lib.study.runs import noted
+from axspa_lib.study.runs import record_input
 from axspa_lib.study.volume import Volume, read_volume
 
 _TEXT = pa.Column(str, coerce=True)
@@ -307,7 +307,7 @@ class Cohort:
         if not path.is_file():
             raise MissingResultError(f"{self.name} has no table {name!r}: its source gives none, or curate again")
         return pd.read_csv(
-            noted(path), dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS
+            record_input(path), dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS
         )
 
     def _row(self, patient: str) -> dict[str, Any]:
@@ -332,7 +332,7 @@ class Cohort:
             header = pd.read_csv(path, nrows=0).columns
             empty = {column: ["", "nan"] for column in header if column not in _AS_TEXT}  # a patient may be called NA
             text = {column: str for column in _AS_TEXT}
-            table = pd.read_csv(noted(path), dtype=text, keep_default_na=False, na_values=empty)
+            table = pd.read_csv(record_input(path), dtype=text, keep_default_na=False, na_values=empty)
         except FileNotFoundError:
             raise MissingResultError(f"{self.name}/{name}.csv is gone: run `axspa curate` again") from None
         except (ValueError, pd.errors.ParserError) as error:

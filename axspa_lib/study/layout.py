@@ -34,17 +34,17 @@ class Layout:
         """Curated cohort (`axspa_lib.study.cohort.Cohort`)."""
         return self.root / "cohorts" / cohort
 
-    def bones(self, bone: str, round_: Number = 1, fold: Number | None = None) -> Path:
+    def bones(self, bone: str, round_number: Number = 1, fold: Number | None = None) -> Path:
         """One trained bone network."""
-        return self.root / "bones" / f"round-{round_}" / _part(fold) / bone
+        return self.root / "bones" / f"round-{round_number}" / _part(fold) / bone
 
     def bone_variant(self, variant: str, fold: Number | None = None) -> Path:
         """One variant of the bone networks: its networks and the Dice of the patients held out."""
         return self.root / "bone_variants" / variant / _part(fold)
 
-    def segmentation(self, cohort: str, round_: Number = 1, fold: Number | None = None) -> Path:
+    def segmentation(self, cohort: str, round_number: Number = 1, fold: Number | None = None) -> Path:
         """Bone masks, joints and the increment of a cohort."""
-        return self.root / "segmentations" / f"round-{round_}" / _part(fold) / cohort
+        return self.root / "segmentations" / f"round-{round_number}" / _part(fold) / cohort
 
     def slices(self, data_id: str, cohort: str, fold: Number | None = None) -> Path:
         """The detector's preprocessed slices and their instances."""

@@ -8,7 +8,7 @@ from pandas.io.formats.style import Styler
 from axspa_lib.study.formatting import listing
 from axspa_lib.study.jobs import KINDS, duration, kind_of, recorded
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import noted, read_run, result_file
+from axspa_lib.study.runs import read_run, record_input, result_file
 
 
 def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def jobs(run: Run, note: bool = False) -> pd.DataFrame:
     rows = []
     for job in recorded(run.profile):
         if note and kind_of(job.name) not in ("chapters", "sources"):
-            noted(result_file(run.profile, f"{job.name}/run.json"))
+            record_input(result_file(run.profile, f"{job.name}/run.json"))
         used, origin = job.record.get("resources", {}), job.record["provenance"]
         row = {"job": job.name, "kind": job.kind, "seconds": job.seconds}
         row |= {name: used.get(name, float("nan")) for name in ("cpu_seconds", "peak_memory_mb", "threads")}

@@ -61,7 +61,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def noted(path: Path) -> Path:
+def record_input(path: Path) -> Path:
     """Note that a result is read, when a notebook is being executed that has to say what it was computed from.
 
     `execution.execute` names a file in `$AXSPA_NOTES`; one line is added to it: `<profile>/<file>` and SHA-256.
@@ -91,7 +91,7 @@ def provenance() -> dict[str, Any]:
 
 
 @contextmanager
-def recording(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ()) -> Iterator[dict[str, Any]]:
+def record_stage(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = ()) -> Iterator[dict[str, Any]]:
     """Run a stage into `folder`; on success write `run.json` last, with what the body put into the yielded record.
 
     `run.json` holds the configuration, provenance, checksums of the inputs, start, duration, `resources` used, and the
@@ -144,14 +144,14 @@ def read_run(folder: Path, note: bool = True) -> dict[str, Any]:
 
     Args:
         folder: of the stage.
-        note: whether a notebook that reads it depends on it (`noted`).
+        note: whether a notebook that reads it depends on it (`record_input`).
 
     Raises:
         MissingResultError: the stage has not finished; says what to run.
     """
     try:
         path = folder / "run.json"
-        return json.loads((noted(path) if note else path).read_text(encoding="utf-8"))
+        return json.loads((record_input(path) if note else path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         profile = folder.relative_to(runs_root()).parts[0] if folder.is_relative_to(runs_root()) else "quick"
         raise MissingResultError(

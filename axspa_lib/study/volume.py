@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.study.errors import DataError
-from axspa_lib.study.runs import noted
+from axspa_lib.study.runs import record_input
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_volume(path: Path) -> Volume:
         DataError: the file is missing, unreadable or not three-dimensional.
     """
     try:
-        image: Any = nib.load(noted(path))
+        image: Any = nib.load(record_input(path))
         array = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again") from None

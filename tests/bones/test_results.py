@@ -68,14 +68,14 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     pd.DataFrame(splits, columns=["patient", "subject", "bones", "detection", "fold"]).to_csv(
         cohort / "splits.csv", index=False
     )
-    for round_, wrong in ((1, 20), (2, 10)):
+    for round_number, wrong in ((1, 20), (2, 10)):
         for fold in (0, 1):
             seen = {p: 0 for p, (_, f) in PEOPLE.items() if f != fold}  # the fold's own patients are hard
             overlap = [row for p in PEOPLE for row in rows(p, seen.get(p, wrong), 5)] + rows("e", 40)
-            grown = [(p, "manual", 2, 0, True) for p in PEOPLE] + [("e", "predicted", 2, fold, round_ == 2)]
+            grown = [(p, "manual", 2, 0, True) for p in PEOPLE] + [("e", "predicted", 2, fold, round_number == 2)]
             columns = ["patient", "source", "half_slices", "missed", "accepted"]
             write(
-                layout.segmentation("vhi", round_, fold),
+                layout.segmentation("vhi", round_number, fold),
                 dice=table(overlap),
                 increment=pd.DataFrame(grown, columns=columns),
             )

@@ -162,11 +162,11 @@ class TestInputs:
 
 def test_reading_is_noted_only_when_asked(places, monkeypatch):
     path = places / "runs" / "quick" / KEPT[0]
-    assert runs.noted(path) == path
+    assert runs.record_input(path) == path
     notes = places / "notes"
     monkeypatch.setenv("AXSPA_NOTES", str(notes))
-    runs.noted(path)
-    runs.noted(places / "elsewhere.csv")
+    runs.record_input(path)
+    runs.record_input(places / "elsewhere.csv")
     assert [json.loads(line) for line in notes.read_text().splitlines()] == [[f"quick/{KEPT[0]}", runs.sha256(path)]]
 
 

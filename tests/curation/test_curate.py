@@ -26,7 +26,7 @@ from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import load_study
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import REPOSITORY, recording
+from axspa_lib.study.runs import REPOSITORY, record_stage
 from tests.curation.corpus import READ, REFUSED, SECRETS, build, plant
 
 SPLITS: dict[str, Any] = {"seed": 3, "bones_split": (31, 6, 14), "detection_split": (178, 25, 53)}
@@ -151,7 +151,7 @@ def test_planted_identity_is_in_no_executed_notebook(
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(module.runs, "provenance", PROVENANCE)
     for cohort, folder in folders.items():
-        with recording(Layout.of(load_study("smoke")).cohort(cohort), {"cohort": cohort}):
+        with record_stage(Layout.of(load_study("smoke")).cohort(cohort), {"cohort": cohort}):
             curate(
                 open_source(folder), Layout.of(load_study("smoke")).cohort(cohort), require_agreement=False, **SPLITS
             )

@@ -14,7 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from axspa_lib.networks.training_loop import Fit, best_round, deterministic, fit, save, seed_everything, warmup_cosine
+from axspa_lib.networks.training_loop import (
+    TrainingPlan,
+    best_round,
+    deterministic,
+    fit,
+    save,
+    seed_everything,
+    warmup_cosine,
+)
 from axspa_lib.study.errors import DataError
 
 STEPS, ROUNDS = 3, 4
@@ -30,10 +38,10 @@ def start() -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.RMSprop(model.parameters(), 1e-2, momentum=0.9)
 
 
-def plan(model: nn.Module, fail_in: int | None = None, score: Callable[[], float] | None = None) -> Fit:
-    def batches(round_: int) -> Iterator[tuple[str, torch.Tensor]]:
+def plan(model: nn.Module, fail_in: int | None = None, score: Callable[[], float] | None = None) -> TrainingPlan:
+    def batches(round_number: int) -> Iterator[tuple[str, torch.Tensor]]:
         for step in range(STEPS):
-            if round_ == fail_in and step == 1:
+            if round_number == fail_in and step == 1:
                 raise Interrupted
             yield f"slices {step}", torch.randn(5, 4)
 
@@ -42,7 +50,7 @@ def plan(model: nn.Module, fail_in: int | None = None, score: Callable[[], float
             loss = float(model(torch.ones(2, 4)).square().mean())
         return {"validation_loss": loss if score is None else score()}
 
-    return Fit(
+    return TrainingPlan(
         rounds=ROUNDS,
         steps=STEPS,
         batches=batches,
@@ -96,9 +104,9 @@ def test_finished_rounds_are_not_run_again(tmp_path: Path) -> None:
     model, optimizer = start()
     base = plan(model)
 
-    def batches(round_: int) -> Iterator[tuple[str, torch.Tensor]]:
-        seen.append(round_)
-        yield from base.batches(round_)
+    def batches(round_number: int) -> Iterator[tuple[str, torch.Tensor]]:
+        seen.append(round_number)
+        yield from base.batches(round_number)
 
     fit(model, optimizer, replace(base, batches=batches), folder=tmp_path, seed=1, identity="test 1", progress=False)
     assert seen == [3]

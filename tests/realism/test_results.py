@@ -15,7 +15,7 @@ from axspa_lib.study.config import load_study
 from axspa_lib.study.errors import DataError, MissingResultError
 from axspa_lib.study.layout import Layout
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import recording
+from axspa_lib.study.runs import record_stage
 
 
 def contrast(figure: str, phantom: float, real: list[float]) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def test_a_stage_that_has_not_run_is_named_with_its_remedy(stored: Run):
 
 def test_tables_are_read_once_the_stage_has_finished(stored: Run):
     folder = Layout.of(load_study("public")).likeness
-    with recording(folder, {"follow_up": {"change": 0.3}}) as record:
+    with record_stage(folder, {"follow_up": {"change": 0.3}}) as record:
         contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
         pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
         pairs = pd.DataFrame({"first": ["1"], "second": ["2"], "patient": [0.9], "published_patient": [0.88]})

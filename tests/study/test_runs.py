@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from axspa_lib.study.errors import MissingResultError
-from axspa_lib.study.runs import provenance, read_run, recording, sha256, write_json, write_text
+from axspa_lib.study.runs import provenance, read_run, record_stage, sha256, write_json, write_text
 
 
 def test_a_failed_stage_leaves_no_record(tmp_path):
-    with pytest.raises(ZeroDivisionError), recording(tmp_path / "stage", {"a": 1}):
+    with pytest.raises(ZeroDivisionError), record_stage(tmp_path / "stage", {"a": 1}):
         raise ZeroDivisionError
     with pytest.raises(MissingResultError, match="make book"):
         read_run(tmp_path / "stage")
 
 
 def test_a_repeated_stage_is_unfinished_until_it_ends(tmp_path):
-    with recording(tmp_path, {}):
+    with record_stage(tmp_path, {}):
         pass
-    with recording(tmp_path, {}):
+    with record_stage(tmp_path, {}):
         assert not (tmp_path / "run.json").exists()
     assert read_run(tmp_path)["metrics"] == {}
 
@@ -32,7 +32,7 @@ def test_a_repeated_stage_is_unfinished_until_it_ends(tmp_path):
 def test_the_record_holds_what_is_needed_to_repeat(tmp_path):
     source = tmp_path / "input.csv"
     source.write_text("a\n1\n")
-    with recording(tmp_path / "stage", {"sigma": 0.05}, inputs=[source]) as record:
+    with record_stage(tmp_path / "stage", {"sigma": 0.05}, inputs=[source]) as record:
         record["metrics"]["dice"] = 0.9
     stored = read_run(tmp_path / "stage")
     assert stored["config"] == {"sigma": 0.05} and stored["metrics"] == {"dice": 0.9}
