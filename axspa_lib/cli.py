@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--profile", default="quick", help=_PROFILE)
     store.set_defaults(run=_store)
 
+    sample = commands.add_parser("sample", help="keep images of a few simulated patients of a run with the repository")
+    sample.add_argument("--profile", default="quick", help=_PROFILE)
+    sample.add_argument("--patients", type=_positive, default=4, help="how many (%(default)s)")
+    sample.set_defaults(run=_sample)
+
     phantom = commands.add_parser("phantom", help="simulate a cohort as DICOM with readers and truth")
     phantom.add_argument("out", type=Path, help="folder of the cohort; the same command again goes on where it stopped")
     phantom.add_argument(
@@ -141,6 +146,14 @@ def _store(options: argparse.Namespace) -> None:
     folder = store(options.profile)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"stored in {folder}: {size / 1e6:.1f} MB")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from axspa_lib.book.sample import make_sample
+
+    folder, patients = make_sample(options.profile, options.patients)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"images of {', '.join(patients)} in {folder}: {size / 1e6:.1f} MB")
 
 
 def _phantom(options: argparse.Namespace) -> None:

@@ -15,6 +15,9 @@ hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
+# Tests work in folders of their own, as the workflow does; what a person's run writes is tested in test_scratch.
+os.environ["AXSPA_OFFICIAL"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

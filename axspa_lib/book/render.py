@@ -9,7 +9,6 @@ GPU and without leaving a trace in them.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -36,7 +35,7 @@ from axspa_lib.book.stored import (
 )
 from axspa_lib.study.config import profiles
 from axspa_lib.study.errors import AxspaError, MissingResultError
-from axspa_lib.study.runs import REPOSITORY, runs_root, stored_root
+from axspa_lib.study.runs import REPOSITORY, environment, runs_root, stored_root
 
 BOOK = REPOSITORY / "book"
 EXECUTED = BOOK / "executed"
@@ -233,12 +232,5 @@ def small_copy(roots: tuple[Path, ...]) -> Iterator[Path]:
         for root in reversed(roots):
             for known in profiles():
                 mirror(root / known, Path(folder) / known)
-        before = os.environ.get("AXSPA_RUNS")
-        os.environ["AXSPA_RUNS"] = folder
-        try:
+        with environment(AXSPA_RUNS=folder, AXSPA_OFFICIAL="1"):
             yield Path(folder)
-        finally:
-            if before is None:
-                del os.environ["AXSPA_RUNS"]
-            else:
-                os.environ["AXSPA_RUNS"] = before

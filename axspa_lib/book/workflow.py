@@ -20,7 +20,7 @@ from axspa_lib.study import jobs as job_records
 from axspa_lib.study.config import load_studies, load_study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import REPOSITORY, runs_root
+from axspa_lib.study.runs import REPOSITORY, environment, runs_root
 
 _PROGRESS = re.compile(r"^(\d+) of (\d+) steps")
 _OUTPUT = re.compile(r"^    output: (.*)$", re.MULTILINE)
@@ -51,11 +51,11 @@ def run_study(
     Raises:
         AxspaError: a parameter is wrong (before anything runs), or jobs failed.
     """
-    study = load_studies(profile)["all_included"]
+    load_studies(profile)  # a wrong parameter stops here
     if dry_run:
         announce(profile, planned(profile, extra), cores)
         return
-    root = Layout.of(study).root
+    root = runs_root() / profile
     command = [
         *_snakemake(profile, root), "--cores", str(cores), "--rerun-incomplete", "--keep-going",
         *_TRIGGERS, *([] if executor_profile else _machine()), "--workflow-profile", executor_profile or "none",
@@ -82,7 +82,7 @@ def planned(profile: str, extra: list[str] | None = None) -> list[str]:
     Raises:
         AxspaError: the workflow cannot be read.
     """
-    root = Layout.of(load_study(profile)).root
+    root = runs_root() / profile
     command = [*_snakemake(profile, root), "--cores", "1", *_TRIGGERS, "--workflow-profile", "none", "--dry-run"]
     result = subprocess.run([*command, *(extra or [])], capture_output=True, text=True)
     if result.returncode:
@@ -96,15 +96,8 @@ def planned(profile: str, extra: list[str] | None = None) -> list[str]:
 
 def planned_from_nothing(profile: str) -> list[str]:
     """Names of all jobs of a profile, as `planned` would give them where nothing has been computed yet."""
-    before = os.environ.get("AXSPA_RUNS")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["AXSPA_RUNS"] = folder
-        try:
-            return planned(profile)
-        finally:
-            os.environ.pop("AXSPA_RUNS")
-            if before is not None:
-                os.environ["AXSPA_RUNS"] = before
+    with tempfile.TemporaryDirectory() as folder, environment(AXSPA_RUNS=folder):
+        return planned(profile)
 
 
 def announce(profile: str, jobs: list[str], cores: int) -> None:
@@ -150,7 +143,7 @@ def _snakemake(profile: str, root: Path) -> list[str]:
     study = load_study(profile)
     # One long training that all bone networks wait for: begun last, it would leave the other cores without work.
     start = study.bones.start
-    first = ["--prioritize", str(Layout.of(study).bone_variant(start) / "run.json")] if start else []
+    first = ["--prioritize", str(Layout(root).bone_variant(start) / "run.json")] if start else []
     return [
         sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", str(_work_folder(root)),
         *first, "--config", f"profile={profile}",
@@ -163,12 +156,12 @@ def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
     failures: list[str] = []
     failed: list[str] = []  # rules, as Snakemake names them: on a cluster the jobs' own words stay in their logs
     done = "nothing to do"
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    variables = os.environ | {"PYTHONUNBUFFERED": "1"}
     with (
         log.open("w", encoding="utf-8") as file,
         _ending(
             subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True, pass_fds=[lock]
+                command, stdout=file, stderr=subprocess.STDOUT, env=variables, start_new_session=True, pass_fds=[lock]
             )
         ) as process,
     ):

@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from axspa_lib.joint.algorithm1 import SIDE_VALUE
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SIDES, Inflammation
+from axspa_lib.study.runs import found
 from axspa_lib.study.volume import Volume
 
 #: A region of fewer pixels on the detector's grid is no instance: it teaches nothing.
@@ -114,7 +115,7 @@ def read_instances(path: Path) -> dict[str, Any]:
         DataError: the file cannot be read or is not such a dataset; says what is wrong with which entry.
     """
     try:
-        dataset = json.loads(path.read_text(encoding="utf-8"))
+        dataset = json.loads(found(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as COCO JSON ({type(error).__name__}): prepare the slices again"

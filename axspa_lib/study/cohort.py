@@ -321,12 +321,13 @@ class Cohort:
         )
 
     def _row(self, patient: str) -> dict[str, Any]:
-        if patient not in self._rows:
+        if patient not in self.rows:
             raise DataError(f"{self.name}: no included patient {patient!r}: see participants.csv and exclusions.csv")
-        return self._rows[patient]
+        return self.rows[patient]
 
     @cached_property
-    def _rows(self) -> dict[str, dict[str, Any]]:
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Rows of the included examinations by patient."""
         rows: list[Any] = self.participants.to_dict("records")
         return {row["patient"]: row for row in rows}
 

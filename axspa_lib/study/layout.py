@@ -1,7 +1,12 @@
-"""Where each result of a study lies under `runs/<profile>/`; the Snakefile and the stages agree through this module."""
+"""Where each result of a study lies under `runs/<profile>/`; the Snakefile and the stages agree through this module.
+
+Only the workflow writes there: it marks its jobs by `$AXSPA_OFFICIAL`. Whatever a person runs writes below
+`runs/scratch/<profile>/`, whose other folders are links to the run's finished ones.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +28,9 @@ class Layout:
 
     @classmethod
     def of(cls, study: Study) -> Layout:
-        """The layout of a study below the runs folder."""
-        return cls(runs_root() / study.profile)
+        """Return where this process reads and writes: the run's own folder for the workflow's jobs, else scratch."""
+        root = runs_root() / study.profile
+        return cls(root if is_official() else _linked(root, runs_root() / "scratch" / study.profile))
 
     def source(self, cohort: str) -> Path:
         """What a lab has: DICOM or NIfTI as exported, with its tables."""
@@ -81,6 +87,23 @@ class Layout:
     def chapter(self, name: str) -> Path:
         """Record of a chapter's execution; the executed notebook itself lies in `notebooks`."""
         return self.root / "chapters" / name
+
+
+def is_official() -> bool:
+    """Return whether the workflow started this process, which alone writes a run's results."""
+    return os.environ.get("AXSPA_OFFICIAL") == "1"
+
+
+def _linked(run: Path, scratch: Path) -> Path:
+    """Link a run's finished folders into a scratch folder, where it has none of its own; return that."""
+    for done in sorted(run.rglob("run.json")):
+        folder = scratch / done.parent.relative_to(run)
+        inside_a_link = any(parent.is_symlink() for parent in folder.parents)
+        if not inside_a_link and (folder.is_symlink() or not folder.exists()):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.unlink(missing_ok=True)
+            folder.symlink_to(done.parent.resolve(), target_is_directory=True)
+    return scratch
 
 
 def _part(fold: Number | None) -> str:

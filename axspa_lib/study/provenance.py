@@ -8,7 +8,7 @@ from pandas.io.formats.style import Styler
 from axspa_lib.study.formatting import listing
 from axspa_lib.study.jobs import KINDS, duration, kind_of, recorded
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import read_run, record_input, result_file
+from axspa_lib.study.runs import read_run, record_input, result_file, stored_root
 
 
 def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -88,4 +88,6 @@ def _provenance(run: Run) -> dict[str, str]:
         "started": finished["started"].min(),
         "last job": finished["started"].max(),
     }
+    if run.layout.root.is_relative_to(stored_root()):
+        rows["images"] = f"sample of {len(run.cohort().with_images)} patients"
     return {name: str(value) for name, value in rows.items()}

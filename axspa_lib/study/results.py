@@ -13,7 +13,7 @@ from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import Study, load_study
 from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.runs import read_run, stored_root
+from axspa_lib.study.runs import read_run, runs_root, stored_root
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Run:
     @cached_property
     def layout(self) -> Layout:
         """Where its results lie."""
-        own, stored = Layout.of(self.study), Layout(stored_root() / self.profile)
+        own, stored = Layout(runs_root() / self.profile), Layout(stored_root() / self.profile)
         return own if any(own.root.glob("cohorts/*/run.json")) or not stored.root.is_dir() else stored
 
     @property

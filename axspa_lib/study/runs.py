@@ -52,6 +52,21 @@ def found(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +125,8 @@ def record_stage(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = 
     body's `metrics`.
     A failing body leaves no `run.json`, so the stage counts as not done.
     """
+    if folder.is_symlink():  # a finished result that a scratch folder shares: the new one takes its place there
+        folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "run.json"
     done.unlink(missing_ok=True)
