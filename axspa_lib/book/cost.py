@@ -82,6 +82,13 @@ def estimate(
     return found
 
 
+def seconds_by_job(profile: str, jobs: Iterable[str]) -> dict[str, float]:
+    """Return estimated seconds by job; jobs of which nothing is recorded are missing."""
+    known = {name: recorded(name) for name in [profile, *(name for name in profiles() if name != profile)]}
+    found = {job: _of_job(profile, job, known)[0] for job in jobs}
+    return {job: seconds for job, seconds in found.items() if seconds is not None}
+
+
 def stated() -> dict[str, dict[str, str]]:
     """Times, memory and device that the paper states, by kind of job (sections 4.1 and 4.2)."""
     with (MANIFEST / "published" / "cost.csv").open(encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from axspa_lib.study.errors import AxspaError
-from axspa_lib.study.runs import record_stage
+from axspa_lib.study.runs import environment, record_stage
 
 #: Papermill waits this long for a kernel: many starting at once on one machine are slow.
 START_TIMEOUT_S = 300
@@ -48,13 +48,14 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
     executed.parent.mkdir(parents=True, exist_ok=True)
     part = executed.with_name(f".{executed.name}")
     notes = executed.absolute().with_name(f".{executed.name}.reads")
+    report = executed.absolute().with_suffix(".progress")
     notes.unlink(missing_ok=True)
-    os.environ["AXSPA_NOTES"] = str(notes)
     try:
-        papermill.execute_notebook(
-            str(notebook), str(part), parameters, kernel_name="python3", cwd=str(notebook.parent),
-            progress_bar=False, log_output=False, start_timeout=START_TIMEOUT_S,
-        )  # fmt: skip
+        with environment(AXSPA_NOTES=str(notes), AXSPA_PROGRESS=str(report)):
+            papermill.execute_notebook(
+                str(notebook), str(part), parameters, kernel_name="python3", cwd=str(notebook.parent),
+                progress_bar=False, log_output=False, start_timeout=START_TIMEOUT_S,
+            )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         part.replace(executed)
         where = f" (notebook {executed})"
@@ -67,7 +68,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
     finally:
         reads = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
         notes.unlink(missing_ok=True)
-        del os.environ["AXSPA_NOTES"]
+        report.unlink(missing_ok=True)
     check_executed(part)
     strip(part, dict(json.loads(line) for line in reads))
     part.replace(executed)

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from axspa_lib.book import cost
+from axspa_lib.book.board import Board, job_name
 from axspa_lib.study import jobs as job_records
 from axspa_lib.study.config import load_studies, load_study
 from axspa_lib.study.errors import AxspaError
@@ -66,7 +67,8 @@ def run_study(
         if unlock.returncode:
             raise AxspaError(f"the workflow cannot be read: {_last_line(unlock.stderr + unlock.stdout)}")
         clock = time.monotonic()
-        failures, done = _follow(command, root / "snakemake.log", lock)
+        board = Board(root, cost.seconds_by_job(profile, planned(profile, extra)), cores)
+        failures, done = _follow(command, root / "snakemake.log", lock, board)
     if failures:
         raise AxspaError(f"{len(failures)} job(s) failed; first: {failures[0]} (all: {root / 'snakemake.log'})")
     print(f"== study {profile}: {done} in {time.monotonic() - clock:.0f} s; results in {root}", flush=True)
@@ -87,8 +89,7 @@ def planned(profile: str, extra: list[str] | None = None) -> list[str]:
     result = subprocess.run([*command, *(extra or [])], capture_output=True, text=True)
     if result.returncode:
         raise AxspaError(f"the workflow cannot be read: {_last_line(result.stderr + result.stdout)}")
-    outputs = [Path(line.split(", ")[0]).relative_to(root) for line in _OUTPUT.findall(result.stdout)]
-    jobs = [f"chapters/{path.stem}" if path.suffix == ".ipynb" else path.parent.as_posix() for path in outputs]
+    jobs = [job_name(Path(line.split(", ")[0]), root) for line in _OUTPUT.findall(result.stdout)]
     return sorted(
         jobs, key=lambda job: ([*job_records.KINDS, job_records.kind_of(job)].index(job_records.kind_of(job)), job)
     )
@@ -150,7 +151,7 @@ def _snakemake(profile: str, root: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
+def _follow(command: list[str], log: Path, lock: int, board: Board) -> tuple[list[str], str]:
     """Run Snakemake, keep its whole output in `log`, show the lines a person wants; return failures and a summary."""
     log.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
@@ -165,24 +166,26 @@ def _follow(command: list[str], log: Path, lock: int) -> tuple[list[str], str]:
             )
         ) as process,
     ):
-        for line in _lines(log, process):
+        for line in _lines(log, process, board.show):
+            board.read(line)
             if line.startswith("== "):
-                print(line, end="", flush=True)
+                board.say(line.rstrip())
             if (match := _FAILED.match(line)) and match[1] not in failed:
                 failed.append(match[1])
             if line.startswith("== ") and ": FAILED: " in line:
                 failures.append(line[3:].strip())
             if match := _PROGRESS.match(line):
                 done = f"{match[1]} of {match[2]} steps done"
-                print(f"== {done}", flush=True)
+                board.say(f"== {done}")
+        board.clear()
         if process.wait() and not failures:
             failures += [f"a job of {rule}" for rule in failed]
             failures = failures or [f"Snakemake stopped with exit code {process.returncode}"]
     return (failures if process.returncode else []), done
 
 
-def _lines(log: Path, process: subprocess.Popen[Any]) -> Iterator[str]:
-    """The lines of a log while a process writes it.
+def _lines(log: Path, process: subprocess.Popen[Any], waiting: Callable[[], None]) -> Iterator[str]:
+    """Yield the lines of a log while a process writes it; call `waiting` in between.
 
     A file, not a pipe: were this process killed, Snakemake would write into a pipe without a reader and stop half-way,
     holding the lock. So it ends its work, and the next run waits for it.
@@ -198,6 +201,7 @@ def _lines(log: Path, process: subprocess.Popen[Any]) -> Iterator[str]:
                     part = ""
             if ended:
                 break
+            waiting()
             time.sleep(0.2)
         if part:
             yield part

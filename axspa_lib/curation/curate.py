@@ -135,9 +135,9 @@ def _records(
     source: Source, patients: list[str], out: Path | None, options: Options, workers: int, progress: bool
 ) -> Iterator[dict[str, Any]]:
     """The record of each patient, finished ones from disk, in any order."""
-    from tqdm import tqdm
+    from axspa_lib.study.progress import Progress
 
-    with tqdm(total=len(patients), unit="patient", disable=not progress, desc="curating") as bar:
+    with Progress(total=len(patients), unit="patient", disable=not progress, desc="curating") as bar:
         todo = []
         for patient in patients:
             record = finished(source, patient, out, options) if out else None

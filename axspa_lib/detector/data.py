@@ -17,6 +17,7 @@ from torch import Tensor
 
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, SIDES, STIR, T1, Inflammation
+from axspa_lib.study.runs import found
 from axspa_lib.study.volume import Volume, read_volume
 
 #: An instance with fewer pixels teaches nothing and is left out.
@@ -133,7 +134,7 @@ def three_channels(image: Tensor, channels: str) -> Tensor:
 
 def _read_coco(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(found(path).read_text(encoding="utf-8"))
         _ = content["images"], content["annotations"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.slices import Entries, prepare_patient, write_slices
@@ -19,6 +18,7 @@ from axspa_lib.study.config import Detector, Study
 from axspa_lib.study.errors import AxspaError, ConfigError
 from axspa_lib.study.labels import TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
+from axspa_lib.study.progress import Progress
 from axspa_lib.study.runs import read_run, record_stage
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _slices(study: Study, cohort: Cohort, folder: Path, progress: bool) -> dict[
     consensus = cohort.consensus()
     usable = cohort.participants.query("has_stir and has_bones")["patient"]
     done: list[Entries | dict[str, str]] = []
-    for patient in tqdm(usable, desc="slices", disable=not progress):
+    for patient in Progress(usable, desc="slices", disable=not progress):
         try:
             bones = cohort.reference_bones(patient)
             assert bones is not None

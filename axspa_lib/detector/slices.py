@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from axspa_lib.bones.accepted import increment_table
 from axspa_lib.detector.instances import coco, slice_instances, unread_slices
@@ -19,6 +18,7 @@ from axspa_lib.study.config import Preprocessing, Study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SEQUENCES, SIDES
 from axspa_lib.study.layout import Layout
+from axspa_lib.study.progress import Progress
 from axspa_lib.study.runs import record_stage, write_json
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
@@ -62,7 +62,7 @@ def prepare_slices(
             consensus=consensus,
         )
         with processes.pool(workers) as pool:
-            done = list(tqdm(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
+            done = list(Progress(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
         record["metrics"] = write_slices(folder, done, consensus, {"cohort": cohort, "data_id": study.data_id()})
     return record
 

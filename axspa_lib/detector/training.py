@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from axspa_lib.detector.augment import Move, draw, transform
 from axspa_lib.detector.data import DetectionData, Slice, three_channels
@@ -33,6 +32,7 @@ from axspa_lib.networks.training_loop import save, warmup_cosine, write_history
 from axspa_lib.study.config import Detector, digest
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Inflammation
+from axspa_lib.study.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def train_detector(
     state = _resume(folder / "checkpoint.pt", identity, model, optimizer, averaged)
     history: list[dict[str, float]] = state["history"]
     best, best_at = state["best"], state["best_at"]
-    with tqdm(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
+    with Progress(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
         for iteration in range(len(history), config.iterations):
             row = train_step(model, optimizer, config, training, seed, iteration, device)
             averaged.update_parameters(model)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from axspa_lib.bones.dice import dice_by_slice
 from axspa_lib.bones.unet import build_unet, load_weights, predict_bones
@@ -20,6 +19,7 @@ from axspa_lib.study.config import Study
 from axspa_lib.study.errors import AxspaError
 from axspa_lib.study.labels import SIDES
 from axspa_lib.study.layout import Layout
+from axspa_lib.study.progress import Progress
 from axspa_lib.study.runs import read_run, record_stage
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
@@ -48,7 +48,7 @@ def segment_cohort(
         read = set(curated.half_slices["patient"])
         manual = set(curated.splits.query("bones != ''")["patient"])
         overlap, areas, chosen, failures = [], [], [curated.half_slices], []
-        for patient in tqdm(curated.patients, desc=f"segment {cohort}", disable=not progress):
+        for patient in Progress(curated.patients, desc=f"segment {cohort}", disable=not progress):
             try:
                 predicted, joint = _segment(study, curated, patient, nets, thresholds, patient in manual)
             except AxspaError as error:

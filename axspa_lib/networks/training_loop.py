@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from axspa_lib.study.errors import DataError
+from axspa_lib.study.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def fit(
         log.info("%s resumes after round %d of %d", label, len(rows), plan.rounds)
 
     done = len(rows) * plan.steps
-    bar = tqdm(
+    bar = Progress(
         total=plan.rounds * plan.steps, initial=done, desc=label, unit="step", mininterval=1.0, disable=not progress
     )
     with bar, deterministic(seed):
@@ -144,7 +144,7 @@ def _train_round(
     plan: TrainingPlan,
     index: int,
     base_rates: Sequence[float],
-    bar: tqdm[Any],
+    bar: Progress,
 ) -> float:
     model.train()
     total = 0.0

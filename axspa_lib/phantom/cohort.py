@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from axspa_lib.phantom import examination, readers
 from axspa_lib.phantom.dicom import write_series
@@ -26,6 +25,7 @@ from axspa_lib.study.config import PhantomCohort, digest
 from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.identity import module_identity
 from axspa_lib.study.labels import SEQUENCES
+from axspa_lib.study.progress import Progress
 from axspa_lib.study.runs import write_json, write_text
 from axspa_lib.study.volume import Volume, write_volume
 
@@ -72,7 +72,7 @@ def simulate_cohort(
     write_json(out / _BEGUN, identity)
     (out / "source.json").unlink(missing_ok=True)
     numbers = [n for n in range(1, spec.patients + 1) if not all(_record(out, v).exists() for v in visits(n))]
-    bar = tqdm(
+    bar = Progress(
         total=spec.patients, initial=spec.patients - len(numbers), desc=cohort, unit="patient", disable=not progress
     )
     if workers == 1:

@@ -25,7 +25,7 @@ def code_identity(notebook: Path) -> str:
     source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     parts = [_normal(ast.parse(source))]
     for module in reached_modules(source):
-        parts.append(f"{module}\n{_normal(_parse(module))}")
+        parts.append(f"{module}\n{_code(module)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -38,7 +38,7 @@ def module_identity(module: str) -> str:
     """
     package = module.rpartition(".")[0]
     within = [name for name in reached_modules(f"import {module}") if name.startswith(f"{package}.")]
-    return hashlib.sha256("\n".join(f"{name}\n{_normal(_parse(name))}" for name in within).encode()).hexdigest()
+    return hashlib.sha256("\n".join(f"{name}\n{_code(name)}" for name in within).encode()).hexdigest()
 
 
 def reached_modules(source: str) -> list[str]:
@@ -53,7 +53,7 @@ def reached_modules(source: str) -> list[str]:
         module = queue.pop()
         if module not in found:
             found.add(module)
-            queue += sorted(imported(_parse(module)) - found)
+            queue += sorted(_imports(module) - found)
     return sorted(found)
 
 
@@ -76,10 +76,26 @@ def _file(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def _parse(module: str) -> ast.Module:
+def _code(module: str) -> str:
+    return _parsed(_text(module))[0]
+
+
+def _imports(module: str) -> frozenset[str]:
+    return _parsed(_text(module))[1]
+
+
+@cache
+def _parsed(text: str) -> tuple[str, frozenset[str]]:
+    """Normal form and imports of a module's text: many notebooks reach the same modules."""
+    tree = ast.parse(text)
+    imports = frozenset(imported(tree))
+    return _normal(tree), imports
+
+
+def _text(module: str) -> str:
     path = _file(module)
     assert path is not None, module
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return path.read_text(encoding="utf-8")
 
 
 def _normal(tree: ast.Module) -> str:
