@@ -19,10 +19,10 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help book check-book render test test-slow lint lab bench environment lock clean
+.PHONY: help book check-book render test test-slow test-chapters lint lab bench environment lock clean
 help:
 	@echo "make book [PROFILE=smoke|quick|workstation|paper|public] [CORES=n]   run the study and render the book ($(HTML))"
-	@echo "make test | test-slow | lint | render | lab | bench | clean"
+	@echo "make test | test-slow | test-chapters | lint | render | lab | bench | clean"
 
 environment: $(READY)
 
@@ -43,10 +43,13 @@ render: $(READY)
 
 test: $(READY)
 	@echo "== tests (two workers; slow ones: make test-slow)"
-	@$(PY) -m pytest -q -n 2 -m "not slow and not site" $(ARGS)
+	@$(PY) -m pytest -q -n 2 -m "not slow and not site and not chapters" $(ARGS)
 
 test-slow: $(READY)
 	@$(PY) -m pytest -q -m slow $(ARGS)
+
+test-chapters: $(READY) ## every chapter from what is stored, and with one changed parameter
+	@$(PY) -m pytest -q -m chapters $(ARGS)
 
 check-book: $(READY) ## the rendered book in headless Chromium
 	@$(PY) -m pytest -q -m site tests/site $(ARGS)

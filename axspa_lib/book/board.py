@@ -16,7 +16,7 @@ from axspa_lib.study.progress import read_progress
 _RULE = re.compile(r"^(?:local)?rule \w+:")
 _FIELD = re.compile(r"^    (output|log|jobid): (.*)$")
 _FINISHED = re.compile(r"^Finished jobid: (\d+)")
-_FAILED = re.compile(r"^Error in (?:rule|group) \w+, jobid: (\d+)")
+_FAILED = re.compile(r"^Error in (?:rule|group) \w+")
 _STEPS = re.compile(r"^(\d+) of (\d+) steps")
 
 
@@ -53,15 +53,17 @@ class Board:
 
     def read(self, line: str) -> None:
         """Take in a line of Snakemake's log."""
-        if _RULE.match(line):
-            self._block = {}
+        if _RULE.match(line) or _FAILED.match(line):
+            self._block = {"failed": ""} if _FAILED.match(line) else {}
         elif match := _FIELD.match(line):
-            self._block[match[1]] = match[2].split(", ")[0].split(" (")[0]
-            if match[1] == "jobid" and {"output", "log"} <= self._block.keys():
+            self._block[match[1]] = match[2].split(", ")[0].split(" (")[0].strip()
+            if match[1] == "jobid" and "failed" in self._block:
+                self.running.pop(self._block["jobid"], None)
+            elif match[1] == "jobid" and {"output", "log"} <= self._block.keys():
                 name = job_name(Path(self._block["output"]), self.root)
                 report = Path(self._block["log"]).with_suffix(".progress")
-                self.running[match[2].strip()] = Running(name, report, time.monotonic())
-        elif match := _FINISHED.match(line) or _FAILED.match(line):
+                self.running[self._block["jobid"]] = Running(name, report, time.monotonic())
+        elif match := _FINISHED.match(line):
             job = self.running.pop(match[1], None)
             self.finished |= {job.name} if job else set()
         elif match := _STEPS.match(line):
