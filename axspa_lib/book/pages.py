@@ -73,17 +73,6 @@ def warn(path: Path, told: str) -> None:
     _write(path, notebook)
 
 
-def glued(path: Path) -> dict[str, object]:
-    """Values that an executed notebook glues, by key (for checks of the book's numbers)."""
-    found: dict[str, object] = {}
-    for cell in _read(path)["cells"]:
-        for output in cell.get("outputs", []):
-            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if key:
-                found[key.removeprefix("application/papermill.record/")] = output["data"]
-    return found
-
-
 def _read(path: Path) -> dict[str, Any]:
     notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return notebook

@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pandas as pd
-
 from axspa_lib.study.errors import AxspaError
-from axspa_lib.study.runs import REPOSITORY, record_input, result_file, sha256, write_json, write_text
+from axspa_lib.study.runs import REPOSITORY, sha256, write_json, write_text
 
 MANIFEST = "manifest.json"
 
@@ -32,19 +30,6 @@ _TRUTH = ("export", "truth", "lesions.csv")
 
 class StoredResultError(AxspaError):
     """A stored result that does not belong to the others."""
-
-
-def stored_table(profile: str, name: str) -> pd.DataFrame:
-    """A table that a chapter of a profile wrote (`Run.write_table`): `runs/` first, then `book/stored/`.
-
-    Args:
-        profile: a key of the profiles.
-        name: name of the table, as `table1`.
-
-    Raises:
-        MissingResultError: no run wrote it; says what to run.
-    """
-    return pd.read_csv(record_input(result_file(profile, f"tables/{name}.csv")), dtype={"patient": str})
 
 
 def is_small(name: PurePosixPath) -> bool:

@@ -50,7 +50,7 @@ def train_member(study: Study, seed: int, fold: int | None = None, *, progress: 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with record_stage(folder, study.model_dump(mode="json")) as record:
         record["precision"] = used(device, study.detector.precision)
-        record["ids"] = {"data_id": study.data_id(), "run_id": study.run_id(seed)}
+        record["ids"] = {"data_id": study.data_id()}
         config = start_of(study)
         if study.fine_tune:
             training, validation = (data_of(study, study.training_cohort, kind, fold) for kind in (TRAIN, VALIDATION))

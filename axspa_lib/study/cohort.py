@@ -9,89 +9,21 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
+from axspa_lib.study.cohort_tables import SCHEMAS, read_further_table, read_table
 from axspa_lib.study.errors import DataError, MissingResultError
-from axspa_lib.study.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, TRAIN, VALIDATION
-from axspa_lib.study.runs import found, record_input, stored_root
+from axspa_lib.study.labels import BIDS_SUFFIX, SEQUENCES, SUBSETS, TEST, TRAIN, VALIDATION
+from axspa_lib.study.runs import found, stored_root
 from axspa_lib.study.volume import Volume, read_volume
-
-_TEXT = pa.Column(str, coerce=True)
-_FLAG = pa.Column(int, pa.Check.isin([0, 1]), coerce=True)
-_SLICE = pa.Column(int, pa.Check.ge(0), coerce=True)
-_SIDE = pa.Column(str, pa.Check.isin(SIDES), coerce=True)
-_LENGTH = pa.Column(float, pa.Check.gt(0), nullable=True, coerce=True)
-_SUBSET = pa.Column(str, pa.Check.isin([*SUBSETS, ""]), coerce=True)
-
-#: Schema of each table (CONTRIBUTING.md, formats on disk); further columns are allowed.
-SCHEMAS: Mapping[str, pa.DataFrameSchema] = {
-    "participants": pa.DataFrameSchema(
-        {
-            "patient": pa.Column(str, unique=True, coerce=True),
-            "subject": _TEXT,
-            "session": _TEXT,
-            "centre": _TEXT,
-            "status": pa.Column(str, pa.Check.isin(["included", "excluded"])),
-            "positive": pa.Column("boolean", nullable=True, coerce=True),
-            "has_stir": pa.Column(bool, coerce=True),
-            "has_bones": pa.Column(bool, coerce=True),
-            "slices": pa.Column("Int64", pa.Check.ge(1), nullable=True, coerce=True),
-            "spacing_slice_mm": _LENGTH,
-            "spacing_row_mm": _LENGTH,
-            "spacing_column_mm": _LENGTH,
-            **{name: pa.Column(str, coerce=True) for name in ("t1_file", "stir_file", "bones_file", "notes")},
-        }
-    ),
-    "readings": pa.DataFrameSchema(
-        {
-            "patient": _TEXT,
-            "reader": _TEXT,
-            "slice": _SLICE,
-            "side": _SIDE,
-            "quadrant": pa.Column(str, pa.Check.isin(QUADRANTS), coerce=True),
-            "inflammation": _FLAG,
-        },
-        unique=["patient", "reader", "slice", "side", "quadrant"],
-    ),
-    "opinions": pa.DataFrameSchema(
-        {"patient": _TEXT, "reader": _TEXT, "asas_positive": _FLAG}, unique=["patient", "reader"]
-    ),
-    "half_slices": pa.DataFrameSchema(
-        {"patient": _TEXT, "slice": _SLICE, "side": _SIDE, "reader": _TEXT, "inflammation": _FLAG},
-        unique=["patient", "slice", "side", "reader"],
-    ),
-    "exclusions": pa.DataFrameSchema(
-        {"patient": _TEXT, "stage": _TEXT, "reason": _TEXT, "remedy": _TEXT, "excludes": pa.Column(bool, coerce=True)}
-    ),
-    "splits": pa.DataFrameSchema(
-        {
-            "patient": pa.Column(str, unique=True, coerce=True),
-            "subject": _TEXT,
-            "bones": _SUBSET,
-            "detection": _SUBSET,
-            "fold": pa.Column(int, pa.Check.ge(0), coerce=True, required=False),
-        }
-    ),
-}
-
-#: Columns read as text, so that codes keep their zeros and '' stays ''.
-_AS_TEXT = ("patient", "subject", "session", "centre", "reader", "side", "quadrant", "stage", "reason", "remedy",
-            "bones", "detection", "status", "t1_file", "stir_file", "bones_file", "notes", "manufacturer",
-            "model")  # fmt: skip
-
 
 #: Share of the subjects outside a fold that choose the weights.
 VALIDATION_SHARE = 0.2
-
-#: Columns of further tables in which nothing means unknown.
-_EMPTY_NUMBERS = {"joint_mm": [""], "seen": [""], "jump_mm": [""], "area_mm2": [""]}
 
 
 def consensus(halves: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +91,7 @@ class Cohort:
     @cached_property
     def everyone(self) -> pd.DataFrame:
         """All examinations, included or not."""
-        return self._table("participants")
+        return read_table(self.path, "participants")
 
     @cached_property
     def participants(self) -> pd.DataFrame:
@@ -174,22 +106,22 @@ class Cohort:
     @cached_property
     def exclusions(self) -> pd.DataFrame:
         """Everything left out: `patient, stage, reason, remedy, excludes` (false where only rows or a mask were)."""
-        return self._table("exclusions")
+        return read_table(self.path, "exclusions")
 
     @cached_property
     def readings(self) -> pd.DataFrame:
         """Annotations by quadrant of all examinations, included or not."""
-        return self._table("readings")
+        return read_table(self.path, "readings")
 
     @cached_property
     def opinions(self) -> pd.DataFrame:
         """Opinions on all examinations, included or not (Table 2 compares readers on all of them)."""
-        return self._table("opinions")
+        return read_table(self.path, "opinions")
 
     @cached_property
     def half_slices(self) -> pd.DataFrame:
         """Labels of half-slices by reader, of all examinations, included or not."""
-        return self._table("half_slices")
+        return read_table(self.path, "half_slices")
 
     @cached_property
     def splits(self) -> pd.DataFrame:
@@ -198,7 +130,7 @@ class Cohort:
         Raises:
             DataError: an examination is not of the cohort, or a subject lies in several subsets or folds.
         """
-        table = self._table("splits")
+        table = read_table(self.path, "splits")
         strangers = sorted(set(table["patient"]) - set(self.patients))
         if strangers:
             raise DataError(f"{self.name}/splits.csv: names {strangers[0]!r}, who is not included: curate again")
@@ -312,13 +244,8 @@ class Cohort:
             MissingResultError: the cohort has no such table.
         """
         if name in SCHEMAS:
-            return self._table(name)
-        path = self.path / f"{name}.csv"
-        if not path.is_file():
-            raise MissingResultError(f"{self.name} has no table {name!r}: its source gives none, or curate again")
-        return pd.read_csv(
-            record_input(path), dtype=dict.fromkeys(_AS_TEXT, str), keep_default_na=False, na_values=_EMPTY_NUMBERS
-        )
+            return read_table(self.path, name)
+        return read_further_table(self.path, name)
 
     def _row(self, patient: str) -> dict[str, Any]:
         if patient not in self.rows:
@@ -341,24 +268,6 @@ class Cohort:
                 )
             raise MissingResultError(f"{self.name}: {file} is gone: run `axspa curate` again, it completes the cohort")
         return path
-
-    def _table(self, name: str) -> pd.DataFrame:
-        path = self.path / f"{name}.csv"
-        try:
-            header = pd.read_csv(path, nrows=0).columns
-            empty = {column: ["", "nan"] for column in header if column not in _AS_TEXT}  # a patient may be called NA
-            text = {column: str for column in _AS_TEXT}
-            table = pd.read_csv(record_input(path), dtype=text, keep_default_na=False, na_values=empty)
-        except FileNotFoundError:
-            raise MissingResultError(f"{self.name}/{name}.csv is gone: run `axspa curate` again") from None
-        except (ValueError, pd.errors.ParserError) as error:
-            raise DataError(f"{self.name}/{name}.csv: is not a table ({type(error).__name__}): curate again") from None
-        try:
-            return SCHEMAS[name].validate(table, lazy=False)
-        except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
-            column = getattr(getattr(error, "schema", None), "name", None)
-            where = f"column {column!r}" if column else "its columns or keys"
-            raise DataError(f"{self.name}/{name}.csv: {where} is not as CONTRIBUTING.md says: curate again") from None
 
 
 def _subset_of_fold(splits: pd.DataFrame, column: str, name: str, fold: int, cohort: str) -> list[str]:

@@ -61,11 +61,6 @@ class PageFigure(Figure):
         return small.getvalue()
 
 
-def use_style() -> None:
-    """Set the book's style for every figure drawn afterwards."""
-    mpl.rcParams.update(_STYLE)
-
-
 def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.0, **kwargs: Any) -> tuple[
     Figure, NDArray[Any]
 ]:  # fmt: skip

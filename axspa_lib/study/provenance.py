@@ -63,11 +63,12 @@ def provenance(run: Run) -> Styler:
 
 
 def provenance_text(run: Run) -> str:
-    """The same in one sentence, for pages that quote numbers of others."""
+    """Return a run's provenance in one sentence, for pages that quote numbers of others."""
     rows = _provenance(run)
+    images = f"; images: {rows['images']}" if "images" in rows else ""
     return (
         f"Profile {rows['profile']}, seed {rows['seed']}, commit {rows['commit']}; {rows['jobs']} jobs, "
-        f"{rows['computed for']}, on {rows['device']}; last job {rows['last job']}."
+        f"{rows['computed for']}, on {rows['device']}; last job {rows['last job']}{images}."
     )
 
 

@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from axspa_lib.book import render as book
 from axspa_lib.book.check import check_site
 from axspa_lib.book.execution import execute, inputs
-from axspa_lib.book.pages import distinguish, extract_figures, glued, mark_tables
+from axspa_lib.book.pages import distinguish, extract_figures, mark_tables
 from axspa_lib.book.stored import StoredResultError, write_manifest
 from axspa_lib.detector.inference import read_predictions, write_predictions
 from axspa_lib.study.errors import AxspaError
@@ -23,6 +23,14 @@ from axspa_lib.study.labels import MARKS
 
 def page(folder, body: str) -> None:
     (folder / "index.html").write_text(f"<html><body>{body}</body></html>")
+
+
+def glued(path: Path) -> dict[str, dict]:
+    """Values that an executed notebook glues, by key."""
+    outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+    keys = [output.get("metadata", {}).get("scrapbook", {}).get("name") for output in outputs]
+    return {key.removeprefix("application/papermill.record/"): output["data"]
+            for key, output in zip(keys, outputs, strict=True) if key}  # fmt: skip
 
 
 def test_a_complete_page_passes(tmp_path):
