@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import sys
 from pathlib import Path
@@ -50,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="render the book from executed notebooks, executing nothing")
     render.add_argument("--profile", default=None, help="take this profile's notebooks (otherwise those stored)")
     render.add_argument(
-        "--recompute", action="store_true", help="first compute anew, from stored predictions, what needs no image"
+        "--recompute", action="store_true", help="first compute again, from stored predictions, what needs no image"
     )
     render.set_defaults(run=_render)
 
@@ -177,6 +175,7 @@ def _phantom(options: argparse.Namespace) -> None:
 def _curate(options: argparse.Namespace) -> None:
     from axspa_lib.curation.curate import curate
     from axspa_lib.curation.open import open_source
+    from axspa_lib.curation.report import format_counts
     from axspa_lib.study.config import load_study
 
     if not options.source.is_dir():
@@ -202,29 +201,7 @@ def _curate(options: argparse.Namespace) -> None:
         progress=True,
     )
     if not options.dry_run:  # which prints the counts itself
-        print(_curated(options.out))
-
-
-def _curated(out: Path) -> str:
-    """What a finished curation holds, and where its report lies."""
-    from axspa_lib.curation.report import STAGES
-
-    counts = json.loads((out / "curation.json").read_text(encoding="utf-8"))["counts"]
-    lines = [f"{counts['included']} of {counts['patients']} patients included in {out}"]
-    lines += [f"  {number} left out: {STAGES[stage]}" for stage, number in counts["excluded"].items()]
-    if counts["rows or masks left out"]:
-        lines.append(f"  {counts['rows or masks left out']} findings on rows or masks that cost no patient")
-    with (out / "exclusions.csv").open(encoding="utf-8", newline="") as file:
-        people = sum(row["stage"] == "people" for row in csv.DictReader(file))
-    if people:
-        lines.append(f"  {people} examinations share a PatientID but count as several people: see patients.csv")
-    for table, without in (
-        ("readings", "no half-slice has a label"),
-        ("opinions", "nobody is left out for disagreement"),
-    ):
-        if len((out / f"{table}.csv").read_text(encoding="utf-8").splitlines()) < 2:
-            lines.append(f"  no {table} were found: {without}")
-    return "\n".join([*lines, f"every reason with its remedy: {out / 'exclusions.csv'}"])
+        print(format_counts(options.out))
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Show on the terminal how far a study and its running jobs are, read from Snakemake's log and the jobs' reports."""
+"""Show how far a study and its running jobs are, from Snakemake's log and the jobs' reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Running:
 
 @dataclass
 class Board:
-    """What runs, what is left, and how long that takes.
+    """Follow running jobs, steps left and time left.
 
     Attributes:
         root: the profile's results.

@@ -1,4 +1,4 @@
-"""What a rendered page may hold: everything it shows exists, nothing comes from elsewhere, roles are resolved."""
+"""Check rendered pages: everything shown exists, nothing comes from elsewhere, roles are resolved."""
 
 from __future__ import annotations
 

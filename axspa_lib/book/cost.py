@@ -18,7 +18,7 @@ from axspa_lib.study.jobs import FIELD_MM, KINDS, NOTHING, OWN, SIBLINGS, STATED
 
 @dataclass(frozen=True)
 class Estimate:
-    """Jobs of one kind: how many, what one takes in seconds (the median) and all together, and on what that rests.
+    """Jobs of one kind: number, median seconds, total seconds, and the basis of the estimate.
 
     `seconds` of jobs whose time nothing tells is left out; `unknown` counts them.
     """
@@ -32,7 +32,7 @@ class Estimate:
 
 
 def work(profile: str, job: str) -> tuple[str, float]:
-    """What the time of a job is proportional to: a name (only jobs of the same name compare) and its amount.
+    """Return the amount of work of a job, under a name that comparable jobs share.
 
     Patients for the stages before training (times pixels for the slices); slices shown to the network times pixels for
     trainings, whose name holds the network, since another network has another price.
@@ -60,7 +60,7 @@ def work(profile: str, job: str) -> tuple[str, float]:
 def estimate(
     profile: str, jobs: Iterable[str], records: Callable[[str], list[Job]] = recorded, source: str | None = None
 ) -> list[Estimate]:
-    """What jobs of a profile would take, one row per kind in the order of the study.
+    """Estimate the cost of a profile's jobs, one row per kind in the order of the study.
 
     Args:
         profile: a key of the profiles.
@@ -90,13 +90,13 @@ def seconds_by_job(profile: str, jobs: Iterable[str]) -> dict[str, float]:
 
 
 def stated() -> dict[str, dict[str, str]]:
-    """Times, memory and device that the paper states, by kind of job (sections 4.1 and 4.2)."""
+    """Return the times, memory and device that the paper states, by kind of job (sections 4.1 and 4.2)."""
     with (MANIFEST / "published" / "cost.csv").open(encoding="utf-8") as file:
         return {row["kind"]: row for row in csv.DictReader(file)}
 
 
 def listed(estimates: Iterable[Estimate]) -> list[list[str]]:
-    """Estimates as rows of text: what, jobs, each, together, estimated from."""
+    """Return estimates as rows of text: what, jobs, each, together, estimated from."""
     return [
         [
             KINDS.get(row.kind, row.kind),

@@ -75,7 +75,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
 
 
 def is_user_error(name: str) -> bool:
-    """Whether an exception class of that name is one of the errors meant for users."""
+    """Return whether an exception class of that name is an error written for users."""
     return any(name == cls.__name__ for cls in _subclasses(AxspaError))
 
 
@@ -108,12 +108,12 @@ def check_executed(path: Path) -> dict[str, Any]:
 
 
 def inputs(path: Path) -> dict[str, str]:
-    """What an executed notebook was computed from: `<profile>/<file>` → SHA-256 when it was read."""
+    """Return the results that an executed notebook read: `<profile>/<file>` → SHA-256."""
     return dict(json.loads(path.read_text(encoding="utf-8"))["metadata"].get("axspa", {}).get("inputs", {}))
 
 
 def strip(path: Path, read: dict[str, str]) -> None:
-    """Take out what changes from run to run though the result does not (times, paths, widgets); add what was `read`."""
+    """Remove times, paths and widgets, which change from run to run; add what was `read`."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     papermill = notebook["metadata"].get("papermill", {})
     notebook["metadata"]["papermill"] = {"parameters": papermill.get("parameters", {})}

@@ -10,7 +10,7 @@ from axspa_lib.study.plotting import COLOURS, new_figure
 
 
 def durations(jobs: pd.DataFrame) -> Figure:
-    """The time of every job by kind, on a logarithmic axis, and the share of each kind in the whole.
+    """Draw the time of every job by kind, on a logarithmic axis, and the share of each kind in the whole.
 
     Args:
         jobs: `kind`, `seconds`; kinds in the order of their first row.

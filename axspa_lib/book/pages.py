@@ -1,4 +1,4 @@
-"""What becomes of an executed chapter on its way into the book: marks, warnings, pictures for other pages."""
+"""Prepare executed chapters for the book: marks, warnings, pictures for other pages."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def distinguish(path: Path, profile: str) -> None:
     _write(path, notebook)
 
 
-def warn(path: Path, told: str) -> None:
-    """Say at the top of an executed chapter that it does not belong to the results beside it."""
+def warn(path: Path, text: str) -> None:
+    """Warn at the top of an executed chapter that it does not belong to the stored results."""
     notebook = _read(path)
-    text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{told}\n```"
+    text = f"```{{admonition}} Not computed from the results of this book\n:class: warning\n{text}\n```"
     notebook["cells"].insert(1, {"cell_type": "markdown", "id": "warning", "metadata": {}, "source": text})
     _write(path, notebook)
 

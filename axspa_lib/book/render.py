@@ -2,8 +2,8 @@
 
 Chapters come from a run of this machine (`runs/<profile>/notebooks/`) or from those stored with the repository
 (`book/stored/<profile>/notebooks/`). Either way a chapter says which results it was computed from, and these must be
-the ones that lie there now. `recompute` executes the chapters that read no image anew from the small results, without a
-GPU and without leaving a trace in them.
+the ones that lie there now. `recompute` executes the chapters that read no image again,
+from the small results, without a GPU and without leaving a trace in them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def render(profile: str | None = None, *, recompute: bool = False) -> Path:
     Args:
         profile: take this profile's executed chapters; those that it does not execute, and all when it is None, come
             from the repository.
-        recompute: execute the chapters that read no image anew, from the predictions and tables there now.
+        recompute: execute the chapters that read no image again, from the predictions and tables there now.
 
     Returns:
         The book's `index.html`.
@@ -81,7 +81,7 @@ def store(profile: str) -> Path:
     """Keep a profile's executed chapters, predictions and tables with the repository (`book/stored/<profile>/`).
 
     A stored chapter that reads the results of several profiles, as the findings do, belongs to what is stored of all of
-    them: when another run of one of them is stored, it is computed anew.
+    them: when another run of one of them is stored, it is computed again.
 
     Returns:
         The folder.
@@ -89,7 +89,7 @@ def store(profile: str) -> Path:
     Raises:
         MissingResultError: the profile has no executed chapter.
         StoredResultError: a chapter was computed from other results than those of the run, or needs images to be
-            computed anew.
+            computed again.
     """
     source = runs_root() / profile
     found = sorted((source / "notebooks").glob("*.ipynb"))
@@ -108,7 +108,7 @@ def store(profile: str) -> Path:
 
 
 def _settle(folder: Path) -> None:
-    """Compute a stored profile's chapters anew that were computed from other results than those stored now."""
+    """Compute a stored profile's chapters again where other results are stored now."""
     for path in sorted(folder.glob("notebooks/*.ipynb")):
         try:
             check_inputs(path, inputs(path), (stored_root(),))
@@ -116,7 +116,7 @@ def _settle(folder: Path) -> None:
         except StoredResultError:
             if not needs_no_image(inputs(path)):
                 raise
-        print(f"== {folder.name}/{path.stem}: computing anew from what is stored now", flush=True)
+        print(f"== {folder.name}/{path.stem}: computing again from what is stored now", flush=True)
         with small_copy((stored_root(),)) as scratch:
             execute(NOTEBOOKS / path.name, path, check_executed(path))
             tables = scratch / folder.name / "tables"
@@ -126,7 +126,7 @@ def _settle(folder: Path) -> None:
 
 
 def chapters_of_toc() -> list[str]:
-    """Names of the executed notebooks in the table of contents."""
+    """Return the names of the executed notebooks in the table of contents."""
     toc = yaml.safe_load((REPOSITORY / "_toc.yml").read_text(encoding="utf-8"))
     entries = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
     return [Path(entry).name for entry in entries if entry.startswith("executed/")]
@@ -190,13 +190,13 @@ def profile_of(notebook: Path) -> str:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Notebook and profile of a chapter; no profile where the name gives none."""
+    """Return the notebook and profile of a chapter; no profile where the name gives none."""
     source, _, known = name.rpartition("_")
     return (source, known) if known in profiles() and (NOTEBOOKS / f"{source}.ipynb").exists() else (name, None)
 
 
 def _chapter(name: str, profile: str | None, names: list[str]) -> Path | None:
-    """Where a chapter lies executed."""
+    """Return the executed notebook of a chapter, or None."""
     source, only = _split(name)
     folders = [stored_root() / known for known in profiles() if only in (None, known)]
     if profile is not None and only in (None, profile) and (only or f"{name}_{profile}" not in names):
@@ -206,12 +206,12 @@ def _chapter(name: str, profile: str | None, names: list[str]) -> Path | None:
 
 
 def _recompute(chosen: dict[str, Path], roots: tuple[Path, ...]) -> None:
-    """Execute anew, on a copy of the small results, what needs no image; say so on pages that others need."""
+    """Execute chapters that need no image on a copy of the small results; mark outdated others."""
     with small_copy(roots) as scratch:
         for name, path in chosen.items():
             page, read = EXECUTED / f"{name}.ipynb", inputs(path)
             if needs_no_image(read):
-                print(f"== {name}: computing anew from the stored results", flush=True)
+                print(f"== {name}: computing again from the stored results", flush=True)
                 execute(NOTEBOOKS / path.name, page, check_executed(path))
                 continue
             try:
@@ -221,13 +221,13 @@ def _recompute(chosen: dict[str, Path], roots: tuple[Path, ...]) -> None:
 
 
 def needs_no_image(read: Iterable[str]) -> bool:
-    """Whether everything that a chapter read (`<profile>/<file>`) comes with the repository."""
+    """Return whether everything that a chapter read (`<profile>/<file>`) comes with the repository."""
     return all(is_small(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in read)
 
 
 @contextmanager
 def small_copy(roots: tuple[Path, ...]) -> Iterator[Path]:
-    """A copy of the small results of all profiles, the first root going before, that is `runs/` meanwhile."""
+    """Make a copy of the small results of all profiles the results folder for a while; the first root wins."""
     with tempfile.TemporaryDirectory() as folder:
         for root in reversed(roots):
             for known in profiles():

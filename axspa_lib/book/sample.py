@@ -94,7 +94,7 @@ def choose(run: Run, count: int) -> list[str]:
 
 
 def _images(run: Run, patients: list[str]) -> Iterator[Path]:
-    """Images, masks and sidecars of patients, and the instances of all."""
+    """Yield images, masks and sidecars of patients, and the instances of all."""
     cohort = run.cohort()
     for patient in patients:
         for sequence in SEQUENCES:

@@ -1,4 +1,4 @@
-"""Run that come with the repository: `book/stored/<profile>/` mirrors the small part of `runs/<profile>/`.
+"""Results that come with the repository: `book/stored/<profile>/` mirrors the small part of `runs/<profile>/`.
 
 Small is what tables and figures can be recomputed from: executed chapters, predictions, histories, tables, cohort
 tables and every `run.json`; never an image, a mask or weights. A chapter's notebook records the checksum of each result
@@ -33,7 +33,7 @@ class StoredResultError(AxspaError):
 
 
 def is_small(name: PurePosixPath) -> bool:
-    """Whether a file below a profile's folder is kept with the repository.
+    """Return whether a file below a profile's folder is kept with the repository.
 
     >>> [is_small(PurePosixPath(p)) for p in ("tables/table1.csv", "cohorts/a/sub-1/anat/x.json", "bones/a/model.pt")]
     [True, False, False]
@@ -46,7 +46,7 @@ def is_small(name: PurePosixPath) -> bool:
 
 
 def small_files(root: Path) -> Iterator[PurePosixPath]:
-    """Names of a profile's small files below `root`, sorted."""
+    """Yield the names of a profile's small files below `root`, sorted."""
     for path in sorted(root.rglob("*")):
         name = PurePosixPath(path.relative_to(root).as_posix())
         if is_small(name) and path.is_file():
@@ -94,7 +94,7 @@ def keep(source: Path, target: Path) -> list[PurePosixPath]:
 
 
 def _own_folder(text: str) -> str:
-    """The folder of this machine that a text tells: of the packages, of the repository or of the user; else nothing."""
+    """Return the folder of this machine (packages, repository, user) that a text names, else nothing."""
     told = (str(folder) for folder in (sys.prefix, REPOSITORY, Path.home()) if folder != Path("/"))
     return next((folder for folder in told if f"{folder}/" in text), "")
 

@@ -75,7 +75,7 @@ def run_study(
 
 
 def planned(profile: str, extra: list[str] | None = None) -> list[str]:
-    """Names of the jobs that a run of a profile would execute now, in the order of the study; nothing is executed.
+    """Return the names of the jobs that a run would execute now, in the order of the study.
 
     Args:
         profile: a key of the profiles.
@@ -96,7 +96,7 @@ def planned(profile: str, extra: list[str] | None = None) -> list[str]:
 
 
 def planned_from_nothing(profile: str) -> list[str]:
-    """Names of all jobs of a profile, as `planned` would give them where nothing has been computed yet."""
+    """Return the names of all jobs of a profile, as `planned` would give them where nothing has been computed yet."""
     with tempfile.TemporaryDirectory() as folder, environment(AXSPA_RUNS=folder):
         return planned(profile)
 
@@ -118,7 +118,7 @@ def announce(profile: str, jobs: list[str], cores: int) -> None:
 
 
 def _machine() -> list[str]:
-    """What this machine has beside cores: its memory, and that of its GPU, shared by as many trainings as it holds."""
+    """Return Snakemake options for this machine's memory and that of its GPU, which trainings share."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     card = gpu_memory()
     if not card:
@@ -128,7 +128,7 @@ def _machine() -> list[str]:
 
 
 def gpu_memory() -> int:
-    """Memory of the first GPU in MB; 0 without one; 1 where it cannot be asked, so that jobs take turns on it."""
+    """Return the first GPU's memory in MB: 0 without one, 1 where unknown, so that jobs take turns."""
     try:
         asked = subprocess.run(
             ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -233,3 +236,23 @@ def _measure(one: NDArray[Any], two: NDArray[Any], measure: Measure) -> float:
     if len(one) < 2 or len(set(one)) < 2 or len(set(two)) < 2:
         return float("nan")
     return float(matthews_corrcoef(one, two) if measure == "mcc" else cohen_kappa_score(one, two))
+
+
+def format_counts(out: Path) -> str:
+    """Return the counts of a finished curation, and the address of its report."""
+    counts = json.loads((out / "curation.json").read_text(encoding="utf-8"))["counts"]
+    lines = [f"{counts['included']} of {counts['patients']} patients included in {out}"]
+    lines += [f"  {number} left out: {STAGES[stage]}" for stage, number in counts["excluded"].items()]
+    if counts["rows or masks left out"]:
+        lines.append(f"  {counts['rows or masks left out']} findings on rows or masks that cost no patient")
+    with (out / "exclusions.csv").open(encoding="utf-8", newline="") as file:
+        people = sum(row["stage"] == "people" for row in csv.DictReader(file))
+    if people:
+        lines.append(f"  {people} examinations share a PatientID but count as several people: see patients.csv")
+    for table, without in (
+        ("readings", "no half-slice has a label"),
+        ("opinions", "nobody is left out for disagreement"),
+    ):
+        if len((out / f"{table}.csv").read_text(encoding="utf-8").splitlines()) < 2:
+            lines.append(f"  no {table} were found: {without}")
+    return "\n".join([*lines, f"every reason with its remedy: {out / 'exclusions.csv'}"])

@@ -27,7 +27,7 @@ VALIDATION_SHARE = 0.2
 
 
 def consensus(halves: pd.DataFrame) -> pd.DataFrame:
-    """Consensus of each half-slice: majority of the readers who read it, a tie is not inflamed, two readers at least.
+    """Return each half-slice's consensus: majority of its readers, at least two; a tie is not inflamed.
 
     Args:
         halves: rows of `half_slices.csv`.
@@ -48,7 +48,7 @@ def consensus(halves: pd.DataFrame) -> pd.DataFrame:
 
 
 def bids_label(value: str) -> str:
-    """Letters and digits only, as BIDS asks; a digest is added where characters were dropped, so labels stay distinct.
+    """Keep letters and digits, as BIDS asks; add a digest where characters were dropped.
 
     >>> bids_label("Patient1"), bids_label("Hélène 2")[:7]
     ('Patient1', 'Helene2')
@@ -59,7 +59,7 @@ def bids_label(value: str) -> str:
 
 
 def file_label(patient: str) -> str:
-    """The key of a patient as part of a file name: as it is where that is safe, else as `bids_label`."""
+    """Return a patient's key as part of a file name: unchanged where safe, else as `bids_label`."""
     return patient if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", patient) else bids_label(patient)
 
 
@@ -149,7 +149,7 @@ class Cohort:
         return table
 
     def consensus(self) -> pd.DataFrame:
-        """Consensus label of each half-slice of the included examinations.
+        """Return the consensus label of each half-slice of the included examinations.
 
         Returns:
             `patient, slice, side, inflammation, readers`; majority of the readers who read it, a tie is not inflamed,
@@ -158,13 +158,13 @@ class Cohort:
         return consensus(self.half_slices[self.half_slices["patient"].isin(self.patients)])
 
     def subset(self, column: str, name: str, fold: int | None = None) -> list[str]:
-        """Patients of a subset: `subset("detection", "test")`.
+        """Return the patients of a subset, as `subset("detection", "test")`.
 
         Args:
             column: the task, `bones` or `detection`.
             name: train, validation or test.
             fold: None for the single split. With a fold, the patients of the task (in any subset of its split) are
-                divided anew: those of the fold are the test set, of the other subjects a fifth, at least one and drawn
+                divided again: those of the fold are the test set, of the other subjects a fifth, at least one and drawn
                 from the next folds on, validate, and the rest train.
 
         Raises:
@@ -177,7 +177,7 @@ class Cohort:
         return sorted(_subset_of_fold(self.splits, column, name, fold, self.name))
 
     def growing(self, fold: int | None = None) -> set[str]:
-        """Patients who may join the annotated set of the bone networks without leaking into a test or validation set.
+        """Return patients who may join the bone networks' training without leaking into test or validation.
 
         Those of the detection training set, and those outside the detection split (no STIR, nothing to detect) of
         subjects of whom no examination is held out for any task; with a fold, nor lies in the fold.
@@ -203,7 +203,7 @@ class Cohort:
         return [patient for patient in self.patients if self.has_images(patient)]
 
     def volume(self, patient: str, sequence: str) -> Volume:
-        """T1 or STIR of a patient on their common grid, float32.
+        """Return T1 or STIR of a patient on their common grid, float32.
 
         Raises:
             DataError: unknown patient or sequence, or the patient has no such sequence.
@@ -218,7 +218,7 @@ class Cohort:
         return volume.like(volume.array.astype(np.float32))
 
     def sidecar(self, patient: str, sequence: str) -> dict[str, Any]:
-        """Acquisition fields of a sequence, BIDS names and units; empty where none were known."""
+        """Return the acquisition fields of a sequence, BIDS names and units; empty where none were known."""
         file = self._row(patient).get(f"{sequence.lower()}_file", "")
         if sequence not in BIDS_SUFFIX or not file:
             raise DataError(f"{self.name}: patient {patient!r} has no {sequence}")
@@ -226,19 +226,19 @@ class Cohort:
         return json.loads(path.read_text(encoding="utf-8"))
 
     def reference_bones(self, patient: str) -> Volume | None:
-        """Reference bone mask (`labels.Bone`, uint8), or none."""
+        """Return the reference bone mask (`labels.Bone`, uint8), or none."""
         file = self._row(patient)["bones_file"]
         return read_volume(self._existing(file)) if file else None
 
     def truth(self, patient: str, name: str) -> Volume | None:
-        """A mask of the simulator (`joint`, `lesions`), or none."""
+        """Return a mask of the simulator (`joint`, `lesions`), or none."""
         self._row(patient)
         file = f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
         path = found(self.path / "derivatives" / "truth" / file)
         return read_volume(path) if path.is_file() else None
 
     def table(self, name: str) -> pd.DataFrame:
-        """A further table that the source left beside the labels (`drawn_areas`, `bone_splits` of `vhi`).
+        """Return a further table that the source left beside the labels (`drawn_areas`, `bone_splits` of `vhi`).
 
         Raises:
             MissingResultError: the cohort has no such table.

@@ -63,7 +63,7 @@ class Pretraining(Strict):
 
 
 def _phantoms() -> dict[PhantomName, PhantomCohort]:
-    """The paper's sizes: 689 patients with three readers, 47 with six (sections 2 and 5.2)."""
+    """Return the paper's sizes: 689 patients with three readers, 47 with six (sections 2 and 5.2)."""
     return {
         "phantom-desir": PhantomCohort(patients=689),
         "phantom-asas": PhantomCohort(patients=47, prevalence=0.25, misregistered=0, lacking_slices=0),
@@ -123,7 +123,7 @@ class Study(Strict):
         return tuple(range(self.folds)) if self.folds > 1 else (None,)
 
     def fold(self, number: int) -> int | None:
-        """The fold of a job: `number`, or None for -1, the single split.
+        """Return the fold of a job: `number`, or None for -1, the single split.
 
         Raises:
             ConfigError: the study has no such fold.
@@ -143,12 +143,12 @@ class Study(Strict):
         return self.diagnosis.members if full else self.ablation_members
 
     def data_id(self) -> str:
-        """Identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
+        """Return the identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
         return digest({"preprocessing": self.detector.preprocessing.model_dump(mode="json"), "seed": self.seed})
 
 
 def digest(value: Any) -> str:
-    """First 10 hex digits of the SHA-256 of `value` as canonical JSON.
+    """Return the first 10 hex digits of the SHA-256 of `value` as canonical JSON.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
@@ -157,7 +157,7 @@ def digest(value: Any) -> str:
 
 
 def load_studies(profile: str) -> dict[str, Study]:
-    """The study of each experiment that a profile runs, in the order of the experiment table.
+    """Return the study of each experiment that a profile runs, in the order of the experiment table.
 
     Raises:
         ConfigError: as `load_study`.

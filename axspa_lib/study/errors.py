@@ -5,7 +5,7 @@ class AxspaError(Exception):
     """Base of every error that is the input's fault; the command line and a notebook show it without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of the traceback."""
+        """Show one sentence in place of the traceback (IPython)."""
         return [f"{type(self).__name__}: {self}"]
 
 

@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
-    """A figure and its 95 % interval as text.
+    """Return a figure and its 95 % interval as text.
 
     >>> with_interval(0.8512, 0.8, 0.9)
     '0.85 [0.80, 0.90]'
@@ -19,7 +19,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 2) -> str
 
 
 def against_chance(low: float, high: float) -> str:
-    """What the 95 % interval of an MCC says about chance.
+    """Say how the 95 % interval of an MCC lies to chance.
 
     >>> against_chance(-0.1, 0.5)
     'its interval contains 0, so this run cannot tell the judgement from chance'
@@ -32,7 +32,7 @@ def against_chance(low: float, high: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A share as text.
+    """Return a share as text.
 
     >>> share(205, 237), share(0, 0)
     ('205 of 237 (86 %)', '0 of 0')
@@ -41,7 +41,7 @@ def share(part: int, whole: int) -> str:
 
 
 def dotted(overrides: Mapping[str, Any]) -> str:
-    """Nested parameters in one line, as a reader writes them.
+    """Return nested parameters in one line, as a reader writes them.
 
     >>> dotted({"detector": {"augmentation": {"flip": False, "rotation_deg": 0}}}), dotted({})
     ('detector.augmentation: flip = False, rotation_deg = 0', '–')
@@ -58,13 +58,13 @@ def dotted(overrides: Mapping[str, Any]) -> str:
 
 
 def listing(rows: Iterable[Iterable[Any]], columns: Sequence[str]) -> Styler:
-    """A small table for a page, without row numbers; every value as its text."""
+    """Return a small table for a page, without row numbers; every value as its text."""
     table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=list(columns))
     return table.style.hide(axis="index").set_table_styles([{"selector": "td", "props": "text-align: left"}])
 
 
 def heading(cohort: str) -> str:
-    """A cohort as the paper calls it; a simulated one never bears the name of the clinical one alone.
+    """Return a cohort as the paper calls it; a simulated one never bears the name of the clinical one alone.
 
     >>> heading("phantom-desir"), heading("vhi")
     ('phantom-DESIR', 'VHI')

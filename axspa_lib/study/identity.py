@@ -1,4 +1,4 @@
-"""What a notebook's result depends on in code: its code cells and the library modules that it reaches by import.
+"""Identify the code a notebook's result depends on: its cells and the modules it imports.
 
 Prose, docstrings, comments and formatting do not count, so editing them makes nothing stale; a module that the
 notebook does not reach does not count either, so a changed figure retrains nothing.
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def code_identity(notebook: Path) -> str:
-    """SHA-256 over a notebook's code and every `axspa_lib` module it reaches.
+    """Return the SHA-256 over a notebook's code and every `axspa_lib` module it reaches.
 
     Args:
         notebook: an `.ipynb` file.
@@ -31,7 +31,7 @@ def code_identity(notebook: Path) -> str:
 
 @cache
 def module_identity(module: str) -> str:
-    """SHA-256 over a module and those of its own package that it reaches.
+    """Return the SHA-256 over a module and those of its own package that it reaches.
 
     Args:
         module: dotted name, e.g. `axspa_lib.phantom.cohort`.
@@ -42,7 +42,7 @@ def module_identity(module: str) -> str:
 
 
 def reached_modules(source: str) -> list[str]:
-    """Names of the `axspa_lib` modules that `source` reaches by import, directly or not, sorted.
+    """Return the names of the `axspa_lib` modules that `source` reaches by import, directly or not, sorted.
 
     >>> "axspa_lib.study.errors" in reached_modules("from axspa_lib.study import config")
     True
@@ -86,7 +86,7 @@ def _imports(module: str) -> frozenset[str]:
 
 @cache
 def _parsed(text: str) -> tuple[str, frozenset[str]]:
-    """Normal form and imports of a module's text: many notebooks reach the same modules."""
+    """Return the normal form and imports of a module's text: many notebooks reach the same modules."""
     tree = ast.parse(text)
     imports = frozenset(imported(tree))
     return _normal(tree), imports

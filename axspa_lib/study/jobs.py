@@ -1,4 +1,4 @@
-"""What a study has cost and what one would cost: recorded run times, and estimates from them with their basis stated.
+"""Read the recorded run times of a study's jobs.
 
 The first part of a job's name is its kind (`detector/all_included/seed-0` is of kind `detector`). An estimate rests, in
 this order, on the job's own last run; on jobs of its kind in this profile; on another profile's, in proportion to the
@@ -53,7 +53,7 @@ class Job:
 
 
 def kind_of(job: str) -> str:
-    """The kind of a job.
+    """Return the kind of a job.
 
     >>> kind_of("detector/all_included/seed-0")
     'detector'
@@ -62,7 +62,7 @@ def kind_of(job: str) -> str:
 
 
 def recorded(profile: str) -> list[Job]:
-    """Every finished job of a profile, by name: of this machine's own run, else of the one stored with the repository.
+    """Return the finished jobs of a profile by name, of this machine's run or the stored one.
 
     A record that cannot be read, as of a job that is being written, is left out.
     """
@@ -81,7 +81,7 @@ def recorded(profile: str) -> list[Job]:
 
 
 def duration(seconds: float) -> str:
-    """A time as text.
+    """Return a time as text.
 
     >>> duration(42.4), duration(300), duration(3 * 3600 + 120), duration(200 * 3600)
     ('42 s', '5.0 min', '3.0 h', '8.3 days')

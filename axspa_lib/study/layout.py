@@ -1,4 +1,4 @@
-"""Where each result of a study lies under `runs/<profile>/`; the Snakefile and the stages agree through this module.
+"""Addresses of a study's results under `runs/<profile>/`, for the Snakefile and the stages.
 
 Only the workflow writes there: it marks its jobs by `$AXSPA_OFFICIAL`. Whatever a person runs writes below
 `runs/scratch/<profile>/`, whose other folders are links to the run's finished ones.
@@ -33,7 +33,7 @@ class Layout:
         return cls(root if is_official() else _linked(root, runs_root() / "scratch" / study.profile))
 
     def source(self, cohort: str) -> Path:
-        """What a lab has: DICOM or NIfTI as exported, with its tables."""
+        """Raw data as exported: DICOM or NIfTI with their tables."""
         return self.root / "sources" / cohort
 
     def cohort(self, cohort: str) -> Path:
@@ -67,7 +67,7 @@ class Layout:
 
     @property
     def likeness(self) -> Path:
-        """The phantom beside real scans: contrast, readers and the phantom-or-real classifier."""
+        """Comparison of the phantom with real scans: contrast, readers, classifier."""
         return self.root / "likeness"
 
     def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:

@@ -51,7 +51,7 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key may stand once: the second would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
+        """Return the mapping of a node."""
         own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         twice = next((key for place, key in enumerate(own) if key in own[:place]), None)
         if twice is not None:
@@ -72,7 +72,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def nest(keys: list[str], value: Any) -> dict[str, Any]:
-    """A value under nested keys.
+    """Return a value under nested keys.
 
     >>> nest(["detector", "iterations"], 100)
     {'detector': {'iterations': 100}}

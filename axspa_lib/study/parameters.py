@@ -39,7 +39,7 @@ class Augmentation(Strict):
 
 
 class BoneAugmentation(Augmentation):
-    """The same, and what the paper has not: all off unless a profile with few annotated scans asks for it."""
+    """Augmentation of bone slices, with moves beyond the paper that are off by default."""
 
     zoom: Fraction = Field(0.0, lt=1, description="random zoom within 1 plus or minus this share; not in the paper")
     shift: Fraction = Field(0.0, description="random shift within this share of the slice; not in the paper")

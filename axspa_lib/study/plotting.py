@@ -64,7 +64,7 @@ class PageFigure(Figure):
 def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.0, **kwargs: Any) -> tuple[
     Figure, NDArray[Any]
 ]:  # fmt: skip
-    """A figure in the book's style and its `(rows, columns)` array of axes; width and height in inches."""
+    """Return a figure in the book's style and its `(rows, columns)` array of axes; width and height in inches."""
     with mpl.rc_context(_STYLE):
         figure = PageFigure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **kwargs)

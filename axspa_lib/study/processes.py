@@ -17,7 +17,7 @@ def pool(
     initializer: Callable[..., None] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> ProcessPoolExecutor:
-    """A pool whose workers leave when their parent is gone.
+    """Return a pool whose workers leave when their parent is gone.
 
     Workers of a plain `ProcessPoolExecutor` wait for ever, with all their memory, once their parent was killed.
 

@@ -1,4 +1,4 @@
-"""Report how far a long job is: as a bar for a person, and as a small file for whoever watches many jobs."""
+"""Report how far a long job is, as a bar and as a small file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-class Progress(tqdm):  # type: ignore[type-arg]
+class Progress(tqdm):
     """A tqdm bar that also writes `{"share", "left"}` to the file named by `$AXSPA_PROGRESS`, once a second."""
 
     def __init__(self, *arguments: Any, disable: bool = False, **options: Any) -> None:

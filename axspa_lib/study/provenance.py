@@ -12,7 +12,7 @@ from axspa_lib.study.runs import read_run, record_input, result_file, stored_roo
 
 
 def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
-    """What the jobs of a run took, by kind, as text: `job, number, one takes, together, peak memory, device`.
+    """Summarise jobs by kind, as text: `job, number, one takes, together, peak memory, device`.
 
     Args:
         jobs: from `Run.jobs`.
@@ -35,7 +35,7 @@ def jobs_by_kind(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def jobs(run: Run, note: bool = False) -> pd.DataFrame:
-    """Every finished job of the profile, in the order in which they started.
+    """Return every finished job of the profile, in the order in which they started.
 
     Args:
         note: whether the chapter that asks depends on their records; those of chapters, which its own is one of,
@@ -58,7 +58,7 @@ def jobs(run: Run, note: bool = False) -> pd.DataFrame:
 
 
 def provenance(run: Run) -> Styler:
-    """Where the numbers of a page come from: profile, seed, jobs, compute time, commit, versions, machine, date."""
+    """Tabulate a page's provenance: profile, seed, jobs, compute time, commit, versions, machine, date."""
     return listing(_provenance(run).items(), ("this page", "value"))
 
 

@@ -12,7 +12,7 @@ from axspa_lib.study.errors import DataError
 
 @cache
 def published(table: int) -> pd.DataFrame:
-    """A table of the paper: `row, column, value, sd, n, k, mark`; figures as text, in the printed precision."""
+    """Return a table of the paper: `row, column, value, sd, n, k, mark`; figures as text, in the printed precision."""
     path = MANIFEST / "published" / f"table{table}.csv"
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -22,7 +22,7 @@ def published(table: int) -> pd.DataFrame:
 
 @cache
 def published_number(name: str) -> float:
-    """A number that the paper states in its text, `data_manifest/published/numbers.csv`.
+    """Return a number that the paper states in its text, `data_manifest/published/numbers.csv`.
 
     Raises:
         DataError: there is no such number.
@@ -38,6 +38,6 @@ def published_number(name: str) -> float:
 
 @cache
 def published_dice() -> dict[str, float]:
-    """The paper's Dice by bone (section 4.1)."""
+    """Return the paper's Dice by bone (section 4.1)."""
     table = pd.read_csv(MANIFEST / "published" / "dice.csv")
     return dict(zip(table["bone"], table["dice"], strict=True))

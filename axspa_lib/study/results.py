@@ -48,21 +48,21 @@ class Run:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where its results lie."""
+        """Addresses of the results."""
         own, stored = Layout(runs_root() / self.profile), Layout(stored_root() / self.profile)
         return own if any(own.root.glob("cohorts/*/run.json")) or not stored.root.is_dir() else stored
 
     @property
     def kind(self) -> str:
-        """What figures of the profile show: `phantom` or `real` (a key of `labels.MARKS`)."""
+        """Kind of patients in figures: `phantom` or `real` (a key of `labels.MARKS`)."""
         return "phantom" if self.study.training_cohort in self.study.phantoms else "real"
 
     def variant(self, experiment: str) -> Study:
-        """The study of one row of the experiment table."""
+        """Return the study of one row of the experiment table."""
         return load_study(self.profile, experiment)
 
     def cohort(self, name: str | None = None) -> Cohort:
-        """A curated cohort; the training cohort when no name is given."""
+        """Return a curated cohort; the training cohort when no name is given."""
         return Cohort(self.layout.cohort(name or self.study.training_cohort))
 
     @property
@@ -93,7 +93,7 @@ class Run:
 
 
 def patients_from(names: Sequence[str], position: int, count: int = 1) -> list[str]:
-    """The patients that a page's parameter `patient` chooses by position: `count` from there on, as far as there are.
+    """Return up to `count` patients starting at `position`.
 
     Raises:
         ConfigError: there is nobody at that position; names who is first and last.

@@ -30,17 +30,17 @@ RECORDED = ("torch", "torchvision", "segmentation-models-pytorch", "scikit-image
 
 
 def runs_root() -> Path:
-    """Folder of all results: `$AXSPA_RUNS`, or `runs/` of the repository."""
+    """Return the folder of all results: `$AXSPA_RUNS`, or `runs/` of the repository."""
     return Path(os.environ.get("AXSPA_RUNS", REPOSITORY / "runs"))
 
 
 def stored_root() -> Path:
-    """Folder of the results that come with the repository: `$AXSPA_STORED`, or `book/stored/`."""
+    """Return the folder of the results that come with the repository: `$AXSPA_STORED`, or `book/stored/`."""
     return Path(os.environ.get("AXSPA_STORED", REPOSITORY / "book" / "stored"))
 
 
 def sample_root() -> Path:
-    """Folder of the images that come with the repository: `$AXSPA_SAMPLE`, or `book/sample/`."""
+    """Return the folder of the images that come with the repository: `$AXSPA_SAMPLE`, or `book/sample/`."""
     return Path(os.environ.get("AXSPA_SAMPLE", REPOSITORY / "book" / "sample"))
 
 
@@ -84,7 +84,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
+    """Return the SHA-256 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -105,7 +105,7 @@ def record_input(path: Path) -> Path:
 
 
 def provenance() -> dict[str, Any]:
-    """What computed a result: commit, versions, machine; no host name, no user, no path."""
+    """Return commit, versions and machine; no host name, no user, no path."""
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True)
     return {
         "commit": git.stdout.strip() or "unknown",
@@ -145,7 +145,7 @@ def record_stage(folder: Path, config: dict[str, Any], inputs: Iterable[Path] = 
 
 
 def used_resources() -> dict[str, float | int]:
-    """What this process and its ended children have used so far: processor time, peak memory, threads, GPU memory."""
+    """Return resources used by this process and its ended children: processor time, memory, threads, GPU."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     unit = 1024**2 if sys.platform == "darwin" else 1024
     used: dict[str, float | int] = {
@@ -160,7 +160,7 @@ def used_resources() -> dict[str, float | int]:
 
 
 def _own_peak_kb() -> int | None:
-    """Peak memory of this program in KiB, where Linux tells; `ru_maxrss` also counts the process that started it."""
+    """Return this program's peak memory in KiB on Linux; `ru_maxrss` also counts the process that started it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -169,7 +169,7 @@ def _own_peak_kb() -> int | None:
 
 
 def read_run(folder: Path, note: bool = True) -> dict[str, Any]:
-    """The `run.json` of a finished stage.
+    """Return the `run.json` of a finished stage.
 
     Args:
         folder: of the stage.
@@ -204,7 +204,7 @@ def _device() -> str:
 
 
 def result_file(profile: str, name: str) -> Path:
-    """A small result of a profile: of this machine's own run (`runs/<profile>/`), else as stored with the repository.
+    """Return a small result of a profile, of this machine's run or as stored with the repository.
 
     Args:
         profile: a key of the profiles.

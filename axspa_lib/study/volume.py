@@ -39,14 +39,14 @@ class Volume:
         return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
     def like(self, array: NDArray[Any]) -> Volume:
-        """Another array on the same grid."""
+        """Return another array on the same grid."""
         if array.shape != self.array.shape:
             raise DataError(f"an array of shape {array.shape} does not lie on a grid of shape {self.array.shape}")
         return Volume(array, self.affine)
 
 
 def write_volume(path: Path, volume: Volume, sidecar: dict[str, Any] | None = None) -> None:
-    """Write `volume` as NIfTI (atomically), and `sidecar` as JSON beside it.
+    """Write `volume` as NIfTI (atomically), and `sidecar` as JSON next to it.
 
     The file's axes are `(column, row, slice)`, as viewers expect of a stack of slices; no free text is written.
     """
