@@ -143,7 +143,7 @@ class Study(Strict):
         return self.diagnosis.members if full else self.ablation_members
 
     def data_id(self) -> str:
-        """Return the identity of the detector's preprocessed slices: 10 hex digits over what changes them, nothing else."""
+        """Return the identity of the detector's preprocessed slices: 10 hex digits over what changes them."""
         return digest({"preprocessing": self.detector.preprocessing.model_dump(mode="json"), "seed": self.seed})
 
 
