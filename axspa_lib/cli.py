@@ -36,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
     study = commands.add_parser("study", help="execute the study and, with --render, the book")
     study.add_argument("--profile", default="quick", help=_PROFILE)
-    study.add_argument(
-        "--cores", type=_positive, default=os.cpu_count() or 1, help="cores to share among the jobs (all: %(default)s)"
-    )
+    study.add_argument("--cores", type=_positive, default=os.cpu_count() or 1, help="cores (all: %(default)s)")
     study.add_argument("--dry-run", action="store_true", help="only say what would run, and what it would cost")
     study.add_argument("--render", action="store_true", help="render the book afterwards")
     study.add_argument("--workflow-profile", metavar="FOLDER", help="Snakemake profile of a cluster")
@@ -47,14 +45,10 @@ def _parser() -> argparse.ArgumentParser:
 
     render = commands.add_parser("render", help="render the book from executed notebooks, executing nothing")
     render.add_argument("--profile", default=None, help="take this profile's notebooks (otherwise those stored)")
-    render.add_argument(
-        "--recompute", action="store_true", help="first compute again, from stored predictions, what needs no image"
-    )
+    render.add_argument("--recompute", action="store_true", help="first compute again what needs no image")
     render.set_defaults(run=_render)
 
-    store = commands.add_parser(
-        "store", help="keep a profile's executed chapters, predictions and tables with the repository"
-    )
+    store = commands.add_parser("store", help="keep a profile's chapters, predictions and tables with the repository")
     store.add_argument("--profile", default="quick", help=_PROFILE)
     store.set_defaults(run=_store)
 

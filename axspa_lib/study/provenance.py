@@ -90,5 +90,6 @@ def _provenance(run: Run) -> dict[str, str]:
         "last job": finished["started"].max(),
     }
     if run.layout.root.is_relative_to(stored_root()):
-        rows["images"] = f"sample of {len(run.cohort().with_images)} patients"
+        sampled = len(run.cohort().with_images)
+        rows["images"] = f"sample of {sampled} patients" if sampled else "none come with the repository"
     return {name: str(value) for name, value in rows.items()}

@@ -16,8 +16,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.study.errors import DataError
-from axspa_lib.study.runs import record_input
+from axspa_lib.study.errors import DataError, MissingResultError
+from axspa_lib.study.runs import record_input, stored_root
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,17 @@ def read_volume(path: Path) -> Volume:
     """Read a NIfTI file written by `write_volume`.
 
     Raises:
+        MissingResultError: stored results come without it, and the sample of images lacks it.
         DataError: the file is missing, unreadable or not three-dimensional.
     """
+    path = record_input(path)
+    if path.is_relative_to(stored_root()) and not path.exists():
+        raise MissingResultError(
+            f"{path.name} is not in the sample of images that comes with the repository: choose a patient who is "
+            f"(`Cohort.with_images`), or run `make book PROFILE={path.relative_to(stored_root()).parts[0]}`"
+        )
     try:
-        image: Any = nib.load(record_input(path))
+        image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); run its stage again") from None

@@ -15,7 +15,7 @@ from axspa_lib.study.layout import Layout
 from axspa_lib.study.provenance import provenance_text
 from axspa_lib.study.results import Run
 from axspa_lib.study.runs import REPOSITORY, found, record_input, record_stage, sample_root, stored_root, write_text
-from axspa_lib.study.volume import Volume, write_volume
+from axspa_lib.study.volume import Volume, read_volume, write_volume
 
 #: Patient, bones, detection, positive, maker, rows.
 PEOPLE = [
@@ -87,6 +87,8 @@ def test_images_are_read_from_the_sample_where_there_is_no_run(run):
     assert cohort.reference_bones("d").array.shape == (2, 32, 32) and cohort.sidecar("d", "T1")["Manufacturer"] == "Y"
     with pytest.raises(MissingResultError, match=r"is not in the sample of images, which has a, d, f: .*PROFILE=smoke"):
         cohort.volume("b", "T1")
+    with pytest.raises(MissingResultError, match=r"b_desc-joint_dseg.nii.gz is not in the sample.*PROFILE=smoke"):
+        read_volume(run.layout.segmentation("phantom-desir") / "b_desc-joint_dseg.nii.gz")
     joints = run.layout.segmentation("phantom-desir") / "d_desc-joint_dseg.nii.gz"
     assert record_input(joints).is_relative_to(sample_root()) and run.cohort().subset("bones", TEST) == ["a"]
     assert cohort.subset("detection", TRAIN) == ["a", "b"], "tables hold everyone"
