@@ -57,19 +57,15 @@ def work(profile: str, job: str) -> tuple[str, float]:
     return kind, 1.0
 
 
-def estimate(
-    profile: str, jobs: Iterable[str], records: Callable[[str], list[Job]] = recorded, source: str | None = None
-) -> list[Estimate]:
+def estimate(profile: str, jobs: Iterable[str], records: Callable[[str], list[Job]] = recorded) -> list[Estimate]:
     """Estimate the cost of a profile's jobs, one row per kind in the order of the study.
 
     Args:
         profile: a key of the profiles.
         jobs: their names.
         records: finished jobs of a profile.
-        source: estimate from this profile's records only; from the own ones first, then all others', when None.
     """
-    sources = [source] if source else [profile, *(name for name in profiles() if name != profile)]
-    known = {name: records(name) for name in sources}
+    known = _known(profile, records)
     rows: dict[str, list[tuple[float | None, str]]] = {}
     for job in jobs:
         rows.setdefault(kind_of(job), []).append(_of_job(profile, job, known))
@@ -84,7 +80,7 @@ def estimate(
 
 def seconds_by_job(profile: str, jobs: Iterable[str]) -> dict[str, float]:
     """Return estimated seconds by job; jobs of which nothing is recorded are missing."""
-    known = {name: recorded(name) for name in [profile, *(name for name in profiles() if name != profile)]}
+    known = _known(profile, recorded)
     found = {job: _of_job(profile, job, known)[0] for job in jobs}
     return {job: seconds for job, seconds in found.items() if seconds is not None}
 
@@ -107,6 +103,11 @@ def listed(estimates: Iterable[Estimate]) -> list[list[str]]:
         ]
         for row in estimates
     ]
+
+
+def _known(profile: str, records: Callable[[str], list[Job]]) -> dict[str, list[Job]]:
+    """Return the finished jobs of all profiles, the given one first."""
+    return {name: records(name) for name in sorted(profiles(), key=lambda name: name != profile)}
 
 
 def _of_job(profile: str, job: str, known: Mapping[str, list[Job]]) -> tuple[float | None, str]:
