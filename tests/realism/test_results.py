@@ -53,6 +53,7 @@ def test_a_pair_of_readers_holds_when_both_levels_are_within_three_hundredths():
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run with the stage and the phantom-only networks of profile public, and nothing else."""
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
     return Run("public")
 
 
