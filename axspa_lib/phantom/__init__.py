@@ -1,7 +1,5 @@
-"""The phantom: a sacro-iliac MRI simulator with readers.
+"""Simulate sacro-iliac MRI of patients with known disease, and the readers who judge it.
 
-`anatomy` (who), `disease` (what is wrong), `scene` with `section`, `organs`, `bowel`, `materials`, `paint`, `texture`
-(the object), `tissues`, `scanner`, `acquisition` (the image), `readers`, `calibration` (who reads it and how well they
-agree), `examination`, `dicom`, `truth`, `cohort` (what is written), `measure`, `real` (both measured
-alike).
+`person` (body and disease), `scene` with `section`, `drawing` and `painters` (the object), `physics` and `acquisition`
+(the image), `readers`, `examination` (one patient), `dicom`, `truth` and `cohort` (what is written).
 """

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from axspa_lib.realism.results import ScoredSlice, Stack
 from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
 
 Array = NDArray[np.floating]
-Stack = tuple[Array, Array, tuple[float, float, float]]
-
-
-class Judged(Protocol):
-    """A slice and the classifier's score of it (`likeness_results.Judged`)."""
-
-    @property
-    def score(self) -> float:
-        """1 is surely real."""
-        ...
-
-    @property
-    def image(self) -> Array:
-        """`(row, column)`."""
-        ...
-
-    @property
-    def spacing(self) -> tuple[float, float]:
-        """mm."""
-        ...
 
 
 _NAMES = {
@@ -55,52 +35,37 @@ def spread(count: int, columns: int, low: float = 0.08, high: float = 0.92) -> l
     return [round(v * (count - 1)) for v in np.linspace(low, high, columns)]
 
 
-def beside_real(phantom: Stack, real: Stack, columns: int = 7) -> Figure:
-    """Phantom and real slices from ventral to dorsal, both sequences: the same field in the same window.
+def beside_real(phantom: Stack | None, real: Stack | None, columns: int = 7) -> Figure:
+    """Draw phantom and real slices from ventral to dorsal, both sequences, in the same field and window.
 
     Args:
-        phantom, real: T1, STIR `(slice, row, column)` over the signal of muscle, and spacing in mm.
+        phantom, real: T1, STIR `(slice, row, column)` over the signal of muscle, and spacing in mm; or None.
         columns: slices shown of each.
     """
+    if phantom is None or real is None:
+        return _no_images()
     figure, axes = new_figure(4, columns, width=1.55 * columns, height=6.9)
     for row, (stack, name) in enumerate(((phantom, "PHANTOM"), (real, "REAL MRI"))):
         for column, k in enumerate(spread(stack[0].shape[0], columns)):
-            for place, volume in enumerate(stack[:2]):
-                title = f"{('T1', 'STIR')[place]}, {name}" if column == 0 else f"slice {k}"
-                axis, spacing = axes[row + 2 * place, column], stack[2][1:]
+            for index, volume in enumerate(stack[:2]):
+                title = f"{('T1', 'STIR')[index]}, {name}" if column == 0 else f"slice {k}"
+                axis, spacing = axes[row + 2 * index, column], stack[2][1:]
                 show_slice(axis, _middle(volume[k], spacing), spacing, title)
-                axis.images[0].set_clim(0, WHITE[place])
+                axis.images[0].set_clim(0, WHITE[index])
     mark(figure, "both")
     return figure
 
 
-def truth(t1: Array, stir: Array, bones: Array, joint: Array, lesions: Array, slices: Sequence[int],
-          spacing: tuple[float, float] = (1.0, 1.0)) -> Figure:  # fmt: skip
-    """Slices with the outlines of bones and joint (T1) and of the lesions (STIR).
+def follow_up(images: Mapping[str, Array] | None) -> Figure:
+    """Draw STIR of one person at two times in one window, below with outlines of the true inflammation.
 
     Args:
-        t1, stir, bones, joint, lesions: `(slice, row, column)` on one grid.
-        slices: which slices; `spacing` of a pixel in mm.
+        images: `stir` and `active` `(time, row, column)`, `spacing` of a pixel in mm; or None.
     """
-    figure, axes = new_figure(2, len(slices), width=1.9 * len(slices), height=4.2)
-    for column, k in enumerate(slices):
-        show_slice(axes[0, column], _window(t1, k), spacing, f"slice {k}")
-        outline(axes[0, column], bones[k] == 1, "sacrum")
-        outline(axes[0, column], bones[k] == 2, "iliac")
-        outline(axes[0, column], joint[k] > 0, "joint")
-        show_slice(axes[1, column], _window(stir, k), spacing)
-        outline(axes[1, column], lesions[k] > 0, "inflamed")
-    mark(figure, "phantom")
-    return figure
-
-
-def follow_up(stir: Array, active: Array, spacing: tuple[float, float]) -> Figure:
-    """STIR of one person at two times in one window, below with the true outlines of the inflammation.
-
-    Args:
-        stir: `(time, row, column)`; `active` the true inflammation on it.
-        spacing: of a pixel in mm.
-    """
+    if images is None:
+        return _no_images()
+    stir, active, (row_mm, column_mm) = images["stir"], images["active"], images["spacing"]
+    spacing = (float(row_mm), float(column_mm))
     figure, axes = new_figure(2, 2, width=7.6, height=8.0)
     white = np.percentile(stir[0], 99.7)
     for time, when in enumerate(("first time", "second time")):
@@ -113,7 +78,7 @@ def follow_up(stir: Array, active: Array, spacing: tuple[float, float]) -> Figur
 
 
 def contrast(table: pd.DataFrame) -> Figure:
-    """The phantom's medians within the range of the real scans.
+    """Draw the phantom's medians within the range of the real scans.
 
     Args:
         table: of `axspa_lib.realism.contrast.compare`.
@@ -122,16 +87,16 @@ def contrast(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(1, 2, width=7.6, height=0.34 * len(names) + 1.0, sharey=True)
     for axis, sequence in zip(axes[0], ("T1", "STIR"), strict=True):
         rows = table[table["sequence"] == sequence].set_index("figure")
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name not in rows.index:
                 continue
             row = rows.loc[name]
-            axis.plot([row["real_low"], row["real_high"]], [place] * 2, color=COLOURS["neutral"], linewidth=5,
-                      alpha=0.5, solid_capstyle="butt", label="real, range" if place == 0 else None)  # fmt: skip
-            axis.plot(row["real"], place, "|", color=COLOURS["published"], markersize=11, markeredgewidth=2,
-                      label="real, median" if place == 0 else None)  # fmt: skip
-            axis.plot(row["phantom"], place, "o", color=COLOURS["model"], markersize=6,
-                      label="phantom, median" if place == 0 else None)  # fmt: skip
+            axis.plot([row["real_low"], row["real_high"]], [index] * 2, color=COLOURS["neutral"], linewidth=5,
+                      alpha=0.5, solid_capstyle="butt", label="real, range" if index == 0 else None)  # fmt: skip
+            axis.plot(row["real"], index, "|", color=COLOURS["published"], markersize=11, markeredgewidth=2,
+                      label="real, median" if index == 0 else None)  # fmt: skip
+            axis.plot(row["phantom"], index, "o", color=COLOURS["model"], markersize=6,
+                      label="phantom, median" if index == 0 else None)  # fmt: skip
         axis.set_xscale("log")
         axis.set_title(sequence)
         axis.set_xlabel("value (ratio, or mm for edges)")
@@ -143,7 +108,7 @@ def contrast(table: pd.DataFrame) -> Figure:
 
 
 def readers(table: pd.DataFrame) -> Figure:
-    """Agreement of the simulated pairs of readers beside the published one.
+    """Draw the agreement of simulated pairs of readers next to the published one.
 
     Args:
         table: of `axspa_lib.realism.reader_calibration.calibration_table`.
@@ -165,7 +130,7 @@ def readers(table: pd.DataFrame) -> Figure:
 
 
 def dice_history(table: pd.DataFrame, aims: Mapping[str, float]) -> Figure:
-    """Dice on real scans of networks that saw only the phantom, change by change; dotted, what they have to reach.
+    """Draw Dice on real scans of phantom-only networks by change of the phantom, with the aims dotted.
 
     Args:
         table: `sacrum, iliac` by change of the phantom, in order; the last row is this run's.
@@ -173,9 +138,9 @@ def dice_history(table: pd.DataFrame, aims: Mapping[str, float]) -> Figure:
     """
     figure, axes = new_figure(width=5.2, height=2.8)
     axis = axes[0, 0]
-    places = [*(str(number) for number in range(1, len(table))), "this run"]
+    positions = [*(str(number) for number in range(1, len(table))), "this run"]
     for (bone, aim), marker, style in zip(aims.items(), "so", ("-", "--"), strict=True):
-        axis.plot(places, table[bone], marker=marker, linestyle=style, color=COLOURS[bone], label=bone)
+        axis.plot(positions, table[bone], marker=marker, linestyle=style, color=COLOURS[bone], label=bone)
         axis.axhline(aim, color=COLOURS[bone], linestyle=":", linewidth=1)
     axis.set_ylim(0, 1)
     axis.set_xlabel("change of the phantom (table above)")
@@ -185,8 +150,8 @@ def dice_history(table: pd.DataFrame, aims: Mapping[str, float]) -> Figure:
     return figure
 
 
-def told_apart(scores: pd.DataFrame, looks_at: pd.DataFrame) -> Figure:
-    """Left, the classifier's mean score of every patient; right, how well each group of features does alone.
+def classifier_scores(scores: pd.DataFrame, looks_at: pd.DataFrame) -> Figure:
+    """Draw the classifier's mean score of every patient (left) and the result of each feature group alone (right).
 
     Args:
         scores: `sequence, patient, real, score` by patient; 1 is surely real.
@@ -215,12 +180,14 @@ def told_apart(scores: pd.DataFrame, looks_at: pd.DataFrame) -> Figure:
     return figure
 
 
-def mistaken(phantom: Sequence[Judged], real: Sequence[Judged]) -> Figure:
-    """Above, phantom slices that the classifier took most for real ones; below, the other way round.
+def mistaken(phantom: Sequence[ScoredSlice], real: Sequence[ScoredSlice]) -> Figure:
+    """Draw phantom slices that the classifier took for real (above) and real slices taken for phantom (below).
 
     Args:
-        phantom, real: slices with their scores, as many of either kind.
+        phantom, real: slices with their scores.
     """
+    if not phantom or not real:
+        return _no_images()
     columns = max(len(phantom), len(real))
     figure, axes = new_figure(2, columns, width=1.9 * columns, height=4.4)
     for row, (cases, name) in enumerate(((phantom, "PHANTOM"), (real, "REAL MRI"))):
@@ -232,13 +199,17 @@ def mistaken(phantom: Sequence[Judged], real: Sequence[Judged]) -> Figure:
     return figure
 
 
+def _no_images() -> Figure:
+    """Say that the images are not part of the repository, and which command makes them."""
+    figure, axes = new_figure(width=7.2, height=1.2)
+    axes[0, 0].set_axis_off()
+    words = "These images do not come with the repository.\n`make book PROFILE=public` makes them."
+    axes[0, 0].text(0.5, 0.5, words, ha="center", va="center")
+    return figure
+
+
 def _middle(image: Array, spacing: tuple[float, float]) -> Array:
     """The middle `FIELD_MM` of a slice, or what there is of it."""
     rows, columns = (min(n, round(FIELD_MM / mm)) for n, mm in zip(image.shape, spacing, strict=True))
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
     return image[top : top + rows, left : left + columns]
-
-
-def _window(volume: Array, k: int) -> Array:
-    """A slice clipped at the 99.5th percentile of its volume, so that slices of one volume are comparable."""
-    return np.minimum(volume[k], np.percentile(volume, 99.5))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import differential_evolution, minimize
 
 from axspa_lib.phantom.examination import COHORTS, READING, draw_examination
 from axspa_lib.phantom.readers import (
@@ -85,38 +82,6 @@ def simulate_batch(cohort: str, spec: PhantomCohort, seed: int, patients: int) -
     return Batch(seen, present, slices, middle, Draws(**parts), np.array([e.group for e in exams]))
 
 
-def pool(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one, so that no single draw of patients decides a calibration."""
-    longest = max(batch.present.shape[1] for batch in batches)
-
-    def join(arrays: Sequence[NDArray[Any]], slices: int | None = None, fill: float = 0) -> NDArray[Any]:
-        """One array after the other, the axis `slices` filled up to the longest stack."""
-        if slices is not None:
-            arrays = [
-                np.pad(
-                    a,
-                    [(0, longest - size if axis == slices else 0) for axis, size in enumerate(a.shape)],
-                    constant_values=fill,
-                )
-                for a in arrays
-            ]
-        return np.concatenate(arrays)
-
-    slices_at = {"patient": None, "image": 1, "slice": 2, "lapse": 2, "lesion": None, "window": None, "quadrant": 2}
-    draws = {
-        name: join([getattr(batch.draws, name) for batch in batches], axis, 1.0 if name == "lapse" else 0.0)
-        for name, axis in slices_at.items()
-    }
-    return Batch(
-        join([batch.seen for batch in batches], 2),
-        join([batch.present for batch in batches], 1),
-        join([batch.slices for batch in batches]),
-        join([batch.middle for batch in batches]),
-        Draws(**draws),
-        join([batch.groups for batch in batches]),
-    )
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a panel did with a batch.
@@ -180,76 +145,3 @@ def calibration_table(cohort: str, spec: PhantomCohort, seed: int, patients: int
     readers = panel(cohort)
     outcome = read_batch(simulate_batch(cohort, spec, seed, patients), readers)
     return beside_published(cohort, agreement(outcome, readers.names))
-
-
-#: Bounds of what is fitted: threshold of each reader, noisiness of all but the first, the spreads, the second look.
-_THRESHOLD, _NOISINESS = (1.0, 6.0), (0.5, 3.0)
-_SPREADS = {
-    "sigma_slice": (0.2, 1.8),
-    "sigma_image": (0.0, 1.2),
-    "sigma_patient": (0.0, 0.8),
-    "sigma_window": (0.0, 0.8),
-    "gestalt": (-1.0, 3.0),
-}
-#: Share of patients that each reader finds positive, within which no reader is penalised (published prevalences).
-PREVALENCE = {"phantom-desir": (0.20, 0.36), "phantom-asas": (0.12, 0.30)}
-
-
-def fit(
-    cohort: str, batch: Batch, start: Panel, seed: int = 0, generations: int = 40, population: int = 6
-) -> tuple[Panel, float]:
-    """Fit a cohort's readers to the published agreement; returns the panel and the loss.
-
-    Differential evolution from the readers given (left out where `generations` is 0), then a simplex search. One draw
-    of 3000 patients moves a coefficient by 0.02 to 0.04: fit on several of them (`pool`).
-
-    The loss is the sum of squared differences of the coefficients (patients, and half-slices where published; of a
-    panel of more than three the extreme pairs weigh double), with a weak preference for readers whose share of positive
-    patients is that of the published cohorts.
-    """
-    count = len(start.names)
-    fitted = {k: v for k, v in _SPREADS.items() if getattr(start, k) is not None}
-    bounds = [_THRESHOLD] * count + [_NOISINESS] * (count - 1) + list(fitted.values())
-
-    def build(x: NDArray[np.float64]) -> Panel:
-        """The panel of a point of the search."""
-        spread = dict(zip(fitted, map(float, x[2 * count - 1 :]), strict=True))
-        noisiness = np.concatenate([[1.0], x[count : 2 * count - 1]])
-        return replace(
-            start,
-            threshold=np.asarray(x[:count]),
-            noisiness=noisiness,
-            sigma_slice=spread["sigma_slice"],
-            sigma_image=spread["sigma_image"],
-            sigma_patient=spread["sigma_patient"],
-            sigma_window=spread["sigma_window"],
-            gestalt=spread.get("gestalt"),
-        )
-
-    def loss(x: NDArray[np.float64]) -> float:
-        """How far the panel's agreement lies from the published one."""
-        readers = build(x)
-        outcome = read_batch(batch, readers)
-        table = beside_published(cohort, agreement(outcome, readers.names))
-        apart = table["patient"] - table["published_patient"]
-        if len(table) > 3:  # a larger panel: its range matters too, so its extreme pairs weigh double
-            ends = table["published_patient"].agg(["min", "max"])
-            apart = apart * (1 + table["published_patient"].isin(ends))
-        total = float((apart**2).sum())
-        if "published_half_slice" in table:
-            total += float(((table["half_slice"] - table["published_half_slice"]) ** 2).sum())
-        low, high = PREVALENCE[cohort]
-        share = outcome.positive.mean(0)
-        return total + float((np.maximum(low - share, 0) ** 2 + np.maximum(share - high, 0) ** 2).sum())
-
-    spreads = [float(getattr(start, name)) for name in fitted]
-    guess = np.concatenate([start.threshold, start.noisiness[1:] / start.noisiness[0], spreads])
-    low, high = np.array(bounds).T
-    first = np.clip(guess, low, high)
-    if generations:
-        first = differential_evolution(
-            loss, bounds, seed=seed, maxiter=generations, popsize=population, tol=1e-4, polish=False, init="sobol",
-            x0=first,
-        ).x  # fmt: skip
-    best = minimize(loss, first, method="Nelder-Mead", bounds=bounds, options={"maxfev": 40 * len(bounds)})
-    return build(best.x), float(best.fun)

@@ -1,4 +1,4 @@
-"""Real scans as `measure.Pair`, to be measured by the same code as the phantom."""
+"""Real scans as `contrast.Pair`, measured by the same code as the phantom."""
 
 from __future__ import annotations
 

@@ -12,10 +12,12 @@ from axspa_lib.bones.dice import dice_summary
 from axspa_lib.bones.results import subjects, variant_slices
 from axspa_lib.bones.variants import PHANTOM
 from axspa_lib.realism.contrast import FIGURES, Pair, regions
-from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.results import Run
 from axspa_lib.study.runs import read_run, record_input
+
+#: T1, STIR `(slice, row, column)` and spacing in mm.
+Stack = tuple[NDArray[np.floating], NDArray[np.floating], tuple[float, float, float]]
 
 #: How far the phantom's median may lie from that of the real scans, and how many of the ten contrasts have to comply.
 CLOSE, ENOUGH = 0.20, 8
@@ -28,18 +30,19 @@ PHANTOM_ONLY = "phantom_only"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A slice and how the classifier judged it: `score` 0 is surely phantom, 1 surely real; spacing in mm."""
+class ScoredSlice:
+    """A slice with the classifier's score: 0 is surely phantom, 1 surely real; spacing in mm."""
 
-    real: bool
     score: float
     image: NDArray[np.floating]
     spacing: tuple[float, float]
 
 
 def likeness_table(run: Run, name: str) -> pd.DataFrame:
-    """A table of the stage: `figures`, `contrast`, `readers_<cohort>`, `scores`, `looks_at`, `features`, `history`,
-    `follow_up` or `failures`.
+    """Return a table of the stage.
+
+    Names are `figures`, `contrast`, `readers_<cohort>`, `scores`, `looks_at`, `features`, `history`, `follow_up` and
+    `failures`.
 
     Raises:
         MissingResultError: the stage has not run.
@@ -52,14 +55,14 @@ def likeness_table(run: Run, name: str) -> pd.DataFrame:
     )
 
 
-def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:
-    """Every figure with its verdict: `sequence, figure, phantom, real, range, relative, verdict, holds`.
+def interpret_contrast(contrast: pd.DataFrame) -> pd.DataFrame:
+    """Return every figure with its verdict: `sequence, figure, phantom, real, range, relative, verdict, holds`.
 
     A contrast holds when the phantom's median lies within the range of the real scans and within 20 % of their median;
     noise, shading and sharpness when it lies within the range.
 
     Args:
-        contrast: of `phantom.measure.compare`.
+        contrast: of `realism.contrast.compare`.
     """
     rows = []
     for row in contrast.to_dict("records"):
@@ -79,10 +82,10 @@ def verdicts(contrast: pd.DataFrame) -> pd.DataFrame:
 
 
 def readers_beside(table: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of simulated readers beside the published ones: differences, and whether each is within 0.03.
+    """Compare pairs of simulated readers with the published ones: differences, and whether each is within 0.03.
 
     Args:
-        table: of `phantom.calibration.calibration_table`.
+        table: of `realism.reader_calibration.calibration_table`.
 
     Returns:
         `pair`, then for patients and, where published, half-slices: simulated, published, difference; and `holds`.
@@ -97,13 +100,13 @@ def readers_beside(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def phantom_only_dice(run: Run) -> pd.DataFrame:
-    """Dice on real scans of this run's networks that saw only the phantom (`dice_summary`, intervals by subject)."""
+    """Return Dice on real scans of networks that saw only the phantom (`dice_summary`, intervals by subject)."""
     people = subjects(run.cohort())
     return dice_summary(variant_slices(run, PHANTOM_ONLY), run.study.diagnosis.bootstrap, subjects=people)
 
 
 def dice_history(run: Run) -> pd.DataFrame:
-    """The written history of that number and this run's as the last row: `date, change, recipe, sacrum, iliac`."""
+    """Return phantom-only Dice by change of the phantom, this run last: `date, change, recipe, sacrum, iliac`."""
     record = read_run(run.layout.bone_variant(PHANTOM_ONLY))
     means = phantom_only_dice(run).set_index("bone")["dice"]
     bones = run.study.bones
@@ -116,73 +119,102 @@ def dice_history(run: Run) -> pd.DataFrame:
 
 
 def classifier_metrics(run: Run) -> dict[str, float]:
-    """Area under the curve of the phantom-or-real classifier: `<sequence>_slices`, `<sequence>_patients`."""
+    """Return the area under the curve of the phantom-or-real classifier: `<sequence>_slices`, `<sequence>_patients`."""
     return dict(read_run(run.layout.likeness)["metrics"])
 
 
-def examination(run: Run, cohort: str, place: int) -> tuple[
-    NDArray[np.floating], NDArray[np.floating], tuple[float, float, float]
-]:  # fmt: skip
-    """T1, STIR `(slice, row, column)` over the signal of muscle, and spacing of the n-th examination that has both.
+def examination(run: Run, cohort: str, index: int) -> Stack | None:
+    """Return one examination with T1 and STIR, in units of muscle signal; None where no such images are at hand.
+
+    Args:
+        run: the results.
+        cohort: its name.
+        index: position among the examinations that have both sequences and images.
+
+    Returns:
+        T1, STIR `(slice, row, column)` and spacing in mm.
 
     Raises:
         DataError: no muscle is found; names the patient.
     """
     found = run.cohort(cohort)
-    patients = list(found.participants.query("has_stir")["patient"])
-    patient = patients[place % len(patients)]
+    patients = [patient for patient in found.participants.query("has_stir")["patient"] if found.has_images(patient)]
+    if not patients:
+        return None
+    patient = patients[index % len(patients)]
     t1, stir = (found.volume(patient, name) for name in ("T1", "STIR"))
     try:
         muscle = regions(Pair(t1.array, stir.array, t1.spacing))["muscle"]
     except DataError as error:
-        raise DataError(f"patient {patient} of {cohort}: {error}; choose another to be shown") from error
+        raise DataError(f"patient {patient} of {cohort}: {error}; choose another position") from error
     return t1.array / np.median(t1.array[muscle]), stir.array / np.median(stir.array[muscle]), t1.spacing
 
 
-def follow_up(run: Run) -> dict[str, NDArray[np.generic]]:
-    """One simulated person at two times: `stir`, `active` `(time, row, column)`, `spacing` of a pixel in mm.
+def follow_up(run: Run) -> dict[str, NDArray[np.generic]] | None:
+    """Return one simulated person at two times; None where the images are not stored.
+
+    Returns:
+        `stir`, `active` `(time, row, column)` and `spacing` of a pixel in mm.
 
     Raises:
         MissingResultError: the stage has not run.
     """
     read_run(run.layout.likeness)
-    with np.load(record_input(run.layout.likeness / "follow_up.npz")) as file:
+    path = run.layout.likeness / "follow_up.npz"
+    if not path.is_file():
+        return None
+    with np.load(record_input(path)) as file:
         return dict(file)
 
 
-def follow_up_settings(run: Run) -> dict[str, float]:
-    """What the second time differs by (`phantom.disease.FollowUp`)."""
-    return dict(read_run(run.layout.likeness)["config"]["follow_up"])
+def format_follow_up(run: Run) -> dict[str, str]:
+    """Format the stated change between both times (`FollowUp`) and the volumes expected from it.
 
-
-def course(table: pd.DataFrame) -> pd.DataFrame:
-    """What became of every lesion between both times, the largest first: the table with `after / before`.
-
-    Args:
-        table: the stage's `follow_up`: `before`, `after` in mm³. Lesions that fill no voxel at first are left out.
+    Returns:
+        `change`, `progression`, `active`, `damage`; "(not stored)" where the results hold no second time.
     """
+    settings = read_run(run.layout.likeness)["config"].get("follow_up")
+    if settings is None:
+        return dict.fromkeys(("change", "progression", "active", "damage"), "(not stored)")
+    return {
+        "change": f"{settings['change']:.0%}",
+        "progression": f"{settings['progression']:.0%}",
+        "active": f"{settings['change'] ** 1.5:.2f}",
+        "damage": f"{(1 + settings['progression']) ** 1.5:.2f}",
+    }
+
+
+def lesion_course(run: Run) -> pd.DataFrame:
+    """Return the volumes of every lesion at both times, largest first; empty where they are not stored.
+
+    Returns:
+        `lesion, type, side, quadrant, before, after` (mm³) and `after / before`, of lesions seen at first.
+    """
+    if not (run.layout.likeness / "follow_up.csv").is_file():
+        read_run(run.layout.likeness)
+        return pd.DataFrame(columns=["lesion", "type", "side", "quadrant", "before", "after", "after / before"])
+    table = likeness_table(run, "follow_up")
     seen = table[table["before"] > 0]
     return seen.assign(**{"after / before": seen["after"] / seen["before"]}).sort_values("before", ascending=False)
 
 
-def judged(run: Run, sequence: str, real: bool, count: int = 4) -> list[Judged]:
-    """The slices that the classifier took most for the other kind, one per patient.
+def mistaken_slices(run: Run, sequence: str, real: bool, count: int = 4) -> list[ScoredSlice]:
+    """Return the slices that the classifier mistook most, one per patient whose images are at hand.
 
     Args:
         run: the results.
         sequence: T1 or STIR.
-        real: real slices that look simulated; else simulated ones that look real.
-        count: how many.
+        real: True for real slices that look simulated, False for simulated ones that look real.
+        count: the largest number of slices.
     """
-    scores = likeness_table(run, "scores").query("sequence == @sequence and real == @real")
-    ordered = scores.sort_values(["score", "patient", "slice"], ascending=[real, True, True])
     cohorts = [run.cohort(name) for name in (run.study.cohorts if real else [PHANTOM])]
+    homes = {patient: cohort for cohort in reversed(cohorts) for patient in cohort.with_images}
+    scores = likeness_table(run, "scores").query("sequence == @sequence and real == @real")
+    ordered = scores[scores["patient"].isin(homes)].sort_values(
+        ["score", "patient", "slice"], ascending=[real, True, True]
+    )
     cases = []
     for row in ordered.drop_duplicates("patient").head(count).to_dict("records"):
-        volume = _home(cohorts, row["patient"]).volume(row["patient"], sequence)
-        cases.append(Judged(real, row["score"], volume.array[row["slice"]], volume.spacing[1:]))
+        volume = homes[row["patient"]].volume(row["patient"], sequence)
+        cases.append(ScoredSlice(row["score"], volume.array[row["slice"]], volume.spacing[1:]))
     return cases
-
-
-def _home(cohorts: list[Cohort], patient: str) -> Cohort:
-    return next(cohort for cohort in cohorts if patient in cohort.patients)

@@ -93,25 +93,20 @@ def test_a_batch_reads_as_the_patients_do_one_by_one() -> None:
         assert np.array_equal(outcome.positive[k], single.positive)
 
 
-def test_a_pool_reads_as_its_batches_do() -> None:
-    spec, readers = PhantomCohort(patients=8), panel("phantom-desir")
-    batches = [calibration.simulate_batch("phantom-desir", spec, seed, 8) for seed in (5, 6, 7)]
-    assert len({batch.present.shape[1] for batch in batches}) > 1  # stacks of several lengths: something to pad
-    pooled = calibration.read_batch(calibration.pool(batches), readers)
-    single = [calibration.read_batch(batch, readers) for batch in batches]
-    assert np.array_equal(pooled.positive, np.concatenate([part.positive for part in single]))
-    assert np.array_equal(pooled.half.sum((2, 3)), np.concatenate([part.half.sum((2, 3)) for part in single]))
-    assert np.array_equal(pooled.read.sum((2, 3)), np.concatenate([part.read.sum((2, 3)) for part in single]))
-
-
 @pytest.fixture(scope="module")
 def desir() -> pd.DataFrame:
     """4500 patients that the readers were not calibrated on."""
     spec, readers = PhantomCohort(patients=1500), panel("phantom-desir")
-    batch = calibration.pool(
-        [calibration.simulate_batch("phantom-desir", spec, seed, 1500) for seed in (101, 102, 103)]
-    )
-    table = calibration.agreement(calibration.read_batch(batch, readers), readers.names)
+    batches = [calibration.simulate_batch("phantom-desir", spec, seed, 1500) for seed in (101, 102, 103)]
+    outcomes = [calibration.read_batch(batch, readers) for batch in batches]
+    longest = max(outcome.half.shape[2] for outcome in outcomes)
+
+    def join(name: str) -> np.ndarray:
+        stacks = [getattr(outcome, name) for outcome in outcomes]
+        return np.concatenate([np.pad(a, [(0, 0), (0, 0), (0, longest - a.shape[2]), (0, 0)]) for a in stacks])
+
+    positive = np.concatenate([outcome.positive for outcome in outcomes])
+    table = calibration.agreement(calibration.Outcome(join("half"), join("read"), positive), readers.names)
     return calibration.beside_published("phantom-desir", table)
 
 

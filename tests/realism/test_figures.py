@@ -7,7 +7,7 @@ import pandas as pd
 
 from axspa_lib.realism import figures as phantom
 from axspa_lib.realism.contrast import compare
-from axspa_lib.realism.results import Judged
+from axspa_lib.realism.results import ScoredSlice
 from axspa_lib.study.labels import MARKS
 
 
@@ -37,19 +37,12 @@ def test_phantom_and_real_are_shown_in_one_field_and_one_window() -> None:
     assert limits[0] == limits[1] and limits[2] == limits[3] and limits[0][0] == 0
 
 
-def test_truth_outlines_bones_joint_and_lesions() -> None:
-    labels = np.zeros((5, 12, 12), np.uint8)
-    labels[2, 3:6, 3:6], labels[2, 3:6, 7:10] = 1, 2
-    figure = phantom.truth(*stack(5)[:2], labels, labels == 1, labels == 2, slices=[1, 2])
-    assert len(figure.axes[1].collections) == 3 and len(figure.axes[3].collections) == 1
-    assert not figure.axes[0].collections
-
-
 def test_a_person_at_two_times_is_shown_in_one_window_with_the_inflammation_outlined() -> None:
     stir = np.ones((2, 60, 60)) * np.arange(1, 61)
     active = np.zeros((2, 60, 60), bool)
     active[0, 20:30, 20:30] = True
-    axes = phantom.follow_up(stir * np.array([1, 3])[:, None, None], active, (2.0, 2.0)).axes
+    images = {"stir": stir * np.array([1, 3])[:, None, None], "active": active, "spacing": np.full(2, 2.0)}
+    axes = phantom.follow_up(images).axes
     assert len({axis.images[0].get_clim() for axis in axes}) == 1
     assert [len(axis.collections) for axis in axes] == [0, 0, 1, 0]
 
@@ -75,12 +68,17 @@ def test_every_patient_is_a_point_and_every_group_a_bar() -> None:
                            "score": [0.1, 0.2, 0.9, 0.5, 0.5], "real": [False, False, True, False, True]})  # fmt: skip
     groups = pd.DataFrame({"sequence": ["T1", "T1", "STIR"], "looks_at": ["texture", "symmetry", "texture"],
                            "auc": [0.9, 0.5, 0.8]})  # fmt: skip
-    figure = phantom.told_apart(scores, groups)
+    figure = phantom.classifier_scores(scores, groups)
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [2, 1]
     assert [len(axis.patches) for axis in figure.axes[1::2]] == [2, 1]
 
 
 def test_mistaken_slices_tell_their_kind_and_score() -> None:
-    cases = [Judged(real, 0.3, np.random.default_rng(0).random((9, 9)), (1.0, 1.0)) for real in (False, True)]
+    cases = [ScoredSlice(0.3, np.random.default_rng(0).random((9, 9)), (1.0, 1.0)) for real in (False, True)]
     figure = phantom.mistaken(cases[:1], cases[1:])
     assert [axis.get_title() for axis in figure.axes] == ["PHANTOM, 0.30", "REAL MRI, 0.30"]
+
+
+def test_a_figure_without_images_names_the_command_that_makes_them() -> None:
+    for figure in (phantom.beside_real(stack(9), None), phantom.follow_up(None), phantom.mistaken([], [])):
+        assert "make book PROFILE=public" in figure.axes[0].texts[0].get_text()

@@ -33,7 +33,7 @@ def contrast(figure: str, phantom: float, real: list[float]) -> pd.DataFrame:
     ],
 )
 def test_a_contrast_has_to_lie_in_the_range_and_near_the_median(figure, phantom, verdict, holds):
-    row = likeness.verdicts(contrast(figure, phantom, [1.8, 2.0, 3.0])).iloc[0]
+    row = likeness.interpret_contrast(contrast(figure, phantom, [1.8, 2.0, 3.0])).iloc[0]
     assert (row["verdict"], row["holds"], row["range"]) == (verdict, holds, "1.8–3")
     assert row["relative"] == pytest.approx(phantom / 2.0 - 1)
 
@@ -53,6 +53,7 @@ def test_a_pair_of_readers_holds_when_both_levels_are_within_three_hundredths():
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run with the stage and the phantom-only networks of profile public, and nothing else."""
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
     return Run("public")
 
 
@@ -63,7 +64,7 @@ def test_a_stage_that_has_not_run_is_named_with_its_remedy(stored: Run):
 
 def test_tables_are_read_once_the_stage_has_finished(stored: Run):
     folder = Layout.of(load_study("public")).likeness
-    with record_stage(folder, {"follow_up": {"change": 0.3}}) as record:
+    with record_stage(folder, {"follow_up": {"change": 0.3, "progression": 0.1}}) as record:
         contrast("T1_fat", 2.0, [1.9, 2.1]).to_csv(folder / "contrast.csv", index=False)
         pd.DataFrame(columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
         pairs = pd.DataFrame({"first": ["1"], "second": ["2"], "patient": [0.9], "published_patient": [0.88]})
@@ -72,10 +73,12 @@ def test_tables_are_read_once_the_stage_has_finished(stored: Run):
         pd.DataFrame(volumes).to_csv(folder / "follow_up.csv", index=False)
         np.savez_compressed(folder / "follow_up.npz", stir=np.ones((2, 3, 3)), spacing=np.ones(2))
         record["metrics"] = {"T1_slices": 0.9}
-    course = likeness.course(likeness.likeness_table(stored, "follow_up"))
+    course = likeness.lesion_course(stored)
     assert course["lesion"].tolist() == [2, 1] and course["after / before"].tolist() == [1.1, 0.25]
     assert likeness.follow_up(stored)["stir"].shape == (2, 3, 3)
-    assert likeness.follow_up_settings(stored) == {"change": 0.3}
+    assert likeness.format_follow_up(stored) == {
+        "change": "30%", "progression": "10%", "active": "0.16", "damage": "1.15",
+    }  # fmt: skip
     assert likeness.likeness_table(stored, "contrast")["figure"].tolist() == ["fat"]
     assert likeness.likeness_table(stored, "failures").empty
     beside = likeness.readers_beside(likeness.likeness_table(stored, "readers_phantom-asas"))
@@ -89,6 +92,7 @@ def test_an_examination_is_shown_over_the_signal_of_its_muscle():
     volumes = {("b", "T1"): t1, ("b", "STIR"): stir, ("c", "T1"): 0 * t1, ("c", "STIR"): 0 * stir}
     cohort = SimpleNamespace(
         participants=pd.DataFrame({"patient": ["a", "b", "c"], "has_stir": [False, True, True]}),
+        has_images=lambda patient: True,
         volume=lambda patient, name: SimpleNamespace(array=volumes[patient, name], spacing=(4.0, 1.0, 1.0)),
     )
     stored = SimpleNamespace(cohort=lambda name: cohort)
@@ -97,3 +101,17 @@ def test_an_examination_is_shown_over_the_signal_of_its_muscle():
     assert (shown[1][3, 120, 20], shown[1][3, 20, 20]) == pytest.approx((1.0, 1.4))
     with pytest.raises(DataError, match=r"patient c of vhi: no muscle .* choose another"):
         likeness.examination(stored, "vhi", 1)
+
+
+def test_only_examinations_whose_images_are_at_hand_are_chosen():
+    cohort = SimpleNamespace(
+        participants=pd.DataFrame({"patient": ["a"], "has_stir": [True]}), has_images=lambda patient: False
+    )
+    assert likeness.examination(SimpleNamespace(cohort=lambda name: cohort), "vhi", 0) is None
+
+
+def test_results_without_a_second_time_say_so(stored: Run):
+    with record_stage(Layout.of(load_study("public")).likeness, {}):
+        pass
+    assert likeness.follow_up(stored) is None and likeness.lesion_course(stored).empty
+    assert likeness.format_follow_up(stored)["change"] == "(not stored)"
