@@ -298,7 +298,7 @@ def grown_difference(run: Run) -> pd.DataFrame:
 
 
 def segmentation_cases(run: Run, slices: pd.DataFrame, rank: str = "worst", count: int = 4) -> list[Case]:
-    """Slices to look at, by Dice.
+    """Return slices to look at, by Dice, of patients whose images are at hand.
 
     Args:
         run: the results.
@@ -306,6 +306,7 @@ def segmentation_cases(run: Run, slices: pd.DataFrame, rank: str = "worst", coun
         rank: `worst`, `median` or `best`, among slices that show the bone in the reference.
         count: how many, of as many different patients as there are.
     """
+    slices = slices[slices["patient"].isin(run.cohort().with_images)]
     shown = slices[(slices["tp"] + slices["fn"] > 0) & slices["bone"].isin(["sacrum", "iliac"])].dropna(subset="dice")
     ordered = shown.sort_values(["dice", "patient", "slice"], ascending=rank != "best", ignore_index=True)
     if rank == "median":
@@ -314,14 +315,14 @@ def segmentation_cases(run: Run, slices: pd.DataFrame, rank: str = "worst", coun
     cohort = run.cohort()
     cases = []
     for row in chosen.to_dict("records"):
-        patient, place = row["patient"], int(row["slice"])
+        patient, index = row["patient"], int(row["slice"])
         t1, reference = cohort.volume(patient, "T1"), cohort.reference_bones(patient)
         cases.append(
             Case(
-                f"{patient}, slice {place}\n{row['bone']} {row['dice']:.2f}",
-                t1.array[place],
-                bones(run, patient).array[place],
-                None if reference is None else reference.array[place],
+                f"{patient}, slice {index}\n{row['bone']} {row['dice']:.2f}",
+                t1.array[index],
+                bones(run, patient).array[index],
+                None if reference is None else reference.array[index],
                 t1.spacing[1:],
             )
         )

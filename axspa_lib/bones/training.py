@@ -215,16 +215,10 @@ def train_bones(
     optimizer = torch.optim.RMSprop(
         model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    images, classes = _on_device(bone, training, device)
     steps = math.ceil(len(training) / config.batch_size)
 
     def batches(_: int) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-        """Batches of an epoch in random order, each with the names of its slices."""
-        for chosen in torch.randperm(len(training)).split(config.batch_size):
-            name = ", ".join(f"{training.patients[i]} slice {training.slices[i]}" for i in chosen.tolist())
-            pose = draw_pose(len(chosen), config.augmentation)
-            chosen = chosen.to(device)
-            yield name, apply_pose(network_input(images[chosen]), classes[chosen], pose)
+        return draw_batches(bone, training, config, device)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         return weighted_cross_entropy(forward(model, batch[0], config.precision), batch[1], config.foreground_weight)
@@ -263,6 +257,33 @@ def train_bones(
         "threshold": float(best["threshold"]),
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def draw_batches(
+    bone: Network, data: BoneSlices, config: BoneNets, device: str = "cpu"
+) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Draw the augmented batches of an epoch in random order, each with the names of its slices.
+
+    Yields:
+        Names, and `(images, classes)`: float `(n, 1, size, size)` and int64 `(n, size, size)`.
+    """
+    images, classes = _on_device(bone, data, device)
+    for chosen in torch.randperm(len(data)).split(config.batch_size):
+        name = ", ".join(f"{data.patients[i]} slice {data.slices[i]}" for i in chosen.tolist())
+        pose = draw_pose(len(chosen), config.augmentation)
+        chosen = chosen.to(device)
+        yield name, apply_pose(network_input(images[chosen]), classes[chosen], pose)
+
+
+@torch.no_grad()
+def predict_slices(
+    bone: Network, data: BoneSlices, config: BoneNets, weights: Path, threshold: float
+) -> NDArray[np.uint8]:
+    """Predict the classes `(n, size, size)` of slices with one trained network: 0 background, then its bones."""
+    model = load_weights(build_unet(config, classes=1 + len(CLASSES[bone])), weights)
+    parts = torch.from_numpy(data.images).split(config.batch_size)
+    logits = [forward(model, network_input(part), config.precision) for part in parts]
+    return torch.cat([decision(part, threshold).argmax(1) for part in logits]).numpy().astype(np.uint8)
 
 
 @torch.no_grad()

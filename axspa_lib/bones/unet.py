@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from axspa_lib.networks.precision import autocast
-from axspa_lib.networks.published_weights import weights_path
 from axspa_lib.study.config import BoneNets
 from axspa_lib.study.errors import ConfigError, DataError
 from axspa_lib.study.volume import Volume
@@ -157,20 +156,6 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         )
     model.load_state_dict(state)
     return model.eval()
-
-
-def published_networks() -> dict[str, nn.Module]:
-    """The authors' pair of U-Nets by name (`data_manifest/weights.yaml`), in evaluation mode.
-
-    Run them with `predict_bones` and `BoneNets()`; with `batch_statistics` they run as in the demo.
-
-    Raises:
-        MissingResultError: the files are not there; says where to get them and where to put them.
-        DataError: a file is not the one published or pinned, or not of this network.
-    """
-    names: tuple[Network, ...] = ("sacrum", "iliac")
-    paths = {name: weights_path(f"weights_{name}") for name in names}
-    return {name: load_weights(ClassicalUNet(2), path) for name, path in paths.items()}
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,3 @@ def candidates(run: Run) -> list[Examined]:
 def joint(run: Run, patient: str, cohort: str | None = None, round_number: int | None = None) -> Volume:
     """Joint ROI of a patient on the T1's grid: 1 patient right, 2 patient left."""
     return bones_results.mask(run, patient, "joint", cohort, round_number)
-
-
-def joints(run: Run, cohort: str | None = None) -> pd.DataFrame:
-    """Area of the joint ROI by patient, slice and side."""
-    return bones_results.segmentation_table(run, "joints.csv", cohort, None)

@@ -307,7 +307,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
-from test_bone_training import TINY, bone_slices, patient, train_bones
+from tests.bones.test_training import TINY, bone_slices, patient, train_bones
 training = bone_slices((patient(seed) for seed in range(8)), TINY.size)
 validation = bone_slices((patient(seed) for seed in (100, 101)), TINY.size)
 config = TINY.model_copy(update=dict(epochs=12))
@@ -318,7 +318,7 @@ train_bones("iliac", training, validation, config, 3, Path(sys.argv[1]), progres
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
+    script.write_text(KILLED.format(tests=str(Path(__file__).parents[2])))
 
     def start(folder: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
