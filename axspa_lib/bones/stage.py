@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from axspa_lib.bones.accepted import accepted_bones
-from axspa_lib.bones.training import BoneSlices, bone_slices, train_bones
+from axspa_lib.bones.slices import BoneSlices, bone_slices
+from axspa_lib.bones.training import train_bones
 from axspa_lib.bones.unet import Network
 from axspa_lib.networks.precision import used
 from axspa_lib.preprocessing.steps import preprocess_volume

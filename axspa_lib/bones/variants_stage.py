@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 
 from axspa_lib.bones.dice import dice_by_patient, dice_by_slice
+from axspa_lib.bones.slices import bone_slices
 from axspa_lib.bones.stage import accepted_volumes, annotated_volumes, networks, start_weights
-from axspa_lib.bones.training import bone_slices, train_bones
+from axspa_lib.bones.training import train_bones
 from axspa_lib.bones.unet import build_unet, load_weights, predict_bones
 from axspa_lib.bones.variants import PHANTOM, BoneVariant, bone_variant
 from axspa_lib.networks.precision import used

@@ -18,16 +18,8 @@ from scipy import ndimage
 
 from axspa_lib.bones import training as bone_training
 from axspa_lib.bones.dice import dice_by_patient, dice_by_slice
-from axspa_lib.bones.training import (
-    BoneSlices,
-    Pose,
-    apply_pose,
-    bone_slices,
-    draw_pose,
-    train_bones,
-    validate,
-    weighted_cross_entropy,
-)
+from axspa_lib.bones.slices import BoneSlices, Pose, apply_pose, bone_slices, draw_pose
+from axspa_lib.bones.training import train_bones, validate, weighted_cross_entropy
 from axspa_lib.bones.unet import build_unet, load_weights, predict_bones
 from axspa_lib.study.config import BoneAugmentation, BoneNets
 from axspa_lib.study.errors import DataError
