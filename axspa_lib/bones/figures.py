@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Bone
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
 
 #: Marker and line of each bone beside its colour, so that the figures read in grey.
 _MARKER = {"sacrum": "s", "iliac": "o", "any": "D", "both": "D"}
@@ -73,18 +73,18 @@ def dice_by_bone(
     axis, random = axes[0, 0], np.random.default_rng(0)
     width = 0.7 / len(summaries)
     shades = np.linspace(0, 0.55, len(summaries))
-    for place, (name, table) in enumerate(summaries.items()):
+    for index, (name, table) in enumerate(summaries.items()):
         for x, bone in enumerate(bones):
-            centre = x + (place - (len(summaries) - 1) / 2) * width
+            centre = x + (index - (len(summaries) - 1) / 2) * width
             if patients is not None:
                 values = patients[name].query("bone == @bone")["dice"].dropna()
                 jitter = random.uniform(-0.25, 0.25, len(values)) * width
                 axis.plot(centre + jitter, values, ".", color=_colour(bone), ms=4, alpha=0.5)
             for value, low, high in table.loc[table["bone"] == bone, ["dice", "low", "high"]].to_numpy(float):
-                grey = str(shades[place])
+                grey = str(shades[index])
                 axis.errorbar(
                     centre, value, [[value - low], [high - value]],
-                    fmt=list("osD^v")[place % 5], color=grey, capsize=3, ms=5, label=name if x == 0 else None,
+                    fmt=list("osD^v")[index % 5], color=grey, capsize=3, ms=5, label=name if x == 0 else None,
                 )  # fmt: skip
                 axis.annotate(f"{value:.2f}", (centre, value), (6, 0), textcoords="offset points", fontsize=7)
     for x, bone in enumerate(bones):
@@ -102,7 +102,7 @@ def dice_by_bone(
 
 
 def dice_by_position(slices: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
-    """Dice over the place of the slice in its stack, from anterior to posterior, and how many slices show the bone.
+    """Dice over the position of the slice in its stack, from anterior to posterior, and how many slices show the bone.
 
     A slice that does not show a bone has no Dice here: a single pixel predicted would make it zero.
 
@@ -129,7 +129,9 @@ def dice_by_position(slices: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
         )  # fmt: skip
     axes[0, 0].set(ylabel="Dice of a slice\n(median, quartiles)", ylim=(0, 1))
     axes[0, 0].legend(loc="lower center", ncols=2)
-    axes[1, 0].set(ylabel="slices that\nshow it", xlabel="place of the slice, 0 anterior to 1 posterior", xlim=(0, 1))
+    axes[1, 0].set(
+        ylabel="slices that\nshow it", xlabel="position of the slice, 0 anterior to 1 posterior", xlim=(0, 1)
+    )
     mark(figure, kind)
     return figure
 
@@ -210,7 +212,7 @@ def gallery(cases: Sequence[Case], kind: str, columns: int = 4) -> Figure:
         columns: cases per row.
     """
     if not cases:
-        raise DataError("no segmentation to show: the selection of cases is empty")
+        return figure_without_images()
     rows = -(-len(cases) // columns)
     figure, axes = new_figure(rows, columns, width=7.2, height=(7.2 / columns + 0.2) * rows + 0.3)
     for axis in axes.ravel():

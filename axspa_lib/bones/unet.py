@@ -10,19 +10,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from axspa_lib.bones.slices import Frame
 from axspa_lib.networks.precision import autocast
-from axspa_lib.networks.published_weights import weights_path
 from axspa_lib.study.config import BoneNets
 from axspa_lib.study.errors import ConfigError, DataError
 from axspa_lib.study.volume import Volume
@@ -157,65 +154,6 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         )
     model.load_state_dict(state)
     return model.eval()
-
-
-def published_networks() -> dict[str, nn.Module]:
-    """The authors' pair of U-Nets by name (`data_manifest/weights.yaml`), in evaluation mode.
-
-    Run them with `predict_bones` and `BoneNets()`; with `batch_statistics` they run as in the demo.
-
-    Raises:
-        MissingResultError: the files are not there; says where to get them and where to put them.
-        DataError: a file is not the one published or pinned, or not of this network.
-    """
-    names: tuple[Network, ...] = ("sacrum", "iliac")
-    paths = {name: weights_path(f"weights_{name}") for name in names}
-    return {name: load_weights(ClassicalUNet(2), path) for name, path in paths.items()}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a slice of a volume lies on the square grid of a network: scaled alike in mm, centred, zero around it.
-
-    A square slice with square pixels fills the whole grid; another one keeps its proportions.
-    """
-
-    size: int
-    rows: int
-    columns: int
-    height: int
-    width: int
-
-    @classmethod
-    def of(cls, volume: Volume, size: int) -> Frame:
-        """The frame of `volume`'s slices on a grid of `size` x `size` pixels."""
-        _, rows, columns = volume.array.shape
-        _, row_mm, column_mm = volume.spacing
-        scale = size / max(rows * row_mm, columns * column_mm)
-        height, width = (max(1, round(length * scale)) for length in (rows * row_mm, columns * column_mm))
-        return cls(size, rows, columns, height, width)
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the network's grid that the slice covers."""
-        top, left = (self.size - self.height) // 2, (self.size - self.width) // 2
-        return slice(top, top + self.height), slice(left, left + self.width)
-
-    def put(self, slices: NDArray[np.uint8], labels: bool = False) -> NDArray[np.uint8]:
-        """Resample `(n, rows, columns)` onto `(n, size, size)`: by area or linearly, masks (`labels`) by nearest."""
-        canvas = np.zeros((len(slices), self.size, self.size), np.uint8)
-        shrinks = self.height * self.width < self.rows * self.columns
-        how = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        for target, source in zip(canvas, slices, strict=True):
-            target[self.window] = cv2.resize(np.ascontiguousarray(source), (self.width, self.height), interpolation=how)
-        return canvas
-
-    def restore(self, scores: Tensor) -> Tensor:
-        """Resample scores `(n, classes, size, size)` linearly to `(n, classes, rows, columns)`."""
-        scores = scores[..., self.window[0], self.window[1]]
-        if scores.shape[-2:] == (self.rows, self.columns):
-            return scores
-        return F.interpolate(scores, size=(self.rows, self.columns), mode="bilinear", align_corners=False)
 
 
 def network_input(slices: Tensor) -> Tensor:

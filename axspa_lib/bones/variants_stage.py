@@ -7,14 +7,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from axspa_lib.bones.accepted import accepted_bones
 from axspa_lib.bones.dice import dice_by_patient, dice_by_slice
-from axspa_lib.bones.stage import annotated_volumes, networks, start_weights
-from axspa_lib.bones.training import bone_slices, train_bones
+from axspa_lib.bones.slices import bone_slices
+from axspa_lib.bones.stage import accepted_volumes, annotated_volumes, networks, start_weights
+from axspa_lib.bones.training import train_bones
 from axspa_lib.bones.unet import build_unet, load_weights, predict_bones
 from axspa_lib.bones.variants import PHANTOM, BoneVariant, bone_variant
 from axspa_lib.networks.precision import used
-from axspa_lib.preprocessing.steps import preprocess_volume
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import Study
 from axspa_lib.study.errors import DataError
@@ -53,10 +52,7 @@ def run_bone_variant(study: Study, name: str, fold: int | None = None, *, progre
         cohort, train, validate, test = _patients(study, layout, own, variant, fold)
         learnt = list(annotated_volumes(study, cohort, train))
         if variant.learns == "grown":
-            learnt += [
-                (patient, preprocess_volume(own.volume(patient, "T1"), study.bones.preprocessing), bones)
-                for patient, bones in accepted_bones(study, 1, fold)
-            ]
+            learnt += accepted_volumes(study, own, 1, fold)
         training = bone_slices(learnt, study.bones.size)
         validation = bone_slices(annotated_volumes(study, cohort, validate), study.bones.size)
         settings = variant.settings(study.bones, len(training), _usual(own, fold))

@@ -77,5 +77,5 @@ def joint_slider(volume: Volume, joints: Volume, bones: Volume, kind: str) -> Sl
 def _picture(figure: Figure) -> str:
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").save(small, format="webp", quality=70, method=6)
+    Image.open(drawn).convert("RGB").save(small, format="webp", quality=70, method=4)
     return f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"

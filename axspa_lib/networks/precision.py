@@ -15,24 +15,19 @@ from typing import Any
 import torch
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether this machine's CPU has instructions for large products in bfloat16, faster than in float32."""
-    return multiplies_in_tiles() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-
-
 def multiplies_in_tiles() -> bool:
-    """Whether this machine's CPU multiplies tiles (AMX), so that small layers gain by bfloat16 too."""
+    """Return whether this machine's CPU multiplies tiles (AMX), so that small layers gain by bfloat16 too."""
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def used(device: str | torch.device, wanted: str) -> str:
-    """The precision that a network runs in: `wanted`, but float32 on a CPU where bfloat16 would be slower."""
+    """Return the precision that a network runs in: `wanted`, but float32 on a CPU where bfloat16 would be slower."""
     slower = torch.device(device).type == "cpu" and not multiplies_in_tiles()
     return "float32" if slower else wanted
 
 
 def autocast(device: str | torch.device, wanted: str) -> Any:
-    """Context in which a network runs in the precision that `used` names."""
+    """Return a context in which a network runs in the precision that `used` names."""
     if used(device, wanted) == "float32":
         return nullcontext()
     return torch.autocast(torch.device(device).type, torch.bfloat16)

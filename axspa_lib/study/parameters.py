@@ -28,7 +28,6 @@ class Preprocessing(Strict):
     clahe: bool = Field(True, description="contrast-limited adaptive histogram equalisation (3.1.1)")
     clahe_clip_limit: Fraction = Field(0.01, description="scikit-image default, as in the demo")
     nonzero_minmax: bool = Field(True, description="first min-max over non-zero pixels only (demo, detector input)")
-    arithmetic: Literal["exact", "fast"] = Field("exact", description="exact: scikit-image's uint8, bit for bit")
 
 
 class Augmentation(Strict):

@@ -71,6 +71,15 @@ def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: floa
     return figure, axes
 
 
+def figure_without_images(what: str = "the images shown here") -> Figure:
+    """Return a figure that says in words which images are not at hand, and which command makes them."""
+    figure, axes = new_figure(height=1.0)
+    text = f"Not drawn: {what} do not come with the repository.\nMake them with `make book PROFILE=<this profile>`."
+    axes[0, 0].set_axis_off()
+    axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", fontsize=10)
+    return figure
+
+
 def mark(figure: Figure, kind: str) -> None:
     """Write below the figure whether it shows phantom or real data (`kind` is a key of `MARKS`)."""
     room = 0.2 / figure.get_figheight()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from axspa_lib.bones import comparison as bone_comparison
 from axspa_lib.bones import results as bone_results
 from axspa_lib.bones.dice import dice
 from axspa_lib.bones.results import OWN
@@ -95,7 +96,7 @@ def test_every_patient_is_judged_by_the_fold_that_never_saw_them(stored: Run) ->
 
 
 def test_variants_stand_beside_the_study_with_paired_differences(stored: Run) -> None:
-    made = bone_results.comparison(stored).set_index(["networks", "bone"])
+    made = bone_comparison.comparison(stored).set_index(["networks", "bone"])
     assert made.index[0][0] == OWN
     assert made.loc[(OWN, "sacrum"), "dice"] == pytest.approx(2 * 90 / (2 * 90 + 5 + 10))
     few = made.loc[("four annotated patients", "sacrum")]
@@ -106,37 +107,37 @@ def test_variants_stand_beside_the_study_with_paired_differences(stored: Run) ->
 
 
 def test_two_against_one_where_the_sacrum_is_lacking(stored: Run) -> None:
-    made = bone_results.without_sacrum(stored).set_index("networks")
+    made = bone_comparison.without_sacrum(stored).set_index("networks")
     assert made["slices"].tolist() == [5, 5]
     assert made["called_sacrum"].tolist() == [pytest.approx(0.05), pytest.approx(0.25)]
     assert made.loc["one network", "iliac"] == pytest.approx(2 * 75 / (2 * 75 + 25))
-    apart = bone_results.single_difference(stored, only_without_sacrum=True).set_index("bone")
+    apart = bone_comparison.single_difference(stored, only_without_sacrum=True).set_index("bone")
     assert apart.loc["iliac", "difference"] == pytest.approx(190 / 195 - 150 / 175) and apart.loc["iliac", "low"] > 0
     assert "sacrum" not in apart.index or np.isclose(apart.loc["sacrum", "difference"], 0)
 
 
 def test_curve_over_annotated_patients(stored: Run) -> None:
-    made = bone_results.annotation_curve(stored).set_index(["patients", "bone"])["dice"]
+    made = bone_comparison.annotation_curve(stored).set_index(["patients", "bone"])["dice"]
     assert made[4, "sacrum"] == pytest.approx(100 / 150)
     full = min(made.index.get_level_values("patients"))
     assert full < 4 and made[full, "sacrum"] == pytest.approx(2 * 80 / (2 * 80 + 5 + 20))  # round 1: manual masks only
 
 
 def test_rounds_say_who_was_accepted_and_how_well_they_are_segmented(stored: Run) -> None:
-    made = bone_results.rounds(stored).set_index(["round", "bone"])
+    made = bone_comparison.rounds(stored).set_index(["round", "bone"])
     assert made["candidates"].unique().tolist() == [1]
     assert made.loc[(1, "sacrum"), "accepted"] == 0 and made.loc[(2, "sacrum"), "accepted"] == 1
     assert np.isnan(made.loc[(1, "sacrum"), "dice_accepted"])
     assert made.loc[(2, "sacrum"), "dice_accepted"] == made.loc[(2, "sacrum"), "dice"] == pytest.approx(120 / 160)
     assert made.loc[(2, "sacrum"), "held_out"] > made.loc[(1, "sacrum"), "held_out"]
-    read = bone_results.rounds_in_words(made.reset_index()).set_index("round")
+    read = bone_comparison.format_rounds(made.reset_index()).set_index("round")
     assert read["accepted"].tolist() == ["0 of 1 (0 %)", "1 of 1 (100 %)"]
     assert (
         read.loc[2, "sacrum: Dice all tried"].startswith("0.75 [")
         and read.loc[2, "sacrum: Dice of the accepted"] == "0.75"
     )
     blind = made.reset_index().assign(dice=np.nan, low=np.nan, high=np.nan, dice_accepted=np.nan)
-    assert set(bone_results.rounds_in_words(blind)["iliac: Dice all tried"]) == {"unknown"}
+    assert set(bone_comparison.format_rounds(blind)["iliac: Dice all tried"]) == {"unknown"}
     assert bone_results.candidates_of(stored, 1) == (["e"], []) and bone_results.candidates_of(stored) == (["e"], ["e"])
 
 
@@ -146,13 +147,13 @@ def test_a_variant_that_was_not_trained_says_so(stored: Run) -> None:
 
 
 def test_what_is_read_says_the_same_as_the_tables(stored: Run) -> None:
-    compared = bone_results.comparison(stored)
-    read = bone_results.in_words(compared, "networks").set_index("networks")
+    compared = bone_comparison.comparison(stored)
+    read = bone_comparison.format_dice(compared, "networks").set_index("networks")
     assert list(read.index) == list(dict.fromkeys(compared["networks"])) and read.loc[OWN, "sacrum: difference"] == ""
     few = compared.set_index(["networks", "bone"]).loc[("four annotated patients", "iliac")]
     assert read.loc["four annotated patients", "iliac: Dice"].startswith(f"{few['dice']:.2f} [")
     assert read.loc["four annotated patients", "iliac: difference"].startswith("−0.") and few["difference"] < 0
-    words = bone_results.lacking_in_words(bone_results.without_sacrum(stored))
+    words = bone_comparison.format_without_sacrum(bone_comparison.without_sacrum(stored))
     assert words["called sacrum, of the ilium's area"].tolist() == ["5 %", "25 %"]
 
 
@@ -166,15 +167,15 @@ def test_what_is_read_says_the_same_as_the_tables(stored: Run) -> None:
 )
 def test_a_difference_is_stated_whichever_way_it_falls(low: float, high: float, words: str) -> None:
     made = pd.DataFrame([("iliac", 4, (low + high) / 2, low, high)], columns=["bone", "n", "difference", "low", "high"])
-    assert words in bone_results.verdict(made, "iliac", "pair", "single")
-    assert "not measured" in bone_results.verdict(made, "sacrum", "pair", "single")
+    assert words in bone_comparison.interpret_difference(made, "iliac", "pair", "single")
+    assert "not measured" in bone_comparison.interpret_difference(made, "sacrum", "pair", "single")
 
 
 def test_scanners_are_compared_on_who_was_held_out(stored: Run) -> None:
     people = pd.read_csv(stored.layout.cohort("vhi") / "participants.csv")
     makers = people["patient"].map({"a": "GE", "b1": "GE", "b2": "GE"}).fillna("Siemens")
     people.assign(manufacturer=makers).to_csv(stored.layout.cohort("vhi") / "participants.csv", index=False)
-    made = bone_results.by_scanner(stored).set_index(["manufacturer", "bone"])
+    made = bone_comparison.by_scanner(stored).set_index(["manufacturer", "bone"])
     assert made.loc[("GE", "sacrum"), "patients"] == 3 and made.loc[("Siemens", "sacrum"), "patients"] == 2
-    read = bone_results.in_words(made.reset_index(), "manufacturer")
+    read = bone_comparison.format_dice(made.reset_index(), "manufacturer")
     assert read["manufacturer"].tolist() == ["GE", "Siemens"] and read["patients"].tolist() == [3, 2]

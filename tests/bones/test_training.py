@@ -18,16 +18,8 @@ from scipy import ndimage
 
 from axspa_lib.bones import training as bone_training
 from axspa_lib.bones.dice import dice_by_patient, dice_by_slice
-from axspa_lib.bones.training import (
-    BoneSlices,
-    Pose,
-    apply_pose,
-    bone_slices,
-    draw_pose,
-    train_bones,
-    validate,
-    weighted_cross_entropy,
-)
+from axspa_lib.bones.slices import BoneSlices, Pose, apply_pose, bone_slices, draw_pose
+from axspa_lib.bones.training import train_bones, validate, weighted_cross_entropy
 from axspa_lib.bones.unet import build_unet, load_weights, predict_bones
 from axspa_lib.study.config import BoneAugmentation, BoneNets
 from axspa_lib.study.errors import DataError
@@ -307,7 +299,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
-from test_bone_training import TINY, bone_slices, patient, train_bones
+from tests.bones.test_training import TINY, bone_slices, patient, train_bones
 training = bone_slices((patient(seed) for seed in range(8)), TINY.size)
 validation = bone_slices((patient(seed) for seed in (100, 101)), TINY.size)
 config = TINY.model_copy(update=dict(epochs=12))
@@ -318,7 +310,7 @@ train_bones("iliac", training, validation, config, 3, Path(sys.argv[1]), progres
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
+    script.write_text(KILLED.format(tests=str(Path(__file__).parents[2])))
 
     def start(folder: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}

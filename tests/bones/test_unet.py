@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from axspa_lib.bones.dice import dice_by_slice
-from axspa_lib.bones.unet import Frame, build_unet, decision, load_weights, network_input, predict_bones
+from axspa_lib.bones.slices import Frame
+from axspa_lib.bones.unet import build_unet, decision, load_weights, network_input, predict_bones
 from axspa_lib.study.config import BoneNets
 from axspa_lib.study.errors import ConfigError, DataError
 from axspa_lib.study.volume import Volume
