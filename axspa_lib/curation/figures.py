@@ -187,6 +187,27 @@ def draw_scanners(cohort: Cohort) -> Figure:
     return _marked(figure, cohort)
 
 
+def draw_absent_images(cohort: str, kind: str) -> Figure:
+    """Say in words that the images of a cohort are not at hand and which command fetches them.
+
+    Args:
+        cohort: its name.
+        kind: `phantom` or `real`, written below.
+    """
+    if kind == "phantom":
+        text = f"The images of {cohort} do not come with the repository.\n`make book` with this profile simulates them."
+    else:
+        text = (
+            f"The images of {cohort} do not come with the repository: others hold the rights.\n"
+            f"`axspa download {cohort} FOLDER` fetches them, `make book PROFILE=public` curates and shows them."
+        )
+    figure, axes = new_figure(width=7.2, height=1.0)
+    axes[0, 0].set_axis_off()
+    axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
+    mark(figure, kind)
+    return figure
+
+
 def kind(cohort: Cohort) -> Literal["phantom", "real"]:
     """Whether the cohort is simulated, as its curation recorded."""
     return "phantom" if cohort.curation["simulated"] else "real"

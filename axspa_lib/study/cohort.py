@@ -171,6 +171,15 @@ class Cohort:
         """Keys of the included examinations, sorted."""
         return list(self.participants["patient"])
 
+    def has_images(self, patient: str) -> bool:
+        """Tell whether the T1 of an included examination is at hand (stored results hold tables only)."""
+        return (self.path / self._row(patient)["t1_file"]).is_file()
+
+    @property
+    def with_images(self) -> list[str]:
+        """Keys of the included examinations whose images are at hand, sorted."""
+        return [patient for patient in self.patients if self.has_images(patient)]
+
     @cached_property
     def exclusions(self) -> pd.DataFrame:
         """Everything left out: `patient, stage, reason, remedy, excludes` (false where only rows or a mask were)."""

@@ -325,13 +325,16 @@ def load_studies(profile: str) -> dict[str, Study]:
     return {name: load_study(profile, name) for name in experiments() if name in wanted}
 
 
-def load_study(profile: str = "quick", experiment: str = "all_included", **overrides: Any) -> Study:
+def load_study(
+    profile: str = "quick", experiment: str = "all_included", overrides: str = "", **parameters: Any
+) -> Study:
     """Resolve a profile, an experiment and further overrides into a validated study.
 
     Args:
         profile: a key of `data_manifest/profiles.yaml`.
         experiment: a key of `data_manifest/experiments.yaml`.
-        **overrides: dotted names with `__` for the dot, e.g. `detector__iterations=100`.
+        overrides: YAML of nested values over the profile, e.g. `"detector: {iterations: 100}"`.
+        **parameters: dotted names with `__` for the dot, e.g. `detector__iterations=100`.
 
     Raises:
         ConfigError: unknown profile, experiment or parameter, or a value out of range; names the field.
@@ -343,7 +346,8 @@ def load_study(profile: str = "quick", experiment: str = "all_included", **overr
     merge(values, _profile(profile))
     for layer in _lineage(experiment):
         merge(values, layer)
-    for name, value in overrides.items():
+    merge(values, parse_yaml(overrides) or {})
+    for name, value in parameters.items():
         merge(values, nest(name.split("__"), value))
     values |= {"profile": profile, "experiment": experiment}
     return parse_study(values)

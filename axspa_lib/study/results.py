@@ -52,7 +52,7 @@ class Run:
     def layout(self) -> Layout:
         """Where its results lie."""
         own, stored = Layout.of(self.study), Layout(stored_root() / self.profile)
-        return stored if self.or_stored and not any(own.root.glob("cohorts/*/run.json")) else own
+        return own if any(own.root.glob("cohorts/*/run.json")) or not stored.root.is_dir() else stored
 
     @property
     def kind(self) -> str:
