@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
 from axspa_lib.diagnosis.rules import KEY, Members, checked_members, ensemble_vote, half_slice_results
 from axspa_lib.real_mri.lesions import mean_by_patient
-from axspa_lib.stats import Interval, bootstrap_by_patient, confusion, mcc, mcc_counts, roc
+from axspa_lib.stats import Interval, bootstrap_by_patient, confusion, mcc_counts, roc
 from axspa_lib.study.config import experiments
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.formatting import with_interval
@@ -62,7 +62,7 @@ def chance_mcc(truth: ArrayLike, answer: ArrayLike, failed: ArrayLike) -> float:
     share = answer[~failed].mean() if counted.size else 0.0
     shuffled = (counted * share, (1 - counted) * (1 - share), (1 - counted) * share, counted * (1 - share))
     forced = confusion(truth[failed], answer[failed]).sum(axis=0)
-    return float(mcc(*(forced + np.sum(shuffled, axis=1))))
+    return float(mcc_counts(forced + np.sum(shuffled, axis=1)))
 
 
 @dataclass(frozen=True)

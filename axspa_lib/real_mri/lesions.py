@@ -136,7 +136,7 @@ def choose_multiple(cases: Iterable[tuple[NDArray[np.floating], Mask, Reference,
 
 
 def overlap(first: Mask, second: Mask) -> dict[str, float]:
-    """Return the voxels of two masks, their Dice and volume similarity 1 - |a - b| / (a + b) (NaN if both are empty)."""
+    """Return the voxels of two masks, their Dice and volume similarity 1 - |a - b| / (a + b); NaN if both are empty."""
     a, b, both = int(first.sum()), int(second.sum()), int((first & second).sum())
     dice, similarity = (2 * both / (a + b), 1 - abs(a - b) / (a + b)) if a + b else (float("nan"), float("nan"))
     return {"first": a, "second": b, "dice": dice, "similarity": similarity}

@@ -27,7 +27,7 @@ def measured(run: Run, name: str) -> pd.DataFrame:
 
 
 def roi_tables(run: Run, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Return `roi_boxes` by experiment, of those whose instances are at hand (they lie with the preprocessed slices)."""
+    """Return `roi_boxes` by experiment of those whose instances are at hand (with the preprocessed slices)."""
     return {
         name: roi_boxes(run, name)
         for name in experiments

@@ -33,7 +33,9 @@ def boxes(table: pd.DataFrame, probability: np.ndarray, score: float = 0.9) -> p
 def values(predictions: pd.DataFrame, table: pd.DataFrame, threshold: float = 0.6) -> pd.Series:
     members = {0: half_slice_results(predictions, table[KEY], threshold)}
     best = error_analysis.best_box_results({0: predictions}, table)
-    return error_analysis.error_table(error_analysis.answers(readings(table), members, best, table), n=100).set_index("answer")["value"]
+    return error_analysis.error_table(error_analysis.answers(readings(table), members, best, table), n=100).set_index(
+        "answer"
+    )["value"]
 
 
 def test_the_best_box_is_the_one_with_the_highest_score() -> None:
@@ -49,7 +51,13 @@ def test_a_right_answer_with_a_second_box_is_lost_to_the_count_alone() -> None:
     extra = boxes(table, right, 0.7)  # a second, weaker box with the same class everywhere
     found = values(pd.concat([boxes(table, right), extra], ignore_index=True), table)
     assert found[error_analysis.PAPER] == pytest.approx(-1), "every count is wrong"
-    assert found[error_analysis.ANY] == found[error_analysis.BEST] == found[error_analysis.RANKING] == found[error_analysis.WITHIN] == 1
+    assert (
+        found[error_analysis.ANY]
+        == found[error_analysis.BEST]
+        == found[error_analysis.RANKING]
+        == found[error_analysis.WITHIN]
+        == 1
+    )
 
 
 @pytest.mark.parametrize("failures", [0.0, 0.3, 0.9, 1.0])
@@ -87,7 +95,11 @@ def test_unsure_boxes_are_lost_to_the_threshold_alone() -> None:
     table = truth()
     right = np.where(table["inflammation"] == 1, 0.9, 0.1)
     found = values(boxes(table, right, score=0.4), table, threshold=0.6)
-    assert found[error_analysis.PAPER] == pytest.approx(-1) and found[error_analysis.ANY] == 0 and found[error_analysis.BEST] == 1
+    assert (
+        found[error_analysis.PAPER] == pytest.approx(-1)
+        and found[error_analysis.ANY] == 0
+        and found[error_analysis.BEST] == 1
+    )
 
 
 def test_a_shift_between_subjects_harms_the_ranking_of_all_but_not_within_one() -> None:
@@ -122,9 +134,7 @@ def test_probabilities_are_the_mean_of_the_members() -> None:
     table = truth(2, 2)
     members = {0: boxes(table, np.full(len(table), 0.2)), 1: boxes(table, np.full(len(table), 0.6))}
     best = error_analysis.best_box_results(members, table)
-    found = error_analysis.scored_half_slices(
-        error_analysis.answers(readings(table), best, best, table)
-    )
+    found = error_analysis.scored_half_slices(error_analysis.answers(readings(table), best, best, table))
     assert found["p_inflamed"].to_numpy() == pytest.approx(0.4)
     assert (
         found.set_index(KEY)["inflammation"]
