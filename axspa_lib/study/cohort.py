@@ -20,7 +20,7 @@ import pandera.pandas as pa
 
 from axspa_lib.study.errors import DataError, MissingResultError
 from axspa_lib.study.labels import BIDS_SUFFIX, QUADRANTS, SEQUENCES, SIDES, SUBSETS, TEST, TRAIN, VALIDATION
-from axspa_lib.study.runs import record_input
+from axspa_lib.study.runs import found, record_input, stored_root
 from axspa_lib.study.volume import Volume, read_volume
 
 _TEXT = pa.Column(str, coerce=True)
@@ -171,15 +171,6 @@ class Cohort:
         """Keys of the included examinations, sorted."""
         return list(self.participants["patient"])
 
-    def has_images(self, patient: str) -> bool:
-        """Tell whether the T1 of an included examination is at hand (stored results hold tables only)."""
-        return (self.path / self._row(patient)["t1_file"]).is_file()
-
-    @property
-    def with_images(self) -> list[str]:
-        """Keys of the included examinations whose images are at hand, sorted."""
-        return [patient for patient in self.patients if self.has_images(patient)]
-
     @cached_property
     def exclusions(self) -> pd.DataFrame:
         """Everything left out: `patient, stage, reason, remedy, excludes` (false where only rows or a mask were)."""
@@ -270,6 +261,15 @@ class Cohort:
         free = table[(table["detection"] == "") & ~table["subject"].isin(people)]
         return set(self.subset("detection", TRAIN, fold)) | set(free["patient"])
 
+    def has_images(self, patient: str) -> bool:
+        """Return whether the patient's T1 is at hand: stored results come with the images of a sample only."""
+        return found(self.path / self._row(patient)["t1_file"]).is_file()
+
+    @cached_property
+    def with_images(self) -> list[str]:
+        """Keys of the included examinations whose images are at hand, sorted."""
+        return [patient for patient in self.patients if self.has_images(patient)]
+
     def volume(self, patient: str, sequence: str) -> Volume:
         """T1 or STIR of a patient on their common grid, float32.
 
@@ -301,7 +301,8 @@ class Cohort:
     def truth(self, patient: str, name: str) -> Volume | None:
         """A mask of the simulator (`joint`, `lesions`), or none."""
         self._row(patient)
-        path = self.path / "derivatives" / "truth" / f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
+        file = f"{file_label(patient)}_desc-{name.replace('_', '')}_dseg.nii.gz"
+        path = found(self.path / "derivatives" / "truth" / file)
         return read_volume(path) if path.is_file() else None
 
     def table(self, name: str) -> pd.DataFrame:
@@ -330,8 +331,13 @@ class Cohort:
         return {row["patient"]: row for row in rows}
 
     def _existing(self, file: str) -> Path:
-        path = self.path / file
+        path = found(self.path / file)
         if not path.is_file():
+            if self.path.is_relative_to(stored_root()):
+                raise MissingResultError(
+                    f"{self.name}: {file} is not in the sample of images, which has {', '.join(self.with_images)}: "
+                    f"choose one of them, or run `make book PROFILE={self.path.parents[1].name}`"
+                )
             raise MissingResultError(f"{self.name}: {file} is gone: run `axspa curate` again, it completes the cohort")
         return path
 

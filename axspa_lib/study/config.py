@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from yaml import YAMLError
 
 from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.overrides import merge, nest, parse_yaml
@@ -333,20 +334,23 @@ def load_study(
     Args:
         profile: a key of `data_manifest/profiles.yaml`.
         experiment: a key of `data_manifest/experiments.yaml`.
-        overrides: YAML of nested values over the profile, e.g. `"detector: {iterations: 100}"`.
-        **parameters: dotted names with `__` for the dot, e.g. `detector__iterations=100`.
+        overrides: YAML of parameters that win over the profile's, nested or dotted.
+        **parameters: single parameters with `__` for the dot, e.g. `detector__iterations=100`.
 
     Raises:
         ConfigError: unknown profile, experiment or parameter, or a value out of range; names the field.
 
     >>> load_study("quick", "no_clahe").detector.preprocessing.clahe
     False
+    >>> load_study("quick", overrides="detector.iterations: 100").detector.iterations
+    100
     """
     values: dict[str, Any] = {}
     merge(values, _profile(profile))
     for layer in _lineage(experiment):
         merge(values, layer)
-    merge(values, parse_yaml(overrides) or {})
+    for name, value in _parsed(overrides).items():
+        merge(values, nest(name.split("."), value))
     for name, value in parameters.items():
         merge(values, nest(name.split("__"), value))
     values |= {"profile": profile, "experiment": experiment}
@@ -386,6 +390,23 @@ def _yaml(name: str) -> dict[str, dict[str, Any]]:
         return parse_yaml((MANIFEST / name).read_text(encoding="utf-8"))
     except ConfigError as error:
         raise ConfigError(f"data_manifest/{name}: {error}: keep one") from None
+
+
+def _parsed(overrides: str) -> dict[str, Any]:
+    try:
+        values = parse_yaml(overrides) or {}
+    except YAMLError as error:
+        raise ConfigError(
+            f"parameter overrides: is not YAML ({error}): write 'detector: {{iterations: 100}}'"
+        ) from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(
+            f"parameter overrides: write names and values, 'detector: {{iterations: 100}}': {overrides!r}"
+        )
+    for name in ("profile", "experiment"):
+        if name in values:
+            raise ConfigError(f"parameter overrides: {name} is no override: set the notebook's parameter {name!r}")
+    return values
 
 
 def _profile(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from axspa_lib.study.runs import read_run, stored_root
 
 @dataclass(frozen=True)
 class Run:
-    """The results that a run of the study left under `runs/<profile>/`.
+    """The results of a profile: of this machine's run (`runs/<profile>/`), else those stored with the repository.
 
     With folds, whatever is read of the training cohort is out of fold: of each patient, what came from the fold in
     which the patient's subject was tested. Of another cohort, the first fold's segmentation is read, and the detectors
@@ -28,7 +28,6 @@ class Run:
         profile: a key of the profiles.
         score_threshold: detections scoring less do not count; 0 takes the study's (0.7 in the demo).
         rule: positive half-slices that make a patient positive; 0 takes the study's (2 in the paper).
-        or_stored: read what comes with the repository (`book/stored/`) where this machine has no run of the profile.
 
     Raises:
         ConfigError: the threshold is no score.
@@ -37,7 +36,6 @@ class Run:
     profile: str = "quick"
     score_threshold: float = 0.0
     rule: int = 0
-    or_stored: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.score_threshold <= 1:

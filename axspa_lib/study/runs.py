@@ -39,6 +39,19 @@ def stored_root() -> Path:
     return Path(os.environ.get("AXSPA_STORED", REPOSITORY / "book" / "stored"))
 
 
+def sample_root() -> Path:
+    """Folder of the images that come with the repository: `$AXSPA_SAMPLE`, or `book/sample/`."""
+    return Path(os.environ.get("AXSPA_SAMPLE", REPOSITORY / "book" / "sample"))
+
+
+def found(path: Path) -> Path:
+    """Return the file itself, or the sample's copy where stored results lack it (`axspa sample`)."""
+    if not path.exists() and path.is_relative_to(stored_root()):
+        copy = sample_root() / path.relative_to(stored_root())
+        return copy if copy.exists() else path
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,15 +75,14 @@ def sha256(path: Path) -> str:
 
 
 def record_input(path: Path) -> Path:
-    """Note that a result is read, when a notebook is being executed that has to say what it was computed from.
+    """Record that an executed notebook reads a result; return the file to read (`found`).
 
     `execution.execute` names a file in `$AXSPA_NOTES`; one line is added to it: `<profile>/<file>` and SHA-256.
-
-    Returns:
-        The path, to be read.
     """
+    path = found(path)
     notes = os.environ.get("AXSPA_NOTES")
-    root = next((root for root in (runs_root(), stored_root()) if path.is_relative_to(root)), None)
+    roots = (runs_root(), stored_root(), sample_root())
+    root = next((root for root in roots if path.is_relative_to(root)), None)
     if notes and root is not None and path.is_file():
         with open(notes, "a", encoding="utf-8") as file:
             file.write(json.dumps([path.relative_to(root).as_posix(), sha256(path)]) + "\n")

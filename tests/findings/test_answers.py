@@ -57,7 +57,7 @@ def test_an_unfinished_variant_does_not_count(bones_only):
 def test_no_run_is_no_evidence_and_every_verdict_is_open(tmp_path, monkeypatch):
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
     monkeypatch.setenv("AXSPA_STORED", str(tmp_path))
-    found = claims.findings(conclusions.evidence_of(results.Run("public", or_stored=True)))
+    found = claims.findings(conclusions.evidence_of(results.Run("public")))
     assert conclusions.verdict_counts(found, "phantom") == {"holds": 0, "does not": 0, "cannot be told": len(CLAIMS)}
     assert set(conclusions.answers(found)["phantom"]) == {"cannot be told"}
 
@@ -67,15 +67,6 @@ def test_only_the_experiments_of_the_profile_are_asked_for(tmp_path, monkeypatch
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
     finished(tmp_path / "quick" / "cohorts" / "phantom-desir")
     assert conclusions.evidence_of(results.Run("quick")) == {}
-
-
-def test_stored_results_count_where_there_is_no_own_run_and_only_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("AXSPA_STORED", str(tmp_path / "stored"))
-    assert results.Run("public", or_stored=True).layout.root == tmp_path / "stored" / "public"
-    assert results.Run("public").layout.root == tmp_path / "runs" / "public"
-    finished(tmp_path / "runs" / "public" / "cohorts" / "vhi")
-    assert results.Run("public", or_stored=True).layout.root == tmp_path / "runs" / "public"
 
 
 def test_every_claim_answers_a_question_once():

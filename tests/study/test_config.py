@@ -117,3 +117,27 @@ def test_folds_are_named_and_the_single_split_is_none():
     for number in (-1, 3):
         with pytest.raises(ConfigError, match="0 to 2"):
             study.fold(number)
+
+
+def test_overrides_win_over_profile_and_experiment():
+    text = "detector: {iterations: 7, preprocessing: {clahe: true}}\njoint.closing_radius: 4"
+    study = load_study("quick", "no_clahe", text)
+    assert (study.detector.iterations, study.detector.preprocessing.clahe, study.joint.closing_radius) == (7, True, 4)
+    assert load_study("quick", overrides="  ") == load_study("quick")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("detector: {iteration: 7}", "parameter detector.iteration: Extra inputs"),
+        ("detector.iterations: 0", "parameter detector.iterations: .*(given: 0)"),
+        ("detector: 7", "parameter detector: "),
+        ("detector: {iterations: 7", "parameter overrides: is not YAML"),
+        ("seven", "parameter overrides: write names and values"),
+        ("{seed: 1, seed: 2}", "key 'seed' stands twice"),
+        ("profile: smoke", "parameter overrides: profile is no override"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused_by_name(text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_study("quick", overrides=text)

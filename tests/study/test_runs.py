@@ -43,8 +43,8 @@ def test_the_record_holds_what_is_needed_to_repeat(tmp_path):
 def test_the_record_says_what_was_used(tmp_path):
     """Against what a fresh process is known to use: 300 MB written and half a second of arithmetic."""
     code = (
-        "import sys, time; from pathlib import Path; from axspa_lib.study.runs import recording\n"
-        "with recording(Path(sys.argv[1]), {}):\n"
+        "import sys, time; from pathlib import Path; from axspa_lib.study.runs import record_stage\n"
+        "with record_stage(Path(sys.argv[1]), {}):\n"
         "    block, end = bytearray(b'1') * 300_000_000, time.process_time() + 0.5\n"
         "    while time.process_time() < end: pass\n"
     )
