@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide
-from axspa_lib.diagnosis.rules import Members, checked_members, ensemble_vote
+from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
+from axspa_lib.diagnosis.rules import Members
+from axspa_lib.diagnosis.votes import checked_members, ensemble_vote
 from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts
-from axspa_lib.tables.experiments import _counts
 
 #: Rows of `agreement_table`, in its order.
 TRIALS, READERS, MODEL_READERS, MODEL_CONSENSUS, MEMBERS_CONSENSUS = (
@@ -43,9 +43,9 @@ def agreement_table(
     stacks = {
         TRIALS: [confusion(wide[a], wide[b]) for a, b in pairs if a[:2] == b[:2]],
         READERS: [confusion(wide[a], wide[b]) for a, b in pairs if a[:2] != b[:2]],
-        MODEL_READERS: [_counts(wide, name, vote) for name in names],
-        MODEL_CONSENSUS: [_counts(wide, CONSENSUS, vote)],
-        MEMBERS_CONSENSUS: [_counts(wide, CONSENSUS, table) for table in tables.values()],
+        MODEL_READERS: [confusion(*reference_and_answer(wide, name, vote)[:2]) for name in names],
+        MODEL_CONSENSUS: [confusion(*reference_and_answer(wide, CONSENSUS, vote)[:2])],
+        MEMBERS_CONSENSUS: [confusion(*reference_and_answer(wide, CONSENSUS, t)[:2]) for t in tables.values()],
     }
     rows = []
     for name, counts in stacks.items():
