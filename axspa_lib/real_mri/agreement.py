@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
-from axspa_lib.diagnosis.rules import Members, checked_members, ensemble_vote
+from axspa_lib.diagnosis.rules import Members
+from axspa_lib.diagnosis.votes import checked_members, ensemble_vote
 from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts
 
 #: Rows of `agreement_table`, in its order.

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
-from axspa_lib.diagnosis.rules import KEY, Members, checked_members, ensemble_vote, half_slice_results
+from axspa_lib.diagnosis.rules import KEY, Members, half_slice_results
+from axspa_lib.diagnosis.votes import checked_members, ensemble_vote
 from axspa_lib.real_mri.lesions import mean_by_patient
 from axspa_lib.stats import Interval, bootstrap_by_patient, confusion, mcc_counts, roc
 from axspa_lib.study.config import experiments

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.detector.inference import decode_mask, read_predictions
-from axspa_lib.diagnosis.rules import ensemble_vote, half_slice_results
+from axspa_lib.diagnosis.rules import half_slice_results
+from axspa_lib.diagnosis.votes import ensemble_vote
 from axspa_lib.joint.algorithm1 import SIDE_VALUE, extract_joints
 from axspa_lib.preprocessing.steps import resample_mask
 from axspa_lib.real_mri import change, lesions
