@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from axspa_lib.curation import report
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.labels import SEQUENCES, Bone
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
 
 _LABELS: dict[report.Measure, str] = {"mcc": "Matthews correlation", "kappa": "Cohen's kappa"}
 #: Columns of the flow diagram, inches from the left.
@@ -61,12 +61,12 @@ def contact_sheet(cohort: Cohort, patients: Sequence[str], slices: int = 6) -> F
 
     Args:
         cohort: the cohort.
-        patients: those whose images are at hand are drawn; without any, the figure says which command fetches them.
+        patients: those whose images are at hand are drawn; without any, the figure says which command makes them.
         slices: slices per patient, evenly spaced over the stack.
     """
     shown = [patient for patient in patients if cohort.has_images(patient)]
     if not shown:
-        return draw_absent_images(cohort.name, kind(cohort))
+        return figure_without_images(f"the images of {cohort.name}")
     has_stir = cohort.participants.set_index("patient")["has_stir"]
     rows = [(name, sequence) for name in shown for sequence in SEQUENCES if sequence == "T1" or has_stir[name]]
     figure, axes = new_figure(len(rows), slices, width=7.2, height=7.2 / slices * len(rows))
@@ -84,24 +84,6 @@ def contact_sheet(cohort: Cohort, patients: Sequence[str], slices: int = 6) -> F
             caption = f"{patient} {sequence}  {index}" if axis is line[0] else str(index)
             axis.text(0.02, 0.97, caption, transform=axis.transAxes, color="white", fontsize=6, va="top", bbox=box)
     return _marked(figure, cohort)
-
-
-def draw_absent_images(cohort: str, kind: str) -> Figure:
-    """Say in words that the images of a cohort are not at hand and which command fetches them.
-
-    Args:
-        cohort: its name.
-        kind: `phantom` or `real`, written below.
-    """
-    command = f"`axspa download {cohort} FOLDER` fetches them, `make book PROFILE=public` curates and shows them."
-    if kind == "phantom":
-        command = "`make book` with this profile simulates them."
-    figure, axes = new_figure(width=7.2, height=1.0)
-    axes[0, 0].set_axis_off()
-    text = f"The images of {cohort} do not come with the repository.\n{command}"
-    axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
-    mark(figure, kind)
-    return figure
 
 
 def draw_agreement(cohort: Cohort, level: report.Level = "half_slice") -> Figure:

@@ -1,8 +1,5 @@
 """Slice preprocessing (section 3.1.1, figure 2): constant pixel, min-max, bias removal, median, CLAHE, 8 bits.
 
-Two arithmetics. `exact` gives the 8-bit slices of the scikit-image and SciPy chain of the authors' demo, level for
-level; `fast` works in single precision from the first min-max on, with a Gaussian whose error is a share of its result.
-
 Every slice has a defined result: values that are not finite count as 0, and a slice without contrast becomes zeros.
 """
 
@@ -12,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.preprocessing.clahe import LEVELS, equalise, look_up
-from axspa_lib.preprocessing.filters import cross_median, gaussian
+from axspa_lib.preprocessing.filters import cross_median, equalise, gaussian
 from axspa_lib.study.config import Preprocessing
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
@@ -28,16 +24,13 @@ _AREA_FACTOR = 1.5
 Trace = dict[str, NDArray[np.generic]]
 
 
-def preprocess_slice(
-    image: NDArray[np.generic], spacing: tuple[float, float], p: Preprocessing, trace: Trace | None = None
-) -> NDArray[np.uint8]:
+def preprocess_slice(image: NDArray[np.generic], spacing: tuple[float, float], p: Preprocessing) -> NDArray[np.uint8]:
     """Preprocess one slice.
 
     Args:
         image: `(row, column)`, any real type; values that are not finite count as 0.
         spacing: pixel size `(row, column)` in mm.
         p: the steps and their parameters.
-        trace: when given, receives the image after every step that ran, by name, in order.
 
     Returns:
         `(row, column)` uint8, on the grid of `resampled_shape` when `p.constant_pixel`, else on the slice's own.
@@ -45,31 +38,35 @@ def preprocess_slice(
     Raises:
         DataError: the array is not a two-dimensional array of real numbers, or the spacing is not positive.
     """
+    return np.asarray(list(trace_slice(image, spacing, p).values())[-1], np.uint8)
 
-    def keep(name: str, step: NDArray[np.generic]) -> None:
-        if trace is not None:
-            trace[name] = step.copy()
 
+def trace_slice(image: NDArray[np.generic], spacing: tuple[float, float], p: Preprocessing) -> Trace:
+    """Preprocess one slice and keep the image after every step, by name, in order; arguments as `preprocess_slice`."""
     if not all(np.isfinite(mm) and mm > 0 for mm in spacing):
-        raise DataError(f"a spacing of {spacing} mm cannot be used: two positive lengths are meant, row and column")
+        raise DataError(f"a spacing of {spacing} mm cannot be used: expected two positive lengths (row, column)")
     current: NDArray[np.floating] = _as_float(image)
-    keep("input", current)
+    trace: Trace = {"input": current}
     if p.constant_pixel:
-        current = resample_slice(current, spacing, p.pixel_mm)
-        keep("constant pixel", current)
-    working = current if p.arithmetic == "exact" else np.empty(current.shape, np.float32)
-    current = minmax(current, p.nonzero_minmax, out=working)
-    keep("min-max", current)
+        trace["constant pixel"] = current = resample_slice(current, spacing, p.pixel_mm)
+    trace["min-max"] = current = minmax(current, p.nonzero_minmax)
     if p.remove_bias:
         current = remove_bias(current, p.bias_sigma)
-    current = minmax(current, p.nonzero_minmax, out=current)
-    keep("bias removed", current)
+    trace["bias removed"] = current = minmax(current, p.nonzero_minmax)
     if p.local_median:
-        current = local_median(current, p.nonzero_minmax, out=current)
-        keep("median", current)
-    result = equalised_to_uint8(equalise(current, p.clahe_clip_limit)) if p.clahe else to_uint8(current)
-    keep("CLAHE" if p.clahe else "8 bits", result)
-    return result
+        trace["median"] = current = local_median(current, p.nonzero_minmax)
+    if p.clahe:
+        return trace | {"CLAHE": equalise(current, p.clahe_clip_limit)}
+    return trace | {"8 bits": (minmax(current, nonzero=False) * 255).astype(np.uint8)}
+
+
+def without_each_step(
+    image: NDArray[np.generic], spacing: tuple[float, float], p: Preprocessing
+) -> dict[str, NDArray[np.uint8]]:
+    """Preprocess a slice with all steps, and without each of those switched on, by name (Table 4)."""
+    steps = {"remove_bias": "no bias removal", "local_median": "no local median", "clahe": "no CLAHE"}
+    fewer = {label: p.model_copy(update={name: False}) for name, label in steps.items() if getattr(p, name)}
+    return {label: preprocess_slice(image, spacing, q) for label, q in ({"all steps": p} | fewer).items()}
 
 
 def preprocess_volume(volume: Volume, p: Preprocessing) -> Volume:
@@ -88,7 +85,7 @@ def preprocess_volume(volume: Volume, p: Preprocessing) -> Volume:
     """
     if volume.array.ndim != 3:
         raise DataError(
-            f"a volume of {volume.array.ndim} dimensions cannot be preprocessed: (slice, row, column) is meant"
+            f"a volume of {volume.array.ndim} dimensions cannot be preprocessed: expected (slice, row, column)"
         )
     _, row_mm, column_mm = volume.spacing
     slices = [preprocess_slice(image, (row_mm, column_mm), p) for image in volume.array]
@@ -133,72 +130,34 @@ def resample_slice(image: NDArray[np.floating], spacing: tuple[float, float], pi
     return np.asarray(cv2.resize(image, (columns, rows), interpolation=method), image.dtype)
 
 
-def minmax(image: NDArray[np.floating], nonzero: bool, out: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
-    """Stretch to [0, 1]; with `nonzero`, only the pixels that are not 0. Without contrast: zeros.
-
-    The result goes to `out` when given, which may be `image` itself or of single precision.
-    """
-    result = np.empty_like(image) if out is None else out
+def minmax(image: NDArray[np.floating], nonzero: bool) -> NDArray[np.float32]:
+    """Stretch to [0, 1] (float32), with `nonzero` only the pixels that are not 0. Without contrast: zeros."""
     counted = image != 0 if nonzero else None
     low, high = cv2.minMaxLoc(image, None if counted is None else counted.view(np.uint8))[:2]
     if not high > low:
-        result[...] = 0
-        return result
-    np.subtract(image, low, out=result, casting="same_kind")
+        return np.zeros(image.shape, np.float32)
+    result = (image - low).astype(np.float32)
     result /= high - low
-    if counted is not None:
-        result *= counted
-    return result
+    return result if counted is None else result * counted
 
 
-def remove_bias(image: NDArray[np.floating], sigma_fraction: float) -> NDArray[np.floating]:
+def remove_bias(image: NDArray[np.float32], sigma_fraction: float) -> NDArray[np.float32]:
     """Divide by a Gaussian smoothing with sigma = `sigma_fraction` of the rows and of the columns."""
     smooth = gaussian(image, (sigma_fraction * image.shape[0], sigma_fraction * image.shape[1]))
-    smooth += _AVOID_ZERO
-    return np.divide(image, smooth, out=smooth)
+    return image / (smooth + np.float32(_AVOID_ZERO))
 
 
-def local_median(
-    image: NDArray[np.floating], keep_zero: bool, out: NDArray[np.floating] | None = None
-) -> NDArray[np.floating]:
-    """Median over the 4-connected neighbourhood, divided by its maximum; with `keep_zero`, pixels at 0 stay 0.
-
-    The result goes to `out` when given, which may be `image` itself.
-    """
-    counted = image != 0 if keep_zero else None
-    median = cross_median(image, out)
+def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
+    """Median over the 4-connected neighbourhood, divided by its maximum; with `keep_zero`, pixels at 0 stay 0."""
+    median = cross_median(image)
     highest = median.max()
     if highest > 0:
-        median /= highest
-    if counted is not None:
-        median *= counted
-    return median
-
-
-def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Stretch to 0 ... 255 and cut off the fraction."""
-    return (minmax(image, nonzero=False) * 255).astype(np.uint8)
-
-
-def equalised_to_uint8(levels: NDArray[np.uint16] | NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`to_uint8` of equalised grey levels, through a table; fractions of a level are cut off on average."""
-    low, high = (int(value) for value in cv2.minMaxLoc(levels)[:2])
-    if levels.dtype == np.float32:
-        scale = 255 / max(high - low, 1)
-        return np.asarray(cv2.convertScaleAbs(levels, alpha=scale, beta=-(low + 0.5) * scale - 0.5))
-    table = np.clip((np.arange(LEVELS) - float(low)) / max(high - low, 1), 0, 1) * 255
-    return look_up(table.astype(np.uint8), levels.astype(np.uint16, copy=False))
+        median = median / highest
+    return median * (image != 0) if keep_zero else median
 
 
 def resample_mask(mask: Volume, like: Volume) -> Volume:
-    """Bring a mask to another grid of the same stack of slices, by nearest neighbour.
-
-    Args:
-        mask: labels on one in-plane grid.
-        like: any volume on the grid that is wanted (its array is not read); what lies outside the mask's field is 0.
-
-    Returns:
-        The mask on the grid of `like`, of the mask's type.
+    """Resample a mask to the grid of `like`, of the same stack of slices, by nearest neighbour; 0 outside its field.
 
     Raises:
         DataError: the two grids do not have the same slices in the same orientation.
@@ -218,22 +177,23 @@ def resample_mask(mask: Volume, like: Volume) -> Volume:
             f"a mask of {mask.array.shape} and a grid of {like.array.shape} do not have the same slices in the same "
             "orientation: a mask can only be brought to a grid of its own stack"
         )
-    result = mask.array
-    for axis in (1, 2):
-        # Half a pixel decides; the small offset keeps that decision from depending on the rounding of a header.
-        index = np.floor(to_mask[axis, axis] * np.arange(like.array.shape[axis]) + to_mask[axis, 3] + 0.5 + 1e-4)
-        inside = (index >= 0) & (index < mask.array.shape[axis])
-        result = np.take(result, np.clip(index, 0, mask.array.shape[axis] - 1).astype(np.intp), axis=axis)
-        result = result * np.expand_dims(inside, tuple(a for a in (0, 1, 2) if a != axis)).astype(result.dtype)
+    result = np.zeros(like.array.shape, mask.array.dtype)
+    # Half a pixel decides; the small offset keeps that decision from depending on the rounding of a header.
+    rows, columns = (
+        np.floor(to_mask[axis, axis] * np.arange(like.array.shape[axis]) + to_mask[axis, 3] + 0.5 + 1e-4).astype(int)
+        for axis in (1, 2)
+    )
+    inside = [(index >= 0) & (index < size) for index, size in zip((rows, columns), mask.array.shape[1:], strict=True)]
+    result[:, *np.ix_(*inside)] = mask.array[:, *np.ix_(rows[inside[0]], columns[inside[1]])]
     return Volume(result, like.affine)
 
 
 def _as_float(image: NDArray[np.generic]) -> NDArray[np.float64]:
     array = np.asarray(image)
     if array.ndim != 2 or array.size == 0:
-        raise DataError(f"an array of shape {array.shape} is not a slice: (row, column) is meant")
+        raise DataError(f"an array of shape {array.shape} is not a slice: expected (row, column)")
     if array.dtype.kind not in "buif":
-        raise DataError(f"a slice of type {array.dtype} cannot be preprocessed: real numbers are meant")
+        raise DataError(f"a slice of type {array.dtype} cannot be preprocessed: expected real numbers")
     converted = array.astype(np.float64)
     if array.dtype.kind == "f":
         converted[~np.isfinite(converted)] = 0

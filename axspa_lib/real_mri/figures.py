@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from axspa_lib.curation.figures import draw_absent_images
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.joint.figures import joints_over_volume
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
+from axspa_lib.study.volume import Volume
 
 _MARKERS = "osD^vPX"
 
@@ -59,7 +60,7 @@ def learning_curve(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
     axis = axes[0, 0]
     axis.axhspan(*aim, color="#DDDDDD", zorder=0, label="two readers")
     errors = np.abs(table[["low", "high"]].to_numpy().T - table["value"].to_numpy())
-    style = {"fmt": "o-", "color": COLOURS["model"], "capsize": 3, "label": "ensemble"}
+    style: dict[str, Any] = {"fmt": "o-", "color": COLOURS["model"], "capsize": 3, "label": "ensemble"}
     axis.errorbar(table["subjects"], table["value"], errors, **style)
     axis.set(xlabel="subjects learnt from in each fold", ylabel="MCC with the consensus")
     axis.set_xticks(sorted(set(table["subjects"])))
@@ -82,7 +83,12 @@ def probabilities(scored: pd.DataFrame) -> Figure:
             chosen = (scored["patient"] == patient) & (scored["inflammation"] == label)
             values = np.sort(scored.loc[chosen, "p_inflamed"].to_numpy(float))
             spread = (np.arange(len(values)) % 5 - 2) * 0.045
-            look = {"color": COLOURS[name], "mfc": COLOURS[name] if label else "none", "ms": 3.5, "alpha": 0.8}
+            look: dict[str, Any] = {
+                "color": COLOURS[name],
+                "mfc": COLOURS[name] if label else "none",
+                "ms": 3.5,
+                "alpha": 0.8,
+            }
             text = f"{name} for the consensus" if index == 0 else None
             axis.plot(index + shift + spread, values, marker, label=text, **look)
             if len(values):
@@ -110,7 +116,12 @@ def overlaps(table: pd.DataFrame) -> Figure:
         for number, patient in enumerate(patients):
             values = part.loc[part["patient"] == patient, "dice"]
             x = index + (number - (len(patients) - 1) / 2) * 0.1
-            look = {"mfc": "none", "ms": 5, "color": "#333333", "label": patient if index == 0 else None}
+            look: dict[str, Any] = {
+                "mfc": "none",
+                "ms": 5,
+                "color": "#333333",
+                "label": patient if index == 0 else None,
+            }
             axis.plot([x] * len(values), values, _MARKERS[number % len(_MARKERS)], **look)
     axis.set_xticks(range(len(kinds)), kinds)
     axis.set(ylim=(0, 1.02), ylabel="Dice of inflamed voxels")
@@ -150,10 +161,27 @@ class AreaCase:
     spacing: tuple[float, float] = (1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class JointCase:
+    """An examination with its joint ROIs and predicted bones, on one grid."""
+
+    patient: str
+    t1: Volume
+    joint: Volume
+    bones: Volume
+
+
+def joints(case: JointCase | None) -> Figure:
+    """Draw joint ROIs and predicted bones over every slice of an examination; without one, say how to get images."""
+    if case is None:
+        return figure_without_images("the images of these examinations")
+    return joints_over_volume(case.t1, case.joint, case.bones, title=case.patient, kind="real")
+
+
 def areas(cases: Sequence[AreaCase]) -> Figure:
     """Draw STIR slices in columns: plain above, below with the readers' drawing (dashed) and the area found (solid)."""
     if not cases:
-        return draw_absent_images("vhi", "real")
+        return figure_without_images("the images of these examinations")
     figure, axes = new_figure(2, len(cases), width=1.9 * max(len(cases), 2), height=4.0)
     for (above, below), case in zip(axes.T, cases, strict=True):
         show_slice(above, case.stir, case.spacing, case.title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from axspa_lib.bones import results as bones_results
 from axspa_lib.detector.results import roi_boxes, slices_folder
+from axspa_lib.joint import results as joint_results
 from axspa_lib.preprocessing.scanner_distance import tissue_distances
-from axspa_lib.real_mri.figures import AreaCase
+from axspa_lib.real_mri.figures import AreaCase, JointCase
 from axspa_lib.real_mri.lesions import majority
 from axspa_lib.study.config import Preprocessing
 from axspa_lib.study.labels import STIR, T1, Bone
-from axspa_lib.study.results import Run
+from axspa_lib.study.results import Run, patients_from
 from axspa_lib.study.runs import record_input
 from axspa_lib.study.volume import read_volume
 
@@ -70,6 +71,24 @@ def cohort_distances(run: Run, preprocessing: Preprocessing, most_patients: int 
             index = int(marrow.sum(axis=(1, 2)).argmax())
             slices.append((name, volume.array[index], volume.spacing[1:], marrow[index]))
     return tissue_distances(slices, preprocessing)
+
+
+def joint_case(run: Run, patients: Sequence[str], position: int = 0, cohort: str | None = None) -> JointCase | None:
+    """Return the examination at a position among those whose images are at hand; None where there are none.
+
+    Args:
+        run: the results.
+        patients: examinations to choose from.
+        position: among those of them with images.
+        cohort: the training cohort when None.
+    """
+    data = run.cohort(cohort)
+    shown = [patient for patient in patients if data.has_images(patient)]
+    if not shown:
+        return None
+    patient = patients_from(shown, position)[0]
+    masks = joint_results.joint(run, patient, cohort), bones_results.bones(run, patient, cohort)
+    return JointCase(patient, data.volume(patient, T1), *masks)
 
 
 def area_cases(run: Run, count: int = 5) -> list[AreaCase]:

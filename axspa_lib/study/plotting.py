@@ -90,6 +90,13 @@ def draw_intervals(
     lines, x, y = (axis.hlines, table["value"], positions) if across else (axis.vlines, positions, table["value"])
     lines(positions, table["low"], table["high"], color=COLOURS[colour])
     axis.plot(x, y, **({"linestyle": "", "marker": marker, "color": COLOURS[colour], "label": label} | style))
+def figure_without_images(what: str = "the images shown here") -> Figure:
+    """Return a figure that says in words which images are not at hand, and which command makes them."""
+    figure, axes = new_figure(height=1.0)
+    text = f"Not drawn: {what} do not come with the repository.\nMake them with `make book PROFILE=<this profile>`."
+    axes[0, 0].set_axis_off()
+    axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", fontsize=10)
+    return figure
 
 
 def mark(figure: Figure, kind: str) -> None:

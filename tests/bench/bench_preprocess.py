@@ -16,44 +16,34 @@ from tests.oracles.preprocess import STEPS, reference_slice
 
 
 def benchmarks() -> list[Benchmark]:
-    """Detector input with the demo's sigma and with the paper's, and U-Net input; exact and fast arithmetic."""
+    """Detector input with the demo's sigma and with the paper's, and U-Net input."""
     t1, stir, spacing = slice_pair()
     found = []
     for sigma, whose in ((0.08, "demo's sigma"), (0.05, "paper's sigma")):
-        for arithmetic, target in (("exact", 6.0), ("fast", 15.0)):
-            p = Preprocessing(bias_sigma=sigma, arithmetic=arithmetic)
-            found.append(
-                Benchmark(
-                    f"detector input, 500 x 500, T1 + STIR, {whose}, {arithmetic}",
-                    ours=_pair(t1, stir, spacing, p),
-                    reference=_row(t1, stir, spacing, p),
-                    ours_name="two channels, STIR duplicated afterwards",
-                    reference_name="the demo's way: three channels through a table's row",
-                    agreement=_agreement([t1, stir], spacing, p),
-                    target=target,
-                )
-            )
-            found.append(
-                Benchmark(
-                    f"one channel, 500 x 500, {whose}, {arithmetic}",
-                    ours=lambda p=p: preprocess_slice(t1, spacing, p),
-                    reference=lambda p=p: reference_slice(t1, spacing, p),
-                    reference_name="scikit-image and SciPy",
-                    agreement=_agreement([t1], spacing, p),
-                )
-            )
-    for arithmetic in ("exact", "fast"):
-        p = BoneNets().preprocessing.model_copy(update={"arithmetic": arithmetic})
+        p = Preprocessing(bias_sigma=sigma)
         found.append(
             Benchmark(
-                f"U-Net input, 256 x 256, {arithmetic}",
-                ours=lambda p=p: preprocess_slice(t1, spacing, p),
-                reference=lambda p=p: reference_slice(t1, spacing, p),
-                reference_name="scikit-image and SciPy",
-                agreement=_agreement([t1], spacing, p),
+                f"detector input, 500 x 500, T1 + STIR, {whose}",
+                ours=_pair(t1, stir, spacing, p),
+                reference=_row(t1, stir, spacing, p),
+                ours_name="two channels, STIR duplicated afterwards",
+                reference_name="the demo's way: three channels through a table's row",
+                agreement=_agreement([t1, stir], spacing, p),
+                target=15.0,
             )
         )
-    return found
+        found.append(_one_channel(f"one channel, 500 x 500, {whose}", t1, spacing, p))
+    return [*found, _one_channel("U-Net input, 256 x 256", t1, spacing, BoneNets().preprocessing)]
+
+
+def _one_channel(name: str, t1: np.ndarray, spacing: tuple[float, float], p: Preprocessing) -> Benchmark:
+    return Benchmark(
+        name,
+        ours=lambda: preprocess_slice(t1, spacing, p),
+        reference=lambda: reference_slice(t1, spacing, p),
+        reference_name="scikit-image and SciPy",
+        agreement=_agreement([t1], spacing, p),
+    )
 
 
 def _pair(t1: np.ndarray, stir: np.ndarray, spacing: tuple[float, float], p: Preprocessing) -> Callable[[], Any]:

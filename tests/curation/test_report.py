@@ -121,7 +121,7 @@ def test_figures_draw_what_the_tables_say(cohort: Cohort, tmp_path: Path) -> Non
         figure.savefig(tmp_path / f"{number}.png", dpi=50)
         assert any("REAL MRI" in text.get_text() for text in figure.texts)
     absent = figures.contact_sheet(cohort, [])
-    assert "`axspa download lab FOLDER`" in absent.axes[0].texts[0].get_text()
+    assert "the images of lab do not come with the repository" in absent.axes[0].texts[0].get_text()
 
 
 def test_a_cohort_nobody_read_still_draws(make: Any, tmp_path: Path) -> None:

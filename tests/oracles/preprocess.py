@@ -17,7 +17,7 @@ from axspa_lib.study.config import Preprocessing
 
 
 def reference_slice(image: np.ndarray, spacing: tuple[float, float], p: Preprocessing) -> np.ndarray:
-    """The 8-bit slice of the reference chain for the steps that `p` switches on (`p.arithmetic` is not looked at)."""
+    """The 8-bit slice of the reference chain for the steps that `p` switches on."""
     image = image.astype(np.float64)
     for step in STEPS:
         image = step(image, spacing, p)

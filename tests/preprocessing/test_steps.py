@@ -20,16 +20,9 @@ from skimage.filters import median
 from skimage.morphology import disk
 
 from axspa_lib.phantom.examination import draw_examination, render
-from axspa_lib.preprocessing.cases import preprocessing_of, without_each_step
-from axspa_lib.preprocessing.clahe import equalise
-from axspa_lib.preprocessing.figures import (
-    preprocessing_difference,
-    preprocessing_steps,
-    scanner_distances,
-    step_effects,
-)
-from axspa_lib.preprocessing.filters import cross_median, gaussian
-from axspa_lib.preprocessing.scanner_distance import tissue_distances
+from axspa_lib.preprocessing.figures import preprocessing_steps, scanner_distances, version_differences
+from axspa_lib.preprocessing.filters import cross_median, equalise, gaussian
+from axspa_lib.preprocessing.scanner_distance import ScannerSlice, format_median_distances, tissue_distances
 from axspa_lib.preprocessing.steps import (
     minmax,
     preprocess_slice,
@@ -37,6 +30,8 @@ from axspa_lib.preprocessing.steps import (
     resample_mask,
     resampled_shape,
     rescaled_affine,
+    trace_slice,
+    without_each_step,
 )
 from axspa_lib.study.config import BoneNets, Preprocessing, load_study
 from axspa_lib.study.errors import ConfigError, DataError
@@ -70,16 +65,11 @@ def apart(image: np.ndarray, spacing: tuple[float, float], **values: object) -> 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("rows", "columns", "spacing"), [(128, 128, (1.0, 1.0)), (97, 150, (0.9, 1.1))])
-def test_exact_is_the_reference_chain(variant: str, rows: int, columns: int, spacing: tuple[float, float]) -> None:
+def test_close_to_the_reference_chain(variant: str, rows: int, columns: int, spacing: tuple[float, float]) -> None:
     for seed in range(2):
-        assert not apart(body(rows, columns, seed), spacing, **VARIANTS[variant]).any()
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_fast_is_close_to_the_reference_chain(variant: str) -> None:
-    difference = apart(body(150, 120), (0.9, 0.9), **VARIANTS[variant] | {"arithmetic": "fast"})
-    assert (difference == 0).mean() >= 0.96
-    assert difference.max() <= 5
+        difference = apart(body(rows, columns, seed), spacing, **VARIANTS[variant])
+        assert (difference == 0).mean() >= 0.96
+        assert difference.max() <= 5
 
 
 @settings(deadline=None, max_examples=40)
@@ -91,18 +81,15 @@ def test_fast_is_close_to_the_reference_chain(variant: str) -> None:
     clip=st.sampled_from([0.0, 0.003, 0.01, 0.05, 1.0]),
 )
 def test_filters_equal_the_libraries(rows: int, columns: int, seed: int, sigma: float, clip: float) -> None:
-    image = np.random.default_rng(seed).random((rows, columns)) ** 3
+    image = np.random.default_rng(seed).random((rows, columns)).astype(np.float32) ** 3
     sigmas = (sigma * rows, sigma * columns)
-    # The rounding of a transform is a share of the image's range, also where the image is nearly black.
-    np.testing.assert_allclose(gaussian(image, sigmas), ndimage.gaussian_filter(image, sigmas), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(gaussian(image, sigmas), ndimage.gaussian_filter(image.astype(float), sigmas), rtol=1e-4)
     assert np.array_equal(cross_median(image), median(image, disk(1)))
-    levels = equalise(image, clip).astype(float)
-    reference = equalize_adapthist(image, clip_limit=clip)
-    np.testing.assert_allclose((levels - levels.min()) / (levels.max() - levels.min()), reference, atol=1e-12)
-    assert not apart(image, (1.0, 1.0), constant_pixel=False, bias_sigma=sigma, clahe_clip_limit=clip).any()
+    reference = equalize_adapthist(image.astype(float), clip_limit=clip) * 255
+    assert np.abs(equalise(image, clip) - reference).mean() < 1.5
 
 
-def test_the_fast_gaussian_is_right_also_where_the_image_is_nearly_black() -> None:
+def test_the_gaussian_is_right_also_where_the_image_is_nearly_black() -> None:
     image = np.zeros((240, 300), np.float32)
     image[60:120, 80:150] = 0.5
     image[120, 20] = image[230, 5] = image[5, 290] = 1e-3
@@ -113,17 +100,16 @@ def test_the_fast_gaussian_is_right_also_where_the_image_is_nearly_black() -> No
 
 
 def test_wide_gaussian_beyond_the_image() -> None:
-    image = np.random.default_rng(3).random((12, 40))
-    np.testing.assert_allclose(gaussian(image, (30.0, 50.0)), ndimage.gaussian_filter(image, (30.0, 50.0)), rtol=1e-10)
+    image = np.random.default_rng(3).random((12, 40)).astype(np.float32)
+    np.testing.assert_allclose(gaussian(image, (30.0, 50.0)), ndimage.gaussian_filter(image, (30.0, 50.0)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("arithmetic", ["exact", "fast"])
 @pytest.mark.parametrize("shape", [(64, 64), (1, 1), (3, 50), (7, 7)])
 @pytest.mark.parametrize("value", [0, 7, -3, np.nan, np.inf])
-def test_slices_without_contrast_become_zeros(arithmetic: str, shape: tuple[int, int], value: float) -> None:
+def test_slices_without_contrast_become_zeros(shape: tuple[int, int], value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = preprocess_slice(np.full(shape, value), (1.0, 0.7), Preprocessing(arithmetic=arithmetic))
+        result = preprocess_slice(np.full(shape, value), (1.0, 0.7), Preprocessing())
     assert result.dtype == np.uint8
     assert not result.any()
 
@@ -133,14 +119,11 @@ def test_slices_without_contrast_become_zeros(arithmetic: str, shape: tuple[int,
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),
     seed=st.integers(0, 10_000),
-    arithmetic=st.sampled_from(["exact", "fast"]),
     nonzero=st.booleans(),
     clahe=st.booleans(),
     kind=st.sampled_from(["binary", "two pixels", "negative", "not finite", "integers"]),
 )
-def test_any_slice_has_a_result(
-    rows: int, columns: int, seed: int, arithmetic: str, nonzero: bool, clahe: bool, kind: str
-) -> None:
+def test_any_slice_has_a_result(rows: int, columns: int, seed: int, nonzero: bool, clahe: bool, kind: str) -> None:
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(rows, columns)) * 100
     if kind == "binary":
@@ -151,7 +134,7 @@ def test_any_slice_has_a_result(
         image[rng.random(image.shape) < 0.3] = rng.choice([np.nan, np.inf, -np.inf])
     elif kind == "integers":
         image = image.astype(np.int16)
-    p = Preprocessing(arithmetic=arithmetic, nonzero_minmax=nonzero, clahe=clahe)
+    p = Preprocessing(nonzero_minmax=nonzero, clahe=clahe)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = preprocess_slice(image, (0.8, 1.3), p)
@@ -190,15 +173,14 @@ def test_a_spacing_that_is_none_is_refused(spacing: tuple[float, float]) -> None
 def test_input_is_left_alone() -> None:
     image = body(60, 60, dtype="float64")
     before = image.copy()
-    for arithmetic in ("exact", "fast"):
-        for constant in (True, False):
-            preprocess_slice(image, (0.5, 0.5), Preprocessing(arithmetic=arithmetic, constant_pixel=constant))
+    for constant in (True, False):
+        preprocess_slice(image, (0.5, 0.5), Preprocessing(constant_pixel=constant))
     assert np.array_equal(image, before)
 
 
 def test_trace_holds_every_step_in_order() -> None:
-    trace: dict[str, np.ndarray] = {}
-    result = preprocess_slice(body(60, 70), (1.0, 1.0), Preprocessing(), trace)
+    trace = trace_slice(body(60, 70), (1.0, 1.0), Preprocessing())
+    result = preprocess_slice(body(60, 70), (1.0, 1.0), Preprocessing())
     assert list(trace) == ["input", "constant pixel", "min-max", "bias removed", "median", "CLAHE"]
     assert np.array_equal(trace["CLAHE"], result)
     assert trace["input"].max() > 1 >= trace["min-max"].max()
@@ -298,30 +280,37 @@ def test_masks_of_another_stack_are_refused() -> None:
 
 
 def test_figures_can_be_drawn() -> None:
-    traces: dict[str, dict[str, np.ndarray]] = {"whole": {}, "without CLAHE": {}}
-    for name, p in zip(traces, (Preprocessing(), Preprocessing(clahe=False)), strict=True):
-        preprocess_slice(body(60, 80), (1.0, 1.2), p, traces[name])
-    figure = preprocessing_steps(traces, dict.fromkeys(traces, (1.0, 1.2)))
+    slices = [ScannerSlice(name, body(60, 80), (1.0, 1.2)) for name in ("whole", "without CLAHE")]
+    settings = (Preprocessing(), Preprocessing(clahe=False))
+    traces = [trace_slice(s.image, s.spacing, p) for s, p in zip(slices, settings, strict=True)]
+    figure = preprocessing_steps(slices, traces, "phantom")
     assert len(figure.axes) == 2 * 2 * 6
     figure.savefig(BytesIO())
-    difference = preprocessing_difference(traces["whole"]["CLAHE"], traces["without CLAHE"]["8 bits"], ("a", "b"))
-    difference.savefig(BytesIO())
     table = pd.DataFrame(
         {"step": ["input", "CLAHE"] * 2, "first": "a", "second": ["b", "b", "c", "c"], "distance": [0.3, 0.1, 0.4, 0.2]}
     )
-    drawn = scanner_distances(table)
+    drawn = scanner_distances(table, "phantom")
     assert [tick.get_text() for tick in drawn.axes[0].get_xticklabels()] == ["input", "CLAHE"]
     drawn.savefig(BytesIO())
+    assert format_median_distances(table) == ("0.350", "0.150")
+
+
+def test_figures_without_images_say_which_command_makes_them() -> None:
+    empty = pd.DataFrame(columns=["step", "first", "second", "distance"])
+    figures = [preprocessing_steps([], [], "phantom"), version_differences([], "phantom"),
+               scanner_distances(empty, "phantom")]  # fmt: skip
+    assert all("make book PROFILE" in figure.axes[0].texts[0].get_text() for figure in figures)
+    assert format_median_distances(empty) == ("not measured", "not measured")
 
 
 def test_each_step_is_left_out_alone() -> None:
     image, p = body(60, 80), Preprocessing(local_median=False)
-    whole, without = without_each_step(image, (1.0, 1.0), p)
-    assert list(without) == ["no bias removal", "no CLAHE"]
-    assert np.array_equal(whole, reference_slice(image, (1.0, 1.0), p))
-    plain = reference_slice(image, (1.0, 1.0), p.model_copy(update={"clahe": False}))
-    assert np.array_equal(without["no CLAHE"], plain)
-    figure = step_effects(whole, without, "phantom")
+    versions = without_each_step(image, (1.0, 1.0), p)
+    assert list(versions) == ["all steps", "no bias removal", "no CLAHE"]
+    whole, plain = versions["all steps"], preprocess_slice(image, (1.0, 1.0), p.model_copy(update={"clahe": False}))
+    assert np.array_equal(whole, preprocess_slice(image, (1.0, 1.0), p))
+    assert np.array_equal(versions["no CLAHE"], plain)
+    figure = version_differences([versions], "phantom")
     apart = np.abs(whole.astype(int) - plain).mean()
     assert f"difference, {apart:.0f} levels on average" in [axis.get_title() for axis in figure.axes]
     figure.savefig(BytesIO())
@@ -335,8 +324,7 @@ def test_each_step_is_left_out_alone() -> None:
 )  # fmt: skip
 def test_a_bad_parameter_of_the_page_is_named_in_one_sentence(values: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        preprocessing_of("quick", **values)
-    assert preprocessing_of("quick", bias_sigma=0.02).bias_sigma == 0.02
+        load_study("quick", **{f"detector__preprocessing__{name}": value for name, value in values.items()})
 
 
 def test_a_patient_whom_a_page_cannot_show_is_named_in_one_sentence() -> None:
@@ -369,9 +357,8 @@ def test_distance_of_one_tissue_between_scanners() -> None:
 def test_phantom_slices(phantom_slices: list[tuple[np.ndarray, tuple[float, float]]], variant: str) -> None:
     assert len(phantom_slices) >= 4
     for image, spacing in phantom_slices:
-        assert not apart(image, spacing, **VARIANTS[variant]).any()
-        fast = apart(image, spacing, **VARIANTS[variant] | {"arithmetic": "fast"})
-        assert (fast == 0).mean() >= 0.96 and fast.max() <= 5
+        difference = apart(image, spacing, **VARIANTS[variant])
+        assert (difference == 0).mean() >= 0.96 and difference.max() <= 5
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +387,5 @@ def test_real_slices(real_data: Path, variant: str) -> None:
         cases.append((np.asarray(image.dataobj[:, :, image.shape[2] // 2], dtype=np.float32).T, (zooms[1], zooms[0])))
     assert len(cases) >= 5
     for image, spacing in cases:
-        assert not apart(image, spacing, **VARIANTS[variant]).any()
-        fast = apart(image, spacing, **VARIANTS[variant] | {"arithmetic": "fast"})
-        assert (fast == 0).mean() >= 0.96
-        assert fast.max() <= 5
+        difference = apart(image, spacing, **VARIANTS[variant])
+        assert (difference == 0).mean() >= 0.96 and difference.max() <= 5

@@ -82,7 +82,7 @@ def tiny() -> Study:
     }
     detector = {"start": "scratch", "width": 16, "fpn_channels": 16, "box_head_dim": 16, "mask_head_dim": 8,
                 "rois_per_image": 8, "batch_size": 2, "iterations": 4, "validate_every": 2, "warmup": 0,
-                "anchor_sizes": [32], "preprocessing": {"pixel_mm": 2.0, "arithmetic": "fast"}}  # fmt: skip
+                "anchor_sizes": [32], "preprocessing": {"pixel_mm": 2.0}}  # fmt: skip
     joint = {"contact_fraction": 0.05, "dilation_radius": 2, "closing_radius": 1, "wing_fraction": 0.25}
     return load_study("public", cohorts=["vhi"], pretraining=None, bones=bones, detector=detector, joint=joint)
 

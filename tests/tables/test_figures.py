@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from axspa_lib.stats.bands import band
 
 from axspa_lib import stats as agreement
 from axspa_lib import tables
@@ -16,7 +17,6 @@ from axspa_lib.diagnosis import sweeps
 from axspa_lib.diagnosis.rules import ensemble_vote, every_half_slice
 from axspa_lib.findings import claims
 from axspa_lib.findings import figures as findings_figures
-from axspa_lib.stats.bands import band
 from axspa_lib.study.labels import MARKS
 from axspa_lib.tables import figures
 from axspa_lib.tables import sensitivity as beyond

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from axspa_lib.tables.lesion_size import NONE
 
 from axspa_lib import tables
 from axspa_lib.detector import results as detector_results
@@ -17,7 +18,6 @@ from axspa_lib.study.errors import MissingResultError
 from axspa_lib.study.results import Run
 from axspa_lib.tables import rates as performance
 from axspa_lib.tables import results as paper_tables
-from axspa_lib.tables.lesion_size import NONE
 
 
 class Stored:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from axspa_lib.stats.bands import band
+from axspa_lib.tables.lesion_size import NONE, largest_lesion, marked_by_size
 from sklearn.metrics import cohen_kappa_score, precision_score, recall_score, roc_curve
 
 from axspa_lib.diagnosis import votes
 from axspa_lib.diagnosis.rules import every_half_slice
 from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts, mcc_score
-from axspa_lib.stats.bands import band
 from axspa_lib.study.errors import DataError
 from axspa_lib.tables import sensitivity as beyond
-from axspa_lib.tables.lesion_size import NONE, largest_lesion, marked_by_size
 
 
 def halves(grid: pd.DataFrame, inflamed: list[int], score: list[float]) -> pd.DataFrame:

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from axspa_lib.curation.figures import draw_absent_images
 from axspa_lib.curation.vhi.bone_split import BoneSplit
 from axspa_lib.curation.vhi.report import split_of
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.labels import T1, Bone
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
 from axspa_lib.study.volume import Volume
 
 _LEGEND = "orange: sacrum, blue: ilium, green: joint line; patient right on the left"
@@ -41,13 +40,13 @@ def draw_splits(cohort: Cohort, columns: int = 9) -> Figure:
     """Draw every split of a cohort whose images are at hand: a block of slices per examination, untrusted ones framed.
 
     Args:
-        cohort: curated from `vhi`; without images the figure says which command fetches them.
+        cohort: curated from `vhi`; without images the figure says which command makes them.
         columns: slices in a row.
     """
     known = cohort.participants.query("has_bones")["patient"]
     splits = {patient: split_of(cohort, patient) for patient in known if cohort.has_images(patient)}
     if not splits:
-        return draw_absent_images(cohort.name, "real")
+        return figure_without_images(f"the images of {cohort.name}")
     lines = {p: -(-int(split.bones.array.any(axis=(1, 2)).sum()) // columns) for p, split in splits.items()}
     rows = sum(lines.values())
     figure, axes = new_figure(rows, columns, width=9.0, height=0.35 + 0.86 * rows)
@@ -107,7 +106,7 @@ def _draw_pairs(axis: Axes, table: pd.DataFrame, looks: dict[str, tuple[str, str
         rows = table[table["pair"] == pair].sort_values("min_area_mm2")
         x = np.arange(len(rows)) + 0.14 * (number - (len(looks) - 1) / 2)
         spread = np.clip([rows["mcc"] - rows["low"], rows["high"] - rows["mcc"]], 0, None)
-        look = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1}
+        look: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1}
         axis.errorbar(x, rows["mcc"], yerr=spread, label=label, capsize=2, **look)
     axis.set_xticks(range(len(minima)), [f"{minimum:g}" for minimum in minima])
     axis.set(xlabel="drawn area that counts, more than (mm²)", ylabel="Matthews correlation", title=title)

@@ -34,9 +34,9 @@ def test_a_contact_sheet_shows_every_slice_with_bone_and_says_what_is_not_truste
     assert len(points) == 3 and set(points[0].get_xdata()) == {19}
 
 
-def test_a_cohort_without_images_says_which_command_fetches_them() -> None:
+def test_a_cohort_without_images_says_so() -> None:
     figure = draw_splits(Cohort(REPOSITORY / "book" / "stored" / "public" / "cohorts" / "vhi"))
-    assert "`axspa download vhi FOLDER`" in figure.axes[0].texts[0].get_text()
+    assert "the images of vhi do not come with the repository" in figure.axes[0].texts[0].get_text()
 
 
 def test_agreement_is_drawn_with_its_intervals() -> None:
