@@ -66,4 +66,4 @@ def agreement_table(
 def reaches_readers(table: pd.DataFrame) -> bool:
     """Tell whether the ensemble's agreement with the consensus reaches the lower end of the readers' interval."""
     rows = table.set_index("pair")
-    return bool(rows.loc[MODEL_CONSENSUS, "value"] >= rows.loc[READERS, "low"])
+    return bool(rows["value"][MODEL_CONSENSUS] >= rows["low"][READERS])

@@ -20,6 +20,12 @@ from axspa_lib.study.results import Run, patients_from
 from axspa_lib.study.runs import record_input
 from axspa_lib.study.volume import read_volume
 
+#: What a page says where no ROI is at hand.
+NO_ROIS = (
+    "Not computed: the regions of interest lie with the preprocessed slices, which do not come with the repository. "
+    "`make book` with this profile makes them."
+)
+
 
 def measured(run: Run, name: str) -> pd.DataFrame:
     """Return a table of the measuring stage: `lesions`, `volumes`, `multiples`, `change` or `failures`."""
