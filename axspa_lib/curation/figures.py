@@ -49,7 +49,7 @@ def draw_flow(cohort: Cohort) -> Figure:
     alone = f"\n({number['alone']} T1 without STIR: bones only)" if "alone" in number else ""
     _box(axis, _LEFT, -down - 0.3, f"{number['included']} included{alone}", COLOURS["joint"])
     for x, (name, part) in zip((_LEFT, _RIGHT), blocks, strict=False):
-        counts = [f"{row.what.split(': ')[1]} {row.patients}" for row in part.itertuples()]
+        counts = part["what"].str.split(": ").str[1] + " " + part["patients"].astype(str)
         axis.plot([_LEFT, x], [-down - 0.75] * 2, color="#444444", lw=1)
         _box(axis, x, -down - 1.25, f"{name}\n" + ", ".join(counts), COLOURS["healthy"])
         _arrow(axis, (x, -down - (0.6 if x == _LEFT else 0.75)), (x, -down - 1.0))
@@ -104,7 +104,9 @@ def draw_agreement(cohort: Cohort, level: report.Level = "half_slice") -> Figure
                 (f"{value:.2f}", "white" if value <= 0.6 else "black") if np.isfinite(value) else ("–", "black")
             )
             axis.text(column, row, text, ha="center", va="bottom", color=colour, fontsize=9)
-            axis.text(column, row, f"n = {cases.iloc[row, column]}", ha="center", va="top", color=colour, fontsize=6)
+            axis.text(
+                column, row, f"n = {cases.to_numpy()[row, column]}", ha="center", va="top", color=colour, fontsize=6
+            )
         axis.set_xticks(range(size), list(values.index))
         axis.set_yticks(range(size), list(values.index))
         axis.set(aspect="auto", xlim=(-0.5, size - 1.5), ylim=(size - 0.5, 0.5), xlabel="reader", ylabel="reader")

@@ -63,7 +63,7 @@ def chance_mcc(truth: ArrayLike, answer: ArrayLike, failed: ArrayLike) -> float:
     share = answer[~failed].mean() if counted.size else 0.0
     shuffled = (counted * share, (1 - counted) * (1 - share), (1 - counted) * share, counted * (1 - share))
     forced = confusion(truth[failed], answer[failed]).sum(axis=0)
-    return float(mcc_counts(forced + np.sum(shuffled, axis=1)))
+    return round(float(mcc_counts(forced + np.sum(shuffled, axis=1))), 12)  # 0 without failures, not rounding noise
 
 
 @dataclass(frozen=True)

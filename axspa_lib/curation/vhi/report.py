@@ -55,7 +55,8 @@ def agreement_by_area(areas: pd.DataFrame, minima: Sequence[float] = MINIMA_MM2,
 
 def format_agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Return `agreement_by_area` as text: a row per pair, a column per minimum area, `MCC [95 % interval] (kappa)`."""
-    texts = [f"{with_interval(row.mcc, row.low, row.high)} ({row.kappa:.2f})" for row in table.itertuples()]
+    figures = table[["mcc", "low", "high", "kappa"]].to_numpy(float)
+    texts = [f"{with_interval(*interval)} ({kappa:.2f})" for *interval, kappa in figures]
     wide = table.assign(texts=texts).pivot(index="pair", columns="min_area_mm2", values="texts")
     wide.columns = [f"> {minimum:g} mm²" for minimum in wide.columns]
     return wide.loc[list(PAIRS)].rename(index={pair: label for pair, (_, label) in PAIRS.items()}).reset_index()
