@@ -13,7 +13,7 @@ from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.formatting import share, with_interval
 from axspa_lib.study.labels import SUBSETS, TEST, TRAIN
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import read_run, record_input
+from axspa_lib.study.runs import found, read_run, record_input
 from axspa_lib.study.volume import Volume, read_volume
 
 #: What the tables call the study's own networks.
@@ -173,7 +173,7 @@ def rounds(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def rounds_in_words(table: pd.DataFrame) -> pd.DataFrame:
+def format_rounds(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `rounds` to read: who was tried, who was accepted, and Dice of each group by bone."""
     made = table[table["bone"].isin(["iliac", "sacrum"])].copy()
     tried = [with_interval(*row) for row in made[["dice", "low", "high"]].to_numpy(float)]
@@ -228,7 +228,7 @@ def by_scanner(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["manufacturer", "bone", "patients", "slices", "dice", "low", "high"]]
 
 
-def in_words(table: pd.DataFrame, first: str) -> pd.DataFrame:
+def format_dice(table: pd.DataFrame, first: str) -> pd.DataFrame:
     """Rows with intervals as a table to read: one row for each of `first`, the bones beside each other.
 
     Args:
@@ -241,7 +241,7 @@ def in_words(table: pd.DataFrame, first: str) -> pd.DataFrame:
     values = ["Dice"]
     if "difference" in made:
         apart = made[["difference", "difference_low", "difference_high"]].to_numpy(float)
-        made["difference"] = [signed(*row) for row in apart]
+        made["difference"] = [format_difference(*row) for row in apart]
         values.append("difference")
     wide = made.pivot(index=first, columns="bone", values=values).reindex(made[first].drop_duplicates())
     shown = [(value, bone) for value in values for bone in SHOWN if (value, bone) in wide.columns]
@@ -251,7 +251,7 @@ def in_words(table: pd.DataFrame, first: str) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def lacking_in_words(table: pd.DataFrame) -> pd.DataFrame:
+def format_without_sacrum(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `without_sacrum` to read."""
     dice = [with_interval(*row) for row in table[["iliac", "low", "high"]].to_numpy(float)]
     wrong = [f"{100 * value:.0f} %" for value in table["called_sacrum"]]
@@ -259,10 +259,10 @@ def lacking_in_words(table: pd.DataFrame) -> pd.DataFrame:
     return made.assign(**{"iliac: Dice": dice, "called sacrum, of the ilium's area": wrong})
 
 
-def signed(value: float, low: float, high: float) -> str:
+def format_difference(value: float, low: float, high: float) -> str:
     """A difference and its interval as text, empty where there is none.
 
-    >>> signed(0.012, -0.001, 0.02), signed(float("nan"), 0, 0)
+    >>> format_difference(0.012, -0.001, 0.02), format_difference(float("nan"), 0, 0)
     ('+0.012 [−0.001, +0.020]', '')
     """
     if pd.isna(value):
@@ -270,7 +270,7 @@ def signed(value: float, low: float, high: float) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
 
 
-def verdict(differences: pd.DataFrame, bone: str, first: str, second: str) -> str:
+def interpret_difference(differences: pd.DataFrame, bone: str, first: str, second: str) -> str:
     """A paired difference in a clause: how large, and whether its interval tells the two apart.
 
     Args:
@@ -283,7 +283,7 @@ def verdict(differences: pd.DataFrame, bone: str, first: str, second: str) -> st
     if rows.empty:
         return "not measured, since no slice allows it"
     row = rows.iloc[0]
-    said = f"{signed(row['difference'], row['low'], row['high'])}: "
+    said = f"{format_difference(row['difference'], row['low'], row['high'])}: "
     if row["low"] > 0:
         return f"{said}{first} better than {second}"
     if row["high"] < 0:
@@ -399,4 +399,4 @@ def segmentation_table(run: Run, name: str, cohort: str | None, round_number: in
 
 def mask(run: Run, patient: str, kind: str, cohort: str | None, round_number: int | None) -> Volume:
     folder = segmentation_folder(run, cohort, round_number, fold_of(run, patient, cohort))
-    return read_volume(folder / f"{patient}_desc-{kind}_dseg.nii.gz")
+    return read_volume(found(folder / f"{patient}_desc-{kind}_dseg.nii.gz"))

@@ -14,9 +14,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from axspa_lib.joint.algorithm1 import PATIENT_LEFT, PATIENT_RIGHT, JointTrace
-from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Bone
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
 from axspa_lib.study.volume import Volume
 
 #: A step that is drawn: title, and masks with their colours, filled from the first to the last.
@@ -110,14 +109,16 @@ def joints_over_volume(
 
 
 def quality_by_position(table: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
-    """Over the place of the slice: regions found where one is expected, their overlap, and the true joint inside.
+    """Over the position of the slice: regions found where one is expected, their overlap, and the true joint inside.
 
     Args:
-        table: `place, expected, found, dice, covered`, a row per half-slice (`axspa_lib.joint.results.joint_quality`).
+        table: `position, expected, found, dice, covered`, by half-slice (`axspa_lib.joint.results.joint_quality`).
         kind: "phantom" or "real".
         bins: equal parts of the stack.
     """
-    table = table.assign(part=np.minimum((table["place"] * bins).astype(int), bins - 1))
+    if table.empty:
+        return figure_without_images()
+    table = table.assign(part=np.minimum((table["position"] * bins).astype(int), bins - 1))
     middle = (np.arange(bins) + 0.5) / bins
     expected = table[table["expected"]].groupby("part")
     figure, axes = new_figure(2, 1, height=3.8, sharex=True, height_ratios=(3, 1))
@@ -141,7 +142,7 @@ def quality_by_position(table: pd.DataFrame, kind: str, bins: int = 10) -> Figur
         )
     axes[1, 0].legend(fontsize=7, loc="upper left", ncols=2)
     axes[1, 0].set_ylim(0, 1.6 * axes[1, 0].get_ylim()[1])
-    axes[1, 0].set(ylabel="half-slices", xlabel="place of the slice, 0 anterior to 1 posterior", xlim=(0, 1))
+    axes[1, 0].set(ylabel="half-slices", xlabel="position of the slice, 0 anterior to 1 posterior", xlim=(0, 1))
     mark(figure, kind)
     return figure
 
@@ -154,6 +155,8 @@ def sensitivities(table: pd.DataFrame, usual: dict[str, float], kind: str) -> Fi
         usual: the value of each parameter in this study, drawn as a vertical line.
         kind: "phantom" or "real".
     """
+    if table["lost"].isna().all():
+        return figure_without_images()
     names = list(dict.fromkeys(table["parameter"]))
     figure, axes = new_figure(2, len(names), width=1.9 * len(names), height=3.8, sharex="col", sharey="row")
     for column, name in enumerate(names):
@@ -194,7 +197,7 @@ def judged_sheet(cases: Sequence[Examined], kind: str, columns: int = 8) -> Figu
         columns: slices in a row.
     """
     if not cases:
-        raise DataError("the increment judged nobody: every examination has bones of its own")
+        return figure_without_images()
     rows = -(-len(cases) // columns)
     figure, axes = new_figure(rows, columns, width=1.25 * columns, height=1.4 * rows + 0.3)
     for axis in axes.flat:

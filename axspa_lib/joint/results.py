@@ -1,20 +1,20 @@
-"""How good stored joint regions are: by the place of the slice, over the parameters, and whom they let in."""
+"""Judge stored joint regions: by slice position, over the parameters of Algorithm 1, and by the increment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from axspa_lib.bones import results as bones_results
 from axspa_lib.bones.dice import dice
 from axspa_lib.bones.results import candidates_of
 from axspa_lib.joint.algorithm1 import SIDE_VALUE, extract_joints
 from axspa_lib.joint.figures import Examined
+from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import Joint
-from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import TEST
 from axspa_lib.study.results import Run
 from axspa_lib.study.volume import Volume
@@ -30,66 +30,58 @@ TRIED: Mapping[str, Sequence[float]] = {
 
 
 def held_out(run: Run) -> list[str]:
-    """Patients with reference bones whom no bone network learnt from or was chosen on, in the order of the cohort."""
+    """Return the patients with reference bones and images at hand that no bone network learnt from or was chosen on."""
     cohort = run.cohort()
     tested = {patient for fold in run.study.fold_numbers for patient in cohort.subset("bones", TEST, fold)}
-    return [patient for patient in cohort.patients if patient in tested and cohort.reference_bones(patient) is not None]
+    known = set(cohort.participants.query("has_bones")["patient"])
+    return [patient for patient in cohort.with_images if patient in tested & known]
 
 
-def joint_quality(run: Run, params: Joint) -> pd.DataFrame:
-    """The regions from predicted bones beside those from reference bones and, where it is known, the true joint space.
+def patients_to_show(cohort: Cohort) -> list[str]:
+    """Return the patients whose images are at hand, those of the detection test set first."""
+    tested = set(cohort.subset("detection", TEST))
+    return sorted(cohort.with_images, key=lambda patient: (patient not in tested, patient))
+
+
+def joint_quality(run: Run, params: Joint, patients: Sequence[str]) -> pd.DataFrame:
+    """Compare regions from predicted bones with those from reference bones and the true joint space, where it is known.
 
     Args:
-        run: the results; their held-out annotated patients count, on slices whose reference shows bone.
+        run: the results.
         params: of Algorithm 1, for both.
+        patients: with reference bones (`held_out`); their slices whose reference shows bone count.
 
     Returns:
-        `patient, slice, place, side, expected, found, dice, covered`: `place` from 0 (anterior) to 1 (posterior);
+        `patient, slice, position, side, expected, found, dice, covered`: `position` from 0 (anterior) to 1 (posterior);
         `expected` and `found` whether the reference's and the predicted bones give a region; `dice` of the two, where
         either does; `covered` the share of the true joint space inside the predicted region, where it is known.
     """
-    cohort, parts = run.cohort(), []
-    for patient in held_out(run):
-        bones = cohort.reference_bones(patient)
-        if bones is not None:
-            expected, found = (
-                extract_joints(volume, params).array for volume in (bones, bones_results.bones(run, patient))
-            )
-            parts.append(_half_slices(patient, bones, expected, found, cohort.truth(patient, "joint")))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _half_slices(
-    patient: str, bones: Volume, expected: NDArray[np.uint8], found: NDArray[np.uint8], truth: Volume | None
-) -> pd.DataFrame:
-    last = max(len(bones.array) - 1, 1)
-    rows = []
-    for index in np.flatnonzero(bones.array.any(axis=(1, 2))):
-        for side, value in SIDE_VALUE.items():
+    cohort, rows = run.cohort(), []
+    for patient in patients:
+        reference, truth = cohort.reference_bones(patient), cohort.truth(patient, "joint")
+        if reference is None:
+            continue
+        expected = extract_joints(reference, params).array
+        found = extract_joints(bones_results.bones(run, patient), params).array
+        for index, (side, value) in product(np.flatnonzero(reference.array.any(axis=(1, 2))), SIDE_VALUE.items()):
             mine, theirs = found[index] == value, expected[index] == value
-            line = np.zeros(0, bool) if truth is None else truth.array[index] == value
-            rows.append(
-                {
-                    "patient": patient,
-                    "slice": int(index),
-                    "place": index / last,
-                    "side": side,
-                    "expected": bool(theirs.any()),
-                    "found": bool(mine.any()),
-                    "dice": float(dice((mine & theirs).sum(), (mine & ~theirs).sum(), (~mine & theirs).sum())),
-                    "covered": float((mine & line).sum() / line.sum()) if line.any() else float("nan"),
-                }
-            )
-    return pd.DataFrame(rows)
+            space = np.zeros(0, bool) if truth is None else truth.array[index] == value
+            overlap = dice((mine & theirs).sum(), (mine & ~theirs).sum(), (~mine & theirs).sum())
+            covered = (mine & space).sum() / space.sum() if space.any() else np.nan
+            position = index / max(len(found) - 1, 1)
+            rows.append((patient, index, position, side, theirs.any(), mine.any(), float(overlap), float(covered)))
+    columns = ["patient", "slice", "position", "side", "expected", "found", "dice", "covered"]
+    kinds = {"expected": bool, "found": bool, "dice": float, "covered": float, "position": float}
+    return pd.DataFrame(rows, columns=columns).astype(kinds)
 
 
-def sensitivity(run: Run, params: Joint, patients: int = 3, every: int = 2) -> pd.DataFrame:
-    """What each parameter of Algorithm 1 does to the region, one changed at a time (`TRIED`).
+def sensitivity(run: Run, params: Joint, patients: Sequence[str], every: int = 2) -> pd.DataFrame:
+    """Measure the effect of each parameter of Algorithm 1 on the region, one changed at a time (`TRIED`).
 
     Args:
-        run: the results; predicted bones of held-out patients are taken.
+        run: the results, whose predicted bones are taken.
         params: the others keep these values.
-        patients: how many, those first in the cohort.
+        patients: whose bones; a few suffice.
         every: of their slices one in so many.
 
     Returns:
@@ -98,36 +90,24 @@ def sensitivity(run: Run, params: Joint, patients: int = 3, every: int = 2) -> p
         `params`.
     """
     cohort = run.cohort()
-    chosen = [(bones_results.bones(run, name), cohort.truth(name, "joint")) for name in held_out(run)[:patients]]
-    if not chosen:
-        raise DataError("no held-out patient has predicted bones: run the segmentation first")
-    usual = [extract_joints(_thin(bones, every), params).array for bones, _ in chosen]
+    cases = []
+    for name in patients:
+        bones, truth = _thin(bones_results.bones(run, name), every), cohort.truth(name, "joint")
+        cases.append((bones, extract_joints(bones, params).array, truth and _thin(truth, every).array))
     rows = []
-    for parameter, values in TRIED.items():
-        for value in values:
-            changed = Joint.model_validate(params.model_dump() | {parameter: value})
-            areas, inside, line, lost, had = [], 0, 0, 0, 0
-            for (bones, truth), before in zip(chosen, usual, strict=True):
-                few = _thin(bones, every)
-                regions = extract_joints(few, changed).array
-                for side in SIDE_VALUE.values():
-                    pixels = (regions == side).sum(axis=(1, 2))
-                    areas += list(pixels[pixels > 0] * few.spacing[1] * few.spacing[2])
-                    there = (before == side).any(axis=(1, 2))
-                    had, lost = had + int(there.sum()), lost + int((there & (pixels == 0)).sum())
-                    if truth is not None:
-                        space = _thin(truth, every).array == side
-                        inside, line = inside + int((space & (regions == side)).sum()), line + int(space.sum())
-            rows.append(
-                {
-                    "parameter": parameter,
-                    "value": value,
-                    "area_mm2": float(np.mean(areas)) if areas else 0.0,
-                    "covered": inside / line if line else float("nan"),
-                    "lost": lost / had if had else float("nan"),
-                }
-            )
-    return pd.DataFrame(rows)
+    for parameter, value in ((name, value) for name, values in TRIED.items() for value in values):
+        changed = Joint.model_validate(params.model_dump() | {parameter: value})
+        areas, inside, space, lost, had = [], 0, 0, 0, 0
+        for (bones, before, truth), side in product(cases, SIDE_VALUE.values()):
+            region = extract_joints(bones, changed).array == side
+            pixels, there = region.sum(axis=(1, 2)), (before == side).any(axis=(1, 2))
+            areas += list(pixels[pixels > 0] * bones.spacing[1] * bones.spacing[2])
+            had, lost = had + int(there.sum()), lost + int((there & (pixels == 0)).sum())
+            if truth is not None:
+                inside, space = inside + int((region & (truth == side)).sum()), space + int((truth == side).sum())
+        shares = inside / space if space else np.nan, lost / had if had else np.nan
+        rows.append((parameter, value, float(np.mean(areas)) if areas else 0.0, *shares))
+    return pd.DataFrame(rows, columns=["parameter", "value", "area_mm2", "covered", "lost"])
 
 
 def _thin(volume: Volume, every: int) -> Volume:
@@ -136,14 +116,17 @@ def _thin(volume: Volume, every: int) -> Volume:
 
 
 def candidates(run: Run) -> list[Examined]:
-    """Every examination that the increment judged, on the slice with the largest joint region, the refused first."""
+    """Return the examinations that the increment judged and whose images are at hand, the refused first.
+
+    Each is shown on the slice with its largest joint region.
+    """
     judged, accepted = candidates_of(run)
     missed = bones_results.increment(run).set_index("patient")["missed"]
     cohort, cases = run.cohort(), []
-    for patient in sorted(judged, key=lambda name: (name in accepted, name)):
+    for patient in sorted(set(judged) & set(cohort.with_images), key=lambda name: (name in accepted, name)):
         t1, roi, bones = cohort.volume(patient, "T1"), joint(run, patient), bones_results.bones(run, patient)
-        place = int((roi.array > 0).sum(axis=(1, 2)).argmax()) if roi.array.any() else len(roi.array) // 2
-        chosen = t1.array[place], roi.array[place], bones.array[place], t1.spacing[1:]
+        index = int((roi.array > 0).sum(axis=(1, 2)).argmax()) if roi.array.any() else len(roi.array) // 2
+        chosen = t1.array[index], roi.array[index], bones.array[index], t1.spacing[1:]
         cases.append(Examined(patient, patient in accepted, int(missed[patient]), *chosen))
     return cases
 

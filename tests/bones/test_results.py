@@ -129,14 +129,14 @@ def test_rounds_say_who_was_accepted_and_how_well_they_are_segmented(stored: Run
     assert np.isnan(made.loc[(1, "sacrum"), "dice_accepted"])
     assert made.loc[(2, "sacrum"), "dice_accepted"] == made.loc[(2, "sacrum"), "dice"] == pytest.approx(120 / 160)
     assert made.loc[(2, "sacrum"), "held_out"] > made.loc[(1, "sacrum"), "held_out"]
-    read = bone_results.rounds_in_words(made.reset_index()).set_index("round")
+    read = bone_results.format_rounds(made.reset_index()).set_index("round")
     assert read["accepted"].tolist() == ["0 of 1 (0 %)", "1 of 1 (100 %)"]
     assert (
         read.loc[2, "sacrum: Dice all tried"].startswith("0.75 [")
         and read.loc[2, "sacrum: Dice of the accepted"] == "0.75"
     )
     blind = made.reset_index().assign(dice=np.nan, low=np.nan, high=np.nan, dice_accepted=np.nan)
-    assert set(bone_results.rounds_in_words(blind)["iliac: Dice all tried"]) == {"unknown"}
+    assert set(bone_results.format_rounds(blind)["iliac: Dice all tried"]) == {"unknown"}
     assert bone_results.candidates_of(stored, 1) == (["e"], []) and bone_results.candidates_of(stored) == (["e"], ["e"])
 
 
@@ -147,12 +147,12 @@ def test_a_variant_that_was_not_trained_says_so(stored: Run) -> None:
 
 def test_what_is_read_says_the_same_as_the_tables(stored: Run) -> None:
     compared = bone_results.comparison(stored)
-    read = bone_results.in_words(compared, "networks").set_index("networks")
+    read = bone_results.format_dice(compared, "networks").set_index("networks")
     assert list(read.index) == list(dict.fromkeys(compared["networks"])) and read.loc[OWN, "sacrum: difference"] == ""
     few = compared.set_index(["networks", "bone"]).loc[("four annotated patients", "iliac")]
     assert read.loc["four annotated patients", "iliac: Dice"].startswith(f"{few['dice']:.2f} [")
     assert read.loc["four annotated patients", "iliac: difference"].startswith("−0.") and few["difference"] < 0
-    words = bone_results.lacking_in_words(bone_results.without_sacrum(stored))
+    words = bone_results.format_without_sacrum(bone_results.without_sacrum(stored))
     assert words["called sacrum, of the ilium's area"].tolist() == ["5 %", "25 %"]
 
 
@@ -166,8 +166,8 @@ def test_what_is_read_says_the_same_as_the_tables(stored: Run) -> None:
 )
 def test_a_difference_is_stated_whichever_way_it_falls(low: float, high: float, words: str) -> None:
     made = pd.DataFrame([("iliac", 4, (low + high) / 2, low, high)], columns=["bone", "n", "difference", "low", "high"])
-    assert words in bone_results.verdict(made, "iliac", "pair", "single")
-    assert "not measured" in bone_results.verdict(made, "sacrum", "pair", "single")
+    assert words in bone_results.interpret_difference(made, "iliac", "pair", "single")
+    assert "not measured" in bone_results.interpret_difference(made, "sacrum", "pair", "single")
 
 
 def test_scanners_are_compared_on_who_was_held_out(stored: Run) -> None:
@@ -176,5 +176,5 @@ def test_scanners_are_compared_on_who_was_held_out(stored: Run) -> None:
     people.assign(manufacturer=makers).to_csv(stored.layout.cohort("vhi") / "participants.csv", index=False)
     made = bone_results.by_scanner(stored).set_index(["manufacturer", "bone"])
     assert made.loc[("GE", "sacrum"), "patients"] == 3 and made.loc[("Siemens", "sacrum"), "patients"] == 2
-    read = bone_results.in_words(made.reset_index(), "manufacturer")
+    read = bone_results.format_dice(made.reset_index(), "manufacturer")
     assert read["manufacturer"].tolist() == ["GE", "Siemens"] and read["patients"].tolist() == [3, 2]

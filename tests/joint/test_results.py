@@ -16,7 +16,6 @@ from axspa_lib.joint.algorithm1 import extract_joints
 from axspa_lib.joint.figures import judged_sheet, quality_by_position, sensitivities
 from axspa_lib.study import config
 from axspa_lib.study.config import Joint
-from axspa_lib.study.errors import DataError
 from axspa_lib.study.overrides import parse_yaml
 from axspa_lib.study.results import Run
 from axspa_lib.study.runs import write_json
@@ -64,7 +63,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_regions_are_compared_where_the_reference_has_them(stored: Run) -> None:
-    table = joint_results.joint_quality(stored, PARAMS)
+    table = joint_results.joint_quality(stored, PARAMS, joint_results.held_out(stored))
     first, *others = joint_results.held_out(stored)
     assert len(others) == 2 and len(table) == 3 * 4 * 2 and set(table["patient"]) == {first, *others}
     assert not table[table["slice"] == 0][["expected", "found"]].any(axis=None)  # no sacrum: no joint
@@ -73,12 +72,14 @@ def test_regions_are_compared_where_the_reference_has_them(stored: Run) -> None:
     assert missed[["patient", "slice", "side", "dice", "covered"]].to_numpy().tolist() == [[first, 2, "R", 0.0, 0.0]]
     right = table[table["found"]]
     assert set(right["dice"]) == {1.0} and (right["covered"] > 0.95).all()
-    assert table["place"].min() == 0 and table["place"].max() == 1
+    assert table["position"].min() == 0 and table["position"].max() == 1
     quality_by_position(table, "phantom", bins=4).savefig(BytesIO())
 
 
 def test_sensitivity_agrees_with_the_regions_themselves(stored: Run) -> None:
-    table = joint_results.sensitivity(stored, PARAMS, patients=3, every=1).set_index(["parameter", "value"])
+    table = joint_results.sensitivity(stored, PARAMS, joint_results.held_out(stored), every=1).set_index(
+        ["parameter", "value"]
+    )
     names = joint_results.held_out(stored)
     regions = np.stack([extract_joints(bones_results.bones(stored, name), PARAMS).array for name in names])
     pixels = [(regions[p, s] == side).sum() for p in range(3) for s in range(4) for side in (1, 2)]
@@ -99,5 +100,15 @@ def test_refused_examinations_are_shown_first_and_framed(stored: Run) -> None:
     assert figure.axes[0].get_title() == f"{first}, refused (2 missed)" and len(figure.axes[0].patches) == 1
     assert not figure.axes[1].patches
     figure.savefig(BytesIO())
-    with pytest.raises(DataError, match="judged nobody"):
-        judged_sheet([], "phantom")
+
+
+def test_figures_without_images_say_which_command_makes_them(stored: Run) -> None:
+    for path in stored.cohort().path.glob("sub-*/**/*_T1w.nii.gz"):
+        path.unlink()
+    assert joint_results.held_out(stored) == [] and joint_results.candidates(stored) == []
+    figures = [
+        quality_by_position(joint_results.joint_quality(stored, PARAMS, []), "phantom"),
+        sensitivities(joint_results.sensitivity(stored, PARAMS, []), PARAMS.model_dump(), "phantom"),
+        judged_sheet([], "phantom"),
+    ]
+    assert all("make book PROFILE" in figure.axes[0].texts[0].get_text() for figure in figures)
