@@ -52,20 +52,18 @@ class VhiSource:
     name = "vhi"
     t1_alone = True  # most of its examinations are T1 only: bones and joints, pre and post treatment
 
-    def __init__(self, path: Path, min_area_mm2: float = MIN_AREA_MM2, near_mm: float = NEAR_MM) -> None:
+    def __init__(self, path: Path, min_area_mm2: float = MIN_AREA_MM2) -> None:
         """Open the collection.
 
         Args:
             path: the folder that holds `images_study`, `images_model_evaluation` and `segmentations`.
             min_area_mm2: see `MIN_AREA_MM2`.
-            near_mm: see `NEAR_MM`.
 
         Raises:
             DataError: no T1 of the collection is there.
         """
         self.path = Path(path)
         self.min_area_mm2 = min_area_mm2
-        self.near_mm = near_mm
         self._splits: dict[str, BoneSplit] = {}
         table = pd.read_csv(MANIFEST / "vhi" / "subjects.csv", dtype=str).set_index("patient")
         self._published = {str(patient): self._of(scan) for patient, scan in table["scan"].items()}
@@ -175,7 +173,7 @@ class VhiSource:
             except DataError as error:  # its examination is refused by `load` with the same reason
                 log.warning("no readings of patient %s: %s", patient, error)
                 continue
-            parts.append(drawn_areas(patient, joint, drawn, self.near_mm))
+            parts.append(drawn_areas(patient, joint, drawn))
         return pd.concat(parts, ignore_index=True)
 
     def _with(self, kind: str, *others: str) -> list[str]:
