@@ -90,6 +90,8 @@ def draw_intervals(
     lines, x, y = (axis.hlines, table["value"], positions) if across else (axis.vlines, positions, table["value"])
     lines(positions, table["low"], table["high"], color=COLOURS[colour])
     axis.plot(x, y, **({"linestyle": "", "marker": marker, "color": COLOURS[colour], "label": label} | style))
+
+
 def figure_without_images(what: str = "the images shown here") -> Figure:
     """Return a figure that says in words which images are not at hand, and which command makes them."""
     figure, axes = new_figure(height=1.0)
