@@ -9,13 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pooch
 import yaml
 from tqdm.auto import tqdm
 
@@ -25,7 +23,6 @@ from axspa_lib.study.runs import sha256
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 1 << 16
 #: Files in a row that fail with no byte received before the network counts as absent.
 _GIVE_UP = 3
 
@@ -62,13 +59,23 @@ class Fetched:
         return text
 
 
+class _WrongChecksumError(Exception):
+    pass
+
+
+class _UnavailableError(Exception):
+    def __init__(self, why: str, reached: bool) -> None:
+        super().__init__(why)
+        self.reached = reached
+
+
 def sources() -> dict[str, dict[str, Any]]:
-    """All public collections by name, as `data_manifest/sources.yaml` describes them."""
+    """Return all public collections by name, as `data_manifest/sources.yaml` describes them."""
     return yaml.safe_load((MANIFEST / "sources.yaml").read_text(encoding="utf-8"))
 
 
 def manifest(name: str) -> pd.DataFrame:
-    """The files of a collection: `path` (relative to its folder), `bytes`, `sha256`.
+    """Return the files of a collection: `path` (relative to its folder), `bytes`, `sha256`.
 
     Raises:
         DataError: no collection of that name.
@@ -77,20 +84,6 @@ def manifest(name: str) -> pd.DataFrame:
     if name not in known:
         raise DataError(f"no public collection is called {name!r}: choose one of {', '.join(known)}")
     return pd.read_csv(MANIFEST / known[name]["files"], dtype={"path": str, "bytes": int, "sha256": str})
-
-
-def verify_collection(name: str, folder: Path) -> Fetched:
-    """Compare a folder with the manifest, by size and SHA-256, without changing it."""
-    found = Fetched(folder)
-    for path, size, expected in _rows(manifest(name)):
-        file = folder / path
-        if not file.is_file():
-            found.missing[path] = "not downloaded"
-        elif file.stat().st_size == size and sha256(file) == expected:
-            found.present.append(path)
-        else:
-            found.altered.append(path)
-    return found
 
 
 def fetch_collection(
@@ -122,34 +115,34 @@ def fetch_collection(
         DataError: a file has another checksum than published (named, not kept), the disk is too small or cannot
             be written, the mirror is not a folder, or nothing at all could be had.
     """
-    table = manifest(name)
-    source = sources()[name]
+    table, source = manifest(name), sources()[name]
     altered_allowed = "altered_copies" in source
-    mirror = mirror or (Path(os.environ["AXSPA_MIRROR"]) if os.environ.get("AXSPA_MIRROR") else None)
+    if mirror is None and os.environ.get("AXSPA_MIRROR"):
+        mirror = Path(os.environ["AXSPA_MIRROR"])
     if mirror is not None:
-        mirror = _mirror_folder(mirror, name)
+        mirror = mirror / name if (mirror / name).is_dir() else mirror
+        if not mirror.is_dir():
+            raise DataError(f"the mirror {mirror} is not a folder: correct $AXSPA_MIRROR or the `mirror` argument")
+    url = base_url or source["base_url"]
     _check_space(out, table)
-    result = Fetched(out)
-    wrong: list[str] = []
-    in_a_row = 0
+    result, wrong, in_a_row = Fetched(out), list[str](), 0
     with tqdm(total=int(table["bytes"].sum()), unit="B", unit_scale=True, desc=name, disable=not progress) as bar:
-        for path, size, expected in _rows(table):
+        for path, size, expected in table[["path", "bytes", "sha256"]].itertuples(index=False):
             target = out / path
+            as_published = True
             try:
                 if target.is_file() and target.stat().st_size == size and sha256(target) == expected:
-                    result.present.append(path)
+                    pass
                 elif target.is_file() and altered_allowed:
-                    result.altered.append(path)
+                    as_published = False
                 elif mirror is not None:
-                    kept = _copy(mirror / path, target, expected, altered_allowed)
-                    (result.present if kept else result.altered).append(path)
+                    as_published = _copy(mirror / path, target, expected, altered_allowed)
                 elif in_a_row >= _GIVE_UP:
-                    result.missing[path] = "no network"
+                    raise _UnavailableError("no network", reached=False)
                 else:
-                    url = (base_url or source["base_url"]) + path
-                    _download(url, target, expected, size, timeout, attempts)
-                    result.present.append(path)
+                    _download(url + path, target, expected, size, timeout, attempts)
                     in_a_row = 0
+                (result.present if as_published else result.altered).append(path)
             except _WrongChecksumError:
                 wrong.append(path)
             except _UnavailableError as error:
@@ -161,7 +154,7 @@ def fetch_collection(
                 ) from None
             bar.update(size)
     if wrong:
-        origin = f"the mirror {mirror}" if mirror is not None else base_url or source["base_url"]
+        origin = url if mirror is None else f"the mirror {mirror}"
         raise DataError(
             f"{wrong[0]} of {name!r} has another checksum than published ({len(wrong)} such files from {origin}): "
             "nothing of it was kept; try again, and if it stays so the origin has changed or is damaged"
@@ -178,32 +171,10 @@ def fetch_collection(
     return result
 
 
-def _rows(table: pd.DataFrame) -> Iterator[tuple[str, int, str]]:
-    yield from zip(table["path"].tolist(), table["bytes"].tolist(), table["sha256"].tolist(), strict=True)
-
-
-class _WrongChecksumError(Exception):
-    pass
-
-
-class _UnavailableError(Exception):
-    def __init__(self, why: str, reached: bool) -> None:
-        super().__init__(why)
-        self.reached = reached
-
-
-def _mirror_folder(mirror: Path, name: str) -> Path:
-    folder = mirror / name if (mirror / name).is_dir() else mirror
-    if not folder.is_dir():
-        raise DataError(f"the mirror {mirror} is not a folder: correct $AXSPA_MIRROR or the `mirror` argument")
-    return folder
-
-
 def _check_space(out: Path, table: pd.DataFrame) -> None:
     have = sum((out / path).stat().st_size for path in table["path"] if (out / path).is_file())
     existing = next(parent for parent in [out, *out.absolute().parents] if parent.is_dir())
-    free = shutil.disk_usage(existing).free
-    need = int(table["bytes"].sum()) - have
+    free, need = shutil.disk_usage(existing).free, int(table["bytes"].sum()) - have
     if need > free:
         raise DataError(
             f"{out}: needs {need >> 20} MiB more and the disk has {free >> 20}: make room or choose another"
@@ -226,63 +197,44 @@ def _copy(origin: Path, target: Path, expected: str, altered_allowed: bool) -> b
 
 
 def _download(url: str, target: Path, expected: str, size: int, timeout: float, attempts: int) -> None:
+    """Download a file into `<target>.part`, going on from its end, and keep it when its checksum is right."""
     import requests
 
     part = target.with_name(target.name + ".part")
-    resumed = part.exists()
-    target.unlink(missing_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)
-    try:
-        pooch.retrieve(
-            url,
-            known_hash=f"sha256:{expected}",
-            fname=target.name,
-            path=target.parent,
-            downloader=_resuming(part, size, timeout, attempts),
-        )
-    except requests.HTTPError as error:
-        why = str(error).partition(" for url")[0]
-        raise _UnavailableError(f"the server refuses it ({why})", reached=True) from None
-    except requests.RequestException as error:
-        why = f"the connection failed ({type(error).__name__})"
-        raise _UnavailableError(why, reached=part.exists()) from None
-    except ValueError:
-        if not resumed:
-            raise _WrongChecksumError from None
-        _download(url, target, expected, size, timeout, attempts)  # what lay there before was damaged: from the start
+    part.parent.mkdir(parents=True, exist_ok=True)
+    begun = part.exists()
+    for left in reversed(range(attempts)):
+        try:
+            _receive(url, part, size, timeout)
+            break
+        except requests.HTTPError as error:
+            why = str(error).partition(" for url")[0]
+            raise _UnavailableError(f"the server refuses it ({why})", reached=True) from None
+        except requests.RequestException as error:
+            if not left:
+                why = f"the connection failed ({type(error).__name__})"
+                raise _UnavailableError(why, reached=part.exists()) from None
+    if sha256(part) == expected:
+        part.replace(target)
+        return
+    part.unlink()
+    if not begun:
+        raise _WrongChecksumError
+    _download(url, target, expected, size, timeout, attempts)  # what an earlier call left was damaged: from the start
 
 
-def _resuming(part: Path, size: int, timeout: float, attempts: int) -> Callable[[str, Any, Any], None]:
-    """A pooch downloader that collects into `part`, going on from its end, and hands over the whole file."""
+def _receive(url: str, part: Path, size: int, timeout: float) -> None:
+    """Append to a part what is still missing of its file."""
     import requests
 
-    def attempt(url: str) -> None:
-        """One request for what is still missing of the file."""
-        have = part.stat().st_size if part.exists() else 0
-        if have >= size:
-            part.unlink()
-            have = 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-            answer.raise_for_status()
-            resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            with part.open("ab" if resumed else "wb") as file:
-                for chunk in answer.iter_content(_CHUNK):
-                    file.write(chunk)
-        if part.stat().st_size < size:
-            raise requests.ConnectionError("the connection ended before the file did")
-
-    def downloader(url: str, output_file: Any, _: Any) -> None:
-        """Attempts until the file is whole, as `pooch` asks for it."""
-        for left in reversed(range(attempts)):
-            try:
-                attempt(url)
-                break
-            except requests.HTTPError:
-                raise
-            except requests.RequestException:
-                if not left:
-                    raise
-        shutil.move(part, output_file)
-
-    return downloader
+    have = part.stat().st_size if part.exists() else 0
+    have = have if have < size else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+        answer.raise_for_status()
+        resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        with part.open("ab" if resumed else "wb") as file:
+            for chunk in answer.iter_content(1 << 16):
+                file.write(chunk)
+    if part.stat().st_size < size:
+        raise requests.ConnectionError("the connection ended before the file did")

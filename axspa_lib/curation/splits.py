@@ -3,7 +3,7 @@
 The paper draws 51 patients for manual segmentation, evenly over the centres and with the cohort's share of
 positives (section 4.1), split 31/6/14, and splits the 256 segmented patients 178/25/53 for detection (section 4.2).
 The bone networks only make training masks for the detector, so a patient may be in any subset of one and of the other
-split; those to be outlined are dealt evenly to the detection subsets, for the row 'Only manually' of Table 4 learns
+split; those to be outlined are dealt evenly to the detection subsets, since the row 'Only manually' of Table 4 learns
 from them alone and needs some to validate on.
 """
 
@@ -19,7 +19,7 @@ from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SUBSETS
 
 NONE = ""
-_REQUIRED = ("patient", "subject", "centre", "positive", "has_bones")
+TASKS = ("bones", "detection")
 
 
 def make_splits(
@@ -29,7 +29,7 @@ def make_splits(
     seed: int,
     folds: int = 1,
 ) -> pd.DataFrame:
-    """Split a cohort by subject; the same for any row order.
+    """Split a cohort by subject, whatever the order of its rows.
 
     Args:
         participants: one row per examination: `patient`, `subject`, `centre` (text, '' where unknown), `positive`
@@ -52,21 +52,22 @@ def make_splits(
         DataError: a column is missing, a patient is listed twice, or the numbers are not non-negative with a sum.
     """
     table = _checked(participants)
-    result = table[["patient", "subject"]].copy()
-    result["bones"] = NONE
-    result["detection"] = NONE
+    result = table[["patient", "subject"]].assign(bones=NONE, detection=NONE)
     if bones is not None:
         subjects = _subjects(table[table["has_bones"]])
         counts = _scaled(bones, int(subjects["size"].sum()), at_most=True)
-        drawn = _draw(subjects, sum(counts), _positive_share(table), np.random.default_rng([seed, 1]))
+        labels = _subjects(table)["label"]
+        known = labels[labels != "unknown"]
+        share = float((known == "positive").mean()) if len(known) else 0.0
+        drawn = _draw(subjects, sum(counts), share, np.random.default_rng([seed, 1]))
         assigned = _deal(drawn, counts, np.random.default_rng([seed, 2]))
-        result.loc[table["has_bones"], "bones"] = _named(result.loc[table["has_bones"], "subject"], assigned)
+        result["bones"] = result["subject"].map(assigned).astype(object).where(table["has_bones"]).fillna(NONE)
     if detection is not None:
         usable = table["positive"].notna() & table["eligible"]
         subjects = _subjects(table[usable])
         subjects["outlined"] = subjects["subject"].isin(result.loc[result["bones"] != NONE, "subject"])
         assigned = _deal(subjects, _scaled(detection, int(subjects["size"].sum())), np.random.default_rng([seed, 3]))
-        result.loc[usable, "detection"] = _named(result.loc[usable, "subject"], assigned)
+        result["detection"] = result["subject"].map(assigned).astype(object).where(usable).fillna(NONE)
     if folds > 1:
         result["fold"] = subject_folds(participants, folds, seed)["fold"]
     check_splits(result, table)
@@ -74,7 +75,7 @@ def make_splits(
 
 
 def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
-    """Folds for grouped cross-validation: each subject's examinations in one fold.
+    """Divide a cohort into folds for grouped cross-validation: each subject's examinations in one fold.
 
     Subjects who were read (and are `eligible`), with and without a reference bone mask, and those with a mask only are
     dealt first, so that the folds hold as many of each kind, give or take one; within a kind labels and centres spread.
@@ -105,7 +106,7 @@ def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame
     held = np.zeros((k, 3), int)  # read, bones, examinations
     for row in ordered.to_dict("records"):
         counted = np.array([row["read"], row["bones"], row["size"]], int)
-        wanted = [held[:, place] for place in range(2) if counted[place]]
+        wanted = [held[:, column] for column in range(2) if counted[column]]
         chosen = int(np.lexsort((np.arange(k), held[:, 2], *reversed(wanted)))[0])
         held[chosen] += counted
         fold[row["subject"]] = chosen
@@ -125,54 +126,44 @@ def check_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
             in two subsets or two folds.
     """
     remedy = "correct splits.csv or delete it and curate again"
-    for column in ("patient", "subject", "bones", "detection"):
+    for column in ("patient", "subject", *TASKS):
         if column not in splits:
             raise DataError(f"splits have no column {column!r}: {remedy}")
-    given = splits[["patient", "subject", "bones", "detection"]].fillna(NONE).astype({"patient": str, "subject": str})
-    twice = given.loc[given["patient"].duplicated(), "patient"]
-    if len(twice):
-        raise DataError(f"splits list patient {twice.iloc[0]!r} more than once: {remedy}")
-    subject_of = dict(zip(participants["patient"].astype(str), participants["subject"].astype(str), strict=True))
-    for patient, subject in zip(given["patient"], given["subject"], strict=True):
-        if patient not in subject_of:
-            raise DataError(f"splits name patient {patient!r}, whom the cohort does not have: {remedy}")
-        if subject_of[patient] != subject:
-            raise DataError(
-                f"splits give patient {patient!r} to subject {subject!r}, "
-                f"the cohort to {subject_of[patient]!r}: {remedy}"
-            )
-    missing = sorted(set(subject_of) - set(given["patient"]))
+    given = splits.fillna(dict.fromkeys(TASKS, NONE)).astype({"patient": str, "subject": str})
+    subjects = participants[["patient", "subject"]].astype(str).set_index("patient")["subject"]
+    given["known"] = given["patient"].map(subjects)
+
+    def refuse(faulty: pd.Series, sentence: str) -> None:
+        """Raise an error about the first faulty row, if any; the sentence names its columns in braces."""
+        if faulty.any():
+            raise DataError(f"{sentence.format(**given[faulty].iloc[0])}: {remedy}")
+
+    refuse(given["patient"].duplicated(), "splits list patient {patient!r} more than once")
+    refuse(given["known"].isna(), "splits name patient {patient!r}, whom the cohort does not have")
+    other = given["subject"] != given["known"]
+    refuse(other, "splits give patient {patient!r} to subject {subject!r}, the cohort to {known!r}")
+    missing = sorted(set(subjects.index) - set(given["patient"]))
     if missing:
         raise DataError(f"splits lack patient {missing[0]!r} of the cohort: {remedy}")
-    for column in ("bones", "detection"):
-        unknown = given.loc[~given[column].isin([*SUBSETS, NONE]), ["patient", column]]
-        if len(unknown):
-            patient, name = unknown.iloc[0]
-            raise DataError(f"patient {patient!r} is in an unknown subset {name!r} of {column!r}: {remedy}")
-        held = given[given[column] != NONE].groupby("subject")[column].unique()
-        for subject, subsets in held.items():
-            if len(subsets) > 1:
-                raise DataError(f"subject {subject!r} is in both {' and '.join(subsets)} of {column!r}: {remedy}")
-    if "fold" in splits:
-        number = pd.to_numeric(splits["fold"], errors="coerce")
-        without = given.loc[~(number >= 0) | (number % 1 != 0), "patient"]
-        if len(without):
-            raise DataError(f"splits give patient {without.iloc[0]!r} no fold: {remedy}")
-        spread = number.groupby(given["subject"]).nunique()
-        if (spread > 1).any():
-            raise DataError(f"subject {spread.idxmax()!r} lies in several folds: {remedy}")
+    for task in TASKS:
+        unknown = ~given[task].isin([*SUBSETS, NONE])
+        refuse(unknown, f"patient {{patient!r}} is in an unknown subset {{{task}!r}} of {task!r}")
+        torn = given[task].where(given[task] != NONE).groupby(given["subject"]).transform("nunique") > 1
+        refuse(torn, f"subject {{subject!r}} lies in several subsets of {task!r}")
+    if "fold" in given:
+        given["fold"] = pd.to_numeric(given["fold"], errors="coerce")
+        refuse(~(given["fold"] >= 0) | (given["fold"] % 1 != 0), "splits give patient {patient!r} no fold")
+        torn = given.groupby("subject")["fold"].transform("nunique") > 1
+        refuse(torn, "subject {subject!r} lies in several folds")
 
 
 def _checked(participants: pd.DataFrame) -> pd.DataFrame:
-    absent = [column for column in _REQUIRED if column not in participants]
-    if absent:
-        raise DataError(f"the participants table has no column {absent[0]!r}, which splits need")
-    table = participants.copy()
-    for column in ("patient", "subject"):
-        table[column] = table[column].astype(str)
+    for column in ("patient", "subject", "centre", "positive", "has_bones"):
+        if column not in participants:
+            raise DataError(f"the participants table has no column {column!r}, which splits need")
+    table = participants.astype({"patient": str, "subject": str, "positive": "boolean"})
     table["centre"] = table["centre"].fillna("").astype(str)
     table["has_bones"] = table["has_bones"].fillna(False).astype(bool)
-    table["positive"] = table["positive"].astype("boolean")
     table["eligible"] = table["eligible"].fillna(False).astype(bool) if "eligible" in table else True
     table = table.sort_values("patient", ignore_index=True)
     twice = table.loc[table["patient"].duplicated(), "patient"]
@@ -182,21 +173,16 @@ def _checked(participants: pd.DataFrame) -> pd.DataFrame:
 
 
 def _subjects(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per subject, sorted: `subject, label, centre, size`; a subject is positive if any examination is."""
+    """Return one row per subject, sorted: `subject, label, centre, size`; positive if any examination is."""
     grouped = table.groupby("subject", sort=True)
-    label = grouped["positive"].max().astype("object")
-    return pd.DataFrame(
-        {
-            "subject": label.index,
-            "label": np.where(label.isna(), "unknown", np.where(label.eq(True), "positive", "negative")),
-            "centre": grouped["centre"].first().to_numpy(),
-            "size": grouped.size().to_numpy(),
-        }
-    )
+    subjects = grouped.agg(label=("positive", "max"), centre=("centre", "first"), size=("patient", "size"))
+    names = {True: "positive", False: "negative"}
+    subjects["label"] = subjects["label"].astype(object).map(names).fillna("unknown")
+    return subjects.reset_index()
 
 
 def _scaled(parts: Sequence[int], available: int, at_most: bool = False) -> list[int]:
-    """Whole numbers in the proportions of `parts` that sum to `available` (or to the sum of `parts` if `at_most`)."""
+    """Return whole numbers in the proportions of `parts` that sum to `available` (at most to the sum of `parts`)."""
     if any(part < 0 for part in parts) or not sum(parts):
         raise DataError(f"a split of {tuple(parts)} patients is impossible: give three numbers that are not negative")
     if at_most and available >= sum(parts):
@@ -213,39 +199,33 @@ def _scaled(parts: Sequence[int], available: int, at_most: bool = False) -> list
     return counts
 
 
-def _positive_share(table: pd.DataFrame) -> float:
-    known = _subjects(table)["label"]
-    known = known[known != "unknown"]
-    return float((known == "positive").mean()) if len(known) else 0.0
-
-
 def _draw(subjects: pd.DataFrame, patients: int, share: float, rng: np.random.Generator) -> pd.DataFrame:
     """Draw subjects holding `patients` examinations: evenly over the centres, `share` of the labelled ones positive."""
     pool = subjects.iloc[rng.permutation(len(subjects))]
     labelled = int(pool.loc[pool["label"] != "unknown", "size"].sum())
-    wanted = {"positive": round(share * min(patients, labelled))}
+    wanted = round(share * min(patients, labelled))  # positive ones
     chosen: list[int] = []
     per_centre: dict[str, int] = {}
-    held = {"positive": 0, "other": 0}
-    while (total := sum(held.values())) < patients:
+    positives = others = 0
+    while (total := positives + others) < patients:
         fits = pool[~pool.index.isin(chosen) & (pool["size"] <= patients - total)]
         if fits.empty:
             break
         positive = fits["label"] == "positive"
-        due = held["positive"] * (patients - wanted["positive"]) <= held["other"] * wanted["positive"]
-        want = positive if due and held["positive"] < wanted["positive"] else ~positive
+        due = positives * (patients - wanted) <= others * wanted
+        want = positive if due and positives < wanted else ~positive
         candidates = fits[want] if want.any() else fits
         load = candidates["centre"].map(lambda centre: per_centre.get(centre, 0))
         pick = candidates.index[int(np.argmin(load.to_numpy()))]
-        row = pool.loc[pick]
+        label, centre, size = pool.loc[pick, ["label", "centre", "size"]]
         chosen.append(pick)
-        held["positive" if row["label"] == "positive" else "other"] += int(row["size"])
-        per_centre[row["centre"]] = per_centre.get(row["centre"], 0) + int(row["size"])
+        positives, others = (positives + size, others) if label == "positive" else (positives, others + size)
+        per_centre[centre] = per_centre.get(centre, 0) + size
     return subjects.loc[sorted(chosen)]
 
 
-def _deal(subjects: pd.DataFrame, counts: Sequence[int], rng: np.random.Generator) -> dict[str, int]:
-    """Deal subjects, strata one after another, each to the part furthest behind its share: subject -> part index.
+def _deal(subjects: pd.DataFrame, counts: Sequence[int], rng: np.random.Generator) -> dict[str, str]:
+    """Deal subjects, strata one after another, each to the subset furthest behind its share: subject -> subset.
 
     Strata are the label and the centre, and before them the column `outlined` where there is one, True first.
     """
@@ -256,19 +236,14 @@ def _deal(subjects: pd.DataFrame, counts: Sequence[int], rng: np.random.Generato
     ordered = shuffled.sort_values(strata, ascending=[name != "outlined" for name in strata], kind="stable")
     total = int(ordered["size"].sum())
     given = [0] * len(counts)
-    parts: dict[str, int] = {}
+    parts: dict[str, str] = {}
     dealt = 0
     for subject, size in zip(ordered["subject"], ordered["size"], strict=True):
         dealt += int(size)
         behind = [Fraction(count * dealt, total) - held for count, held in zip(counts, given, strict=True)]
-        open_parts = [i for i, count in enumerate(counts) if given[i] + size <= count] or [
-            i for i, count in enumerate(counts) if count
-        ]
+        wanted = [i for i, count in enumerate(counts) if count]
+        open_parts = [i for i in wanted if given[i] + size <= counts[i]] or wanted
         part = max(open_parts, key=lambda i: (behind[i], -i))
         given[part] += int(size)
-        parts[subject] = part
+        parts[subject] = SUBSETS[part]
     return parts
-
-
-def _named(subjects: pd.Series, assigned: dict[str, int]) -> pd.Series:
-    return subjects.map(lambda subject: SUBSETS[assigned[subject]] if subject in assigned else NONE)

@@ -1,29 +1,147 @@
-"""Stored predictions as half-slices, patients and votes."""
+"""Read stored predictions of a run as half-slices and patients, by choices that a chapter's parameters make."""
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from axspa_lib.detector import results as detector_results
-from axspa_lib.diagnosis import sweeps
-from axspa_lib.diagnosis.rules import consensus_opinion, ensemble_vote, half_slice_results, patient_results
-from axspa_lib.stats import Curve, Floats, calibration, calibration_errors, precision_recall, roc
-from axspa_lib.stats.bands import band
-from axspa_lib.study.errors import MissingResultError
+from axspa_lib.diagnosis.rules import KEY, half_slice_results
+from axspa_lib.diagnosis.votes import consensus_opinion
+from axspa_lib.study.config import BASE, Study
+from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.results import Run
 from axspa_lib.study.runs import record_input
 
-HALF, PATIENT = "half-slices", "patients"
+TIES = {"negative": 0, "positive": 1}
 
 
-THIRDS = ("anterior third", "middle third", "posterior third")
+@dataclass(frozen=True)
+class Choices:
+    """What makes diagnoses and tables of predictions: a study's own values, but for those that a reader sets."""
+
+    score_threshold: float
+    min_positive: int
+    members: tuple[int, ...]
+    vote_tie: int
+    consensus_tie: int
+    count_failures: bool
+    n_boot: int
 
 
-def diagnoses(vote: pd.DataFrame, opinions: pd.DataFrame, count: int = 8) -> pd.DataFrame:
-    """The first patients with the vote and the readers' consensus, in words."""
-    both = vote.merge(consensus_opinion(opinions), on="patient").head(count)
+def choices(
+    study: Study,
+    *,
+    score_threshold: float = 0.0,
+    rule: int = 0,
+    members: str = "",
+    vote_tie: str = "negative",
+    consensus_tie: str = "positive",
+    failures: str = "wrong",
+    n_boot: int = 0,
+) -> Choices:
+    """Translate a chapter's parameters; 0 and "" stand for the study's own values and all members.
+
+    Raises:
+        ConfigError: names the parameter that has no such value.
+    """
+    if not 0 <= score_threshold <= 1:
+        raise ConfigError(f"parameter score_threshold: a score lies from 0 to 1 (given: {score_threshold})")
+    for name, number in (("rule", rule), ("n_boot", n_boot)):
+        if number < 0:
+            raise ConfigError(f"parameter {name}: give 1 or more, or 0 for the study's (given: {number})")
+    words = {"vote_tie": (vote_tie, TIES), "consensus_tie": (consensus_tie, TIES),
+             "failures": (failures, ("wrong", "forgiven"))}  # fmt: skip
+    for name, (word, known) in words.items():
+        if word not in known:
+            raise ConfigError(f"parameter {name}: choose one of {', '.join(known)} (given: {word!r})")
+    seeds = [part.strip() for part in members.split(",") if part.strip()]
+    if not all(part.isdigit() for part in seeds):
+        raise ConfigError(f'parameter members: give seeds separated by commas, as "0,2" (given: {members!r})')
+    return Choices(
+        score_threshold or study.detector.score_threshold,
+        rule or study.diagnosis.min_positive,
+        tuple(int(part) for part in seeds),
+        TIES[vote_tie],
+        TIES[consensus_tie],
+        failures == "wrong",
+        n_boot or study.diagnosis.bootstrap,
+    )
+
+
+@dataclass(frozen=True)
+class CohortResults:
+    """Readings and stored predictions of one cohort.
+
+    Attributes:
+        run: the results of the study.
+        name: of the cohort; empty where the profile has no such cohort.
+        members: seeds that take part; all when empty.
+    """
+
+    run: Run
+    name: str
+    members: tuple[int, ...] = ()
+
+    @cached_property
+    def half_slices(self) -> pd.DataFrame:
+        """Readings, `patient, slice, side, reader, inflammation`."""
+        return self.run.cohort(self.name).half_slices
+
+    @cached_property
+    def opinions(self) -> pd.DataFrame:
+        """Diagnoses of the readers, `patient, reader, asas_positive`."""
+        return self.run.cohort(self.name).opinions
+
+    def predictions(self, experiment: str = BASE) -> dict[int, pd.DataFrame]:
+        """Return the stored detections of an experiment by member, of those that take part.
+
+        Raises:
+            ConfigError: none of the base experiment's members is chosen.
+        """
+        found = detector_results.predictions(self.run, self.name, experiment)
+        chosen = {seed: table for seed, table in found.items() if not self.members or seed % 100 in self.members}
+        if found and not chosen and experiment == BASE:
+            raise ConfigError(f"parameter members: choose among {', '.join(map(str, found))} (given: {self.members})")
+        return chosen
+
+    def evaluated(self, experiment: str = BASE) -> pd.DataFrame:
+        """Return the half-slices of the slices predicted: `patient, slice, side, joint, inflammation`."""
+        return detector_results.evaluated(self.run, self.name, experiment)
+
+    @cached_property
+    def with_joint(self) -> pd.DataFrame:
+        """Half-slices predicted that contain a joint, `patient, slice, side`."""
+        return self.evaluated().query("joint")[KEY]
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        """Rows of the experiment table of which a member that takes part was trained."""
+        return [
+            name
+            for name in self.run.study.experiments
+            if set(seeds := detector_results.seeds(self.run, name)) & set(self.members or seeds)
+        ]
+
+
+def half_slices(
+    run: Run, cohort: str | None = None, experiment: str = BASE, score_threshold: float | None = None
+) -> dict[int, pd.DataFrame]:
+    """Return half-slice results by member, on every half-slice predicted; None takes the study's threshold."""
+    return half_slice_results(
+        detector_results.predictions(run, cohort, experiment),
+        detector_results.evaluated(run, cohort, experiment),
+        run.study.detector.score_threshold if score_threshold is None else score_threshold,
+    )
+
+
+def format_diagnoses(
+    vote: pd.DataFrame, opinions: pd.DataFrame, consensus_tie: int = 1, count: int = 8
+) -> pd.DataFrame:
+    """Return the first patients with the vote and the readers' consensus as text."""
+    both = vote.merge(consensus_opinion(opinions, consensus_tie), on="patient").head(count)
     yes = {0: "no", 1: "yes"}
     return pd.DataFrame(
         {
@@ -38,93 +156,7 @@ def diagnoses(vote: pd.DataFrame, opinions: pd.DataFrame, count: int = 8) -> pd.
     )
 
 
-@cache
-def half_slice_cases(run: Run, cohort: str | None = None) -> pd.DataFrame:
-    """`tables.beyond.half_slice_cases` of a cohort with `manufacturer` and `third` (of the slices read) beside."""
-    data, evaluated = run.cohort(cohort), detector_results.evaluated(run, cohort)
-    cases = sweeps.half_slice_cases(data.half_slices, half_slices(run, cohort), evaluated[evaluated["joint"]])
-    scanners = data.participants.set_index("patient")["manufacturer"]
-    third = pd.cut(cases["position"], [-0.01, 1 / 3, 2 / 3, 1.01], labels=list(THIRDS))
-    return cases.assign(manufacturer=cases["patient"].map(scanners), third=third)
-
-
-@cache
-def patient_cases(run: Run, cohort: str | None = None) -> pd.DataFrame:
-    """`patient, reference, prediction, score` of the ensemble's patients."""
-    vote = ensemble_vote(patients(run, cohort))
-    reference = consensus_opinion(run.cohort(cohort).opinions).set_index("patient")["asas_positive"]
-    return pd.DataFrame(
-        {
-            "patient": vote["patient"],
-            "reference": vote["patient"].map(reference),
-            "prediction": vote["positive"],
-            "score": vote["score"],
-        }
-    )
-
-
-def cases_by_level(run: Run, cohort: str | None = None) -> dict[str, pd.DataFrame]:
-    """Half-slices and patients of a cohort."""
-    name = cohort or run.study.training_cohort
-    return {HALF: half_slice_cases(run, name), PATIENT: patient_cases(run, name)}
-
-
-def curves(run: Run) -> tuple[dict[str, Curve], dict[str, Curve], dict[str, Floats], dict[str, Floats]]:
-    """ROC and precision-recall curves of the ensemble's scores on half-slices and patients, and their bands.
-
-    The score of a half-slice is the members' mean `p_inflamed`, 0 where none finds a box; a wrong number of boxes does
-    not count as wrong here, since a score has no count. A level of one class only is left out.
-    """
-    n = run.study.diagnosis.bootstrap
-    found: tuple[dict[str, Curve], dict[str, Curve], dict[str, Floats], dict[str, Floats]] = ({}, {}, {}, {})
-    for level, cases in cases_by_level(run).items():
-        if cases["reference"].nunique() > 1:
-            case = cases["reference"], cases["score"], cases["patient"]
-            found[0][level], found[1][level] = roc(*case, n=n), precision_recall(*case, n=n)
-            found[2][level], found[3][level] = band(*case, n=n), band(*case, "precision_recall", n=n)
-    return found
-
-
-def reliability(run: Run, bins: int = 8) -> tuple[Floats, pd.Series]:
-    """Calibration of the half-slice scores (`agreement.calibration`), and Brier score and calibration error."""
-    cases = cases_by_level(run)[HALF]
-    rows = calibration(cases["reference"], cases["score"], cases["patient"], bins, run.study.diagnosis.bootstrap)
-    return rows, calibration_errors(cases["reference"], cases["score"], bins)
-
-
-def half_slices(run: Run, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
-    """Half-slice results by member, on every half-slice of the slices predicted."""
-    wanted = detector_results.evaluated(run, cohort, experiment)[["patient", "slice", "side"]]
-    return {
-        seed: half_slice_results(table, wanted, run.threshold)
-        for seed, table in detector_results.predictions(run, cohort, experiment).items()
-    }
-
-
-def patients(run: Run, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
-    """Patient diagnoses by member (section 3.2.2)."""
-    rule = run.rule or run.study.diagnosis.min_positive
-    return {seed: patient_results(table, rule) for seed, table in half_slices(run, cohort, experiment).items()}
-
-
-def all_patients(run: Run) -> dict[str, dict[str, dict[int, pd.DataFrame]]]:
-    """Patient diagnoses by cohort, experiment and member, for Table 4."""
-    return {
-        cohort: {
-            name: patients(run, cohort, name) for name in run.study.experiments if detector_results.seeds(run, name)
-        }
-        for cohort in run.study.cohorts
-    }
-
-
-def true_lesions(run: Run, cohort: str | None = None) -> pd.DataFrame:
-    """Lesions of simulated patients: `patient, type, side, volume_mm3, first_slice, last_slice`, ...
-
-    Raises:
-        MissingResultError: the cohort is not simulated, so nobody knows its lesions.
-    """
-    name = cohort or run.study.training_cohort
-    path = run.layout.source(name) / "export" / "truth" / "lesions.csv"
-    if not path.is_file():
-        raise MissingResultError(f"the true lesions of {name} are not known: only a simulated cohort has them")
-    return pd.read_csv(record_input(path), dtype={"patient": str})
+def true_lesions(run: Run, cohort: str | None = None) -> pd.DataFrame | None:
+    """Return the lesions of simulated patients (`patient, type, side, volume_mm3, ...`); None for real scans."""
+    path = run.layout.source(cohort or run.study.training_cohort) / "export" / "truth" / "lesions.csv"
+    return pd.read_csv(record_input(path), dtype={"patient": str}) if path.is_file() else None

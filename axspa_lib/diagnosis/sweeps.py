@@ -1,4 +1,4 @@
-"""Vary the decision rule, the threshold and the share of patients answered."""
+"""Vary the kind of vote, the decision rule, the score threshold and the share of patients answered."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
-from axspa_lib.diagnosis.rules import (
-    KEY,
-    Members,
-    asas_consecutive,
-    checked_members,
-    consensus_opinion,
-    ensemble_vote,
-    half_slice_results,
-    patient_results,
-)
-from axspa_lib.stats import (
-    Interval,
+from axspa_lib.diagnosis.rules import Members, asas_consecutive, half_slice_results, patient_results
+from axspa_lib.diagnosis.votes import checked_members, consensus_of, ensemble_vote
+from axspa_lib.stats.counts import (
+    COUNTS,
+    Floats,
     accuracy,
-    bootstrap_by_patient,
     cohen_kappa,
     confusion,
     mcc_counts,
@@ -29,12 +21,10 @@ from axspa_lib.stats import (
     sensitivity,
     specificity,
 )
-from axspa_lib.stats.resampling import Statistic
-from axspa_lib.study.errors import DataError
+from axspa_lib.stats.resampling import Statistic, bootstrap_by_patient, interval_row
 
 #: Decision rules compared: positive ROIs needed, or the consecutive-slices rule of ASAS.
 RULES = (1, 2, 3, "ASAS")
-
 
 RATES: dict[str, Statistic] = {
     "MCC": mcc_counts,
@@ -45,109 +35,148 @@ RATES: dict[str, Statistic] = {
     "Cohen's kappa": cohen_kappa,
 }
 
+#: Kinds of vote, in the order of the table.
+SINGLE, PATIENTS, HALF_SLICES, SCORES = (
+    "single members, mean",
+    "majority of patient diagnoses (the paper)",
+    "majority on each half-slice, then the rule",
+    "mean score of the members",
+)
 
-def rates(
-    reference: Sequence[float], prediction: Sequence[float], patients: Sequence[str], n: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Every rate of two vectors of 0 and 1 with its interval by patient: `rate, value, low, high, n, patients`."""
-    counts = confusion(reference, prediction)
+
+def rates(counts: Floats, patients: ArrayLike, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Return every rate of counts `(cases, 4 k)`, mean over the k: `rate, value, low, high, n, patients`.
+
+    Args:
+        counts: from `confusion`.
+        patients: the patient of each case.
+        n: bootstrap resamples, by patient.
+        seed: of the bootstrap.
+    """
+
+    def mean_of(statistic: Statistic) -> Statistic:
+        def mean(sums: Floats) -> Floats:
+            blocks = np.asarray(sums, float).reshape(*np.shape(sums)[:-1], -1, len(COUNTS))
+            return np.asarray(statistic(blocks)).mean(axis=-1)
+
+        return mean
+
     return pd.DataFrame(
-        [
-            _entry(bootstrap_by_patient(statistic, counts, patients, n, seed, "jeffreys"), rate=name)
-            for name, statistic in RATES.items()
-        ]
-    )
+        [interval_row(bootstrap_by_patient(mean_of(statistic), counts, patients, n, seed, "jeffreys"), rate=name)
+         for name, statistic in RATES.items()]
+    )  # fmt: skip
+
+
+def vote_kinds(
+    half_slices: Members,
+    opinions: pd.DataFrame,
+    min_positive: int = 2,
+    vote_tie: int = 0,
+    consensus_tie: int = 1,
+    n: int = 2000,
+) -> pd.DataFrame:
+    """Compare every way to combine the members on the same patients: `vote, rate, value, low, high, n, patients`.
+
+    Args:
+        half_slices: `half_slice_results` by seed.
+        opinions: `patient, reader, asas_positive`; the consensus is the reference.
+        min_positive: positive ROIs that make a patient positive.
+        vote_tie: of the members, as in `ensemble_vote`.
+        consensus_tie: of the readers, as in `consensus_opinion`.
+        n: bootstrap resamples, the same for every row.
+    """
+    members = patient_results(checked_members(half_slices), min_positive)
+    vote = ensemble_vote(members, tie=vote_tie)
+    halves = ensemble_vote(half_slices, "half_slice", vote_tie)
+    answers = {
+        SINGLE: list(members.values()),
+        PATIENTS: [vote],
+        HALF_SLICES: [patient_results(halves, min_positive)],
+        SCORES: [vote.assign(positive=(vote["score"] >= 0.5).astype(int))],
+    }
+    truth = consensus_of(vote["patient"], opinions, consensus_tie)
+    parts = []
+    for kind, results in answers.items():
+        said = [table.set_index(table["patient"].astype(str))["positive"].loc[truth.index] for table in results]
+        counts = np.concatenate([confusion(truth, answer) for answer in said], axis=1)
+        parts.append(rates(counts, truth.index, n).assign(vote=kind))
+    return pd.concat(parts, ignore_index=True)[["vote", "rate", "value", "low", "high", "n", "patients"]]
 
 
 def rule_sensitivity(
-    members: Members,
-    opinions: pd.DataFrame,
-    rules: Sequence[int | str] = RULES,
-    only: pd.DataFrame | None = None,
-    n: int = 2000,
-    seed: int = 0,
+    half_slices: Members, opinions: pd.DataFrame, vote_tie: int = 0, consensus_tie: int = 1, n: int = 2000
 ) -> pd.DataFrame:
-    """Ensemble under several decision rules: `rule, rate, value, low, high, n, patients, positives`.
+    """Return the ensemble's rates under each of `RULES`: `rule, rate, value, low, high, n, patients, positives`.
 
-    Args:
-        members: `half_slice_results` by seed.
-        opinions: `patient, reader, asas_positive`; the consensus is the reference.
-        rules: numbers of positive ROIs, or `ASAS` for the consecutive-slices rule.
-        only: half-slices that count; all when None.
-        n: bootstrap resamples.
-        seed: of the bootstrap.
+    Arguments as `vote_kinds`.
     """
-    tables = checked_members(members)
-    reference = consensus_opinion(opinions).set_index("patient")["asas_positive"]
-    rows = []
-    for rule in rules:
-        if rule == "ASAS":
-            decided = {seed: asas_consecutive(table).assign(score=0.0) for seed, table in tables.items()}
-        else:
-            decided = {seed: patient_results(table, int(rule), only) for seed, table in tables.items()}
-        vote = ensemble_vote(decided).set_index("patient")["positive"]
-        found = rates(_of(reference, vote.index).tolist(), vote.tolist(), vote.index.tolist(), n, seed)
-        label = rule if rule == "ASAS" else f">= {rule}"
-        rows.append(found.assign(rule=label, positives=int(vote.sum())))
-    return pd.concat(rows, ignore_index=True)
+    tables, parts = checked_members(half_slices), []
+    for rule in RULES:
+        decided = {seed: asas_consecutive(table) if isinstance(rule, str) else patient_results(table, rule)
+                   for seed, table in tables.items()}  # fmt: skip
+        vote = ensemble_vote(decided, tie=vote_tie)
+        counts = confusion(consensus_of(vote["patient"], opinions, consensus_tie), vote["positive"])
+        name = rule if isinstance(rule, str) else f">= {rule}"
+        parts.append(rates(counts, vote["patient"], n).assign(rule=name, positives=int(vote["positive"].sum())))
+    return pd.concat(parts, ignore_index=True)
 
 
 def threshold_sweep(
-    detections: Members,
+    predictions: Members,
     evaluated: pd.DataFrame,
     opinions: pd.DataFrame,
     thresholds: Sequence[float] = tuple(np.arange(0.1, 1.0, 0.1).round(2)),
-    rule: int = 2,
+    min_positive: int = 2,
+    vote_tie: int = 0,
+    consensus_tie: int = 1,
     n: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """Ensemble on patients for several score thresholds: `threshold, value, low, high, n, patients, wrong_counts`.
+    """Return the ensemble's MCC on patients by score threshold, and the share of wrong numbers of boxes.
 
     Args:
-        detections: stored detections by seed, below the smallest threshold.
+        predictions: stored detections by seed, below the smallest threshold.
         evaluated: `patient, slice, side` of all half-slices predicted.
         opinions: `patient, reader, asas_positive`.
         thresholds: of the score; the paper's demo has 0.7.
-        rule: positive ROIs that make a patient positive.
+        min_positive: positive ROIs that make a patient positive.
+        vote_tie: of the members, as in `ensemble_vote`.
+        consensus_tie: of the readers, as in `consensus_opinion`.
         n: bootstrap resamples.
-        seed: of the bootstrap.
+
+    Returns:
+        `threshold, wrong_counts, value, low, high, n, patients`.
     """
-    members = dict(detections)
-    reference = consensus_opinion(opinions).set_index("patient")["asas_positive"]
     rows = []
     for threshold in thresholds:
-        halves = {member: half_slice_results(table, evaluated, threshold) for member, table in members.items()}
-        decided = ensemble_vote({member: patient_results(table, rule) for member, table in halves.items()})
-        vote = decided.set_index("patient")["positive"]
-        counts = confusion(_of(reference, vote.index), vote)
+        halves = half_slice_results(predictions, evaluated, threshold)
+        vote = ensemble_vote(patient_results(halves, min_positive), tie=vote_tie)
+        counts = confusion(consensus_of(vote["patient"], opinions, consensus_tie), vote["positive"])
         wrong = float(np.mean([1 - table["correct_count"].mean() for table in halves.values()]))
-        found = bootstrap_by_patient(mcc_counts, counts, vote.index, n, seed, "jeffreys")
-        rows.append(_entry(found, threshold=float(threshold), wrong_counts=wrong))
+        found = bootstrap_by_patient(mcc_counts, counts, vote["patient"], n, 0, "jeffreys")
+        rows.append(interval_row(found, threshold=float(threshold), wrong_counts=wrong))
     return pd.DataFrame(rows)
 
 
 def abstention(
-    vote: pd.DataFrame, opinions: pd.DataFrame, n: int = 2000, seed: int = 0, fewest: int = 5
+    vote: pd.DataFrame, opinions: pd.DataFrame, consensus_tie: int = 1, n: int = 2000, fewest: int = 5
 ) -> pd.DataFrame:
-    """What is gained by not answering the least certain patients.
+    """Return accuracy and MCC when the least certain patients are not answered.
 
     Certainty is the majority's share of the votes, among equals the distance of the mean score from one half. Patients
     of equal certainty are left out together.
 
     Args:
-        vote: from `ensemble_vote(..., level="patient")`.
+        vote: from `ensemble_vote`, of patients.
         opinions: `patient, reader, asas_positive`.
+        consensus_tie: of the readers, as in `consensus_opinion`.
         n: bootstrap resamples.
-        seed: of the bootstrap.
         fewest: patients below which nothing but the first row is computed.
 
     Returns:
         `answered` (share), `certainty` (least), `accuracy`, `accuracy_low`, `accuracy_high`, `value` (MCC), `low`,
         `high`, `n`, `patients`; the first row answers all.
     """
-    reference = consensus_opinion(opinions).set_index("patient")["asas_positive"]
-    truth = _of(reference, pd.Index(vote["patient"]))
-    counts = confusion(truth, vote["positive"])
+    counts = confusion(consensus_of(vote["patient"], opinions, consensus_tie), vote["positive"])
     certainty = pd.DataFrame({"votes": (vote["votes"] - 0.5).abs(), "score": (vote["score"] - 0.5).abs()}).round(9)
     rank = certainty.groupby(["votes", "score"], sort=True).ngroup().to_numpy()
     rows: list[dict[str, object]] = []
@@ -155,56 +184,11 @@ def abstention(
         kept = rank >= level
         if kept.sum() < fewest and rows:
             break
-        owner = vote["patient"].to_numpy()[kept]
-        right = bootstrap_by_patient(accuracy, counts[kept], owner, n, seed, "jeffreys")
-        found = bootstrap_by_patient(mcc_counts, counts[kept], owner, n, seed, "jeffreys")
-        row = _entry(found, answered=float(kept.mean()))
-        row |= {"certainty": float(0.5 + certainty["votes"].to_numpy()[kept].min())}
-        rows.append(row | {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high})
+        right, found = (
+            bootstrap_by_patient(statistic, counts[kept], vote["patient"][kept], n, 0, "jeffreys")
+            for statistic in (accuracy, mcc_counts)
+        )
+        least = float(0.5 + certainty["votes"].to_numpy()[kept].min())
+        shares = {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
+        rows.append(interval_row(found, answered=float(kept.mean()), certainty=least, **shares))
     return pd.DataFrame(rows)
-
-
-def half_slice_cases(
-    half_slices: pd.DataFrame, members: Members, only: pd.DataFrame | None = None, reference: str = CONSENSUS
-) -> pd.DataFrame:
-    """Half-slices with reference and the ensemble's answer, to be joined with scanner, position or lesion size.
-
-    Args:
-        half_slices: readings, `patient, slice, side, reader, inflammation`.
-        members: `half_slice_results` by seed.
-        only: `patient, slice, side` with a joint.
-        reference: a reader, or the consensus.
-
-    Returns:
-        `patient, slice, side, reference, prediction, failed, marked, score, position`; a wrong number of boxes is a
-        wrong `prediction`, while `marked` is what the ensemble said and `score` its mean `p_inflamed`; `position` runs
-        from 0 (first slice read of the patient, anterior) to 1 (last).
-    """
-    wide, _ = readings_wide(half_slices, only=only)
-    wide = wide[wide["patient"].isin(set(next(iter(checked_members(members).values()))["patient"].astype(str)))]
-    vote = ensemble_vote(members, "half_slice")
-    truth, answer, _, failed = reference_and_answer(wide, reference, vote)
-    cases = wide.dropna(subset=[reference])[KEY].reset_index(drop=True)
-    said = cases.merge(vote.astype({"patient": str, "slice": int}), on=KEY, how="left", validate="one_to_one")
-    cases = cases.assign(marked=said["positive"], score=said["p_inflamed"])
-    place = cases.groupby("patient")["slice"]
-    first, last = place.transform("min"), place.transform("max")
-    position = (cases["slice"] - first) / (last - first).clip(lower=1)
-    return cases.assign(reference=truth, prediction=answer, failed=failed, position=position)
-
-
-def _entry(found: Interval, **labels: object) -> dict[str, object]:
-    return labels | {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "patients": found.patients,
-    }
-
-
-def _of(reference: pd.Series, patients: pd.Index) -> pd.Series:
-    unknown = sorted(set(patients.astype(str)) - set(reference.index))
-    if unknown:
-        raise DataError(f"patient {unknown[0]} was predicted but has no consensus of readers: give their opinions")
-    return reference.loc[patients.astype(str)]

@@ -1,4 +1,4 @@
-"""Figure of the claims, on phantom and on real MRI."""
+"""Figure of chapter 12, drawn by the function that bears the name of its label (`fig-findings`: `findings`)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from axspa_lib.diagnosis.figures import _finished
-from axspa_lib.study.plotting import COLOURS, new_figure
+from axspa_lib.study.plotting import COLOURS, draw_intervals, mark, new_figure
 
 
 def findings(table: pd.DataFrame) -> Figure:
-    """The claims' figures on phantom and public real MRI with intervals, published as a bar, limits dotted."""
+    """Draw the claims' figures on phantom and public real MRI with intervals, published as a bar, limits dotted."""
+    table = table.iloc[::-1].reset_index(drop=True)
     figure, axes = new_figure(1, 1, width=7.2, height=0.42 * len(table) + 1.0)
     axis = axes[0, 0]
-    for place, (_, row) in enumerate(table.iloc[::-1].iterrows()):
-        limit = float(str(row["rule"]).split("above ")[1].split(",")[0])
-        axis.plot([limit, limit], [place - 0.35, place + 0.35], color=COLOURS["neutral"], linestyle=":", linewidth=1.2)
-        for source, colour, marker, shift in (("phantom", "model", "o", 0.15), ("public", "inflamed", "s", -0.15)):
-            if np.isfinite(row[source]):
-                ends = [row[f"{source}_low"], row[f"{source}_high"]]
-                axis.plot(ends, [place + shift] * 2, color=COLOURS[colour])
-                axis.plot(row[source], place + shift, marker, color=COLOURS[colour], markersize=5)
-        axis.plot(row["published"], place, "|", color="black", markersize=12, markeredgewidth=1.8)
-    axis.set_yticks(range(len(table)), table["claim"].iloc[::-1], fontsize=7)
-    for source, colour, marker in (("phantom", "model", "o"), ("public real MRI", "inflamed", "s")):
-        axis.plot([], [], marker, color=COLOURS[colour], label=source)
-    axis.plot([], [], "|", color="black", label="published", markersize=12, markeredgewidth=1.8)
-    axis.plot([], [], ":", color=COLOURS["neutral"], label="limit of the rule")
+    sources = (("phantom", "phantom", "model", "o", 0.15), ("public", "public real MRI", "inflamed", "s", -0.15))
+    for source, label, colour, marker, shift in sources:
+        names = {source: "value", f"{source}_low": "low", f"{source}_high": "high"}
+        part = table[list(names)].rename(columns=names)
+        draw_intervals(axis, np.arange(len(part)) + shift, part, colour, marker, label, across=True, markersize=5)
+    bar = {"marker": "|", "linestyle": "", "color": "black", "markersize": 12, "markeredgewidth": 1.8}
+    axis.plot(table["published"], table.index, label="published", **bar)
+    limits = table["rule"].str.extract(r"above (\S+),")[0].astype(float)
+    style = {"color": COLOURS["neutral"], "linestyle": ":", "linewidth": 1.2}
+    axis.vlines(limits, table.index - 0.35, table.index + 0.35, label="limit of the rule", **style)
+    axis.set_yticks(table.index, table["claim"], fontsize=7)
     figure.legend(loc="outside upper center", ncols=4, fontsize=7, frameon=False)
     axis.set_xlabel("points × 100, or % (95 % interval)")
-    return _finished(figure, "", "both")
+    mark(figure, "both")
+    return figure

@@ -1,20 +1,24 @@
-"""Where agreement on half-slices is lost: to the count of boxes, to the class, or to the ranking of the half-slices."""
+"""Locate the loss of agreement on half-slices: the count of boxes, their class, or the ranking of half-slices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from axspa_lib.diagnosis.readings import CONSENSUS, readings_wide, reference_and_answer
-from axspa_lib.diagnosis.rules import KEY, Members, checked_members, ensemble_vote, half_slice_results
+from axspa_lib.diagnosis.rules import KEY, Members, half_slice_results
+from axspa_lib.diagnosis.votes import checked_members, ensemble_vote
+from axspa_lib.real_mri.lesions import mean_by_patient
 from axspa_lib.stats import Interval, bootstrap_by_patient, confusion, mcc_counts, roc
 from axspa_lib.study.config import experiments
 from axspa_lib.study.errors import DataError
+from axspa_lib.study.formatting import with_interval
 
-#: Rows of `causes`, in its order, and what a value of each would be by chance.
+#: Rows of `error_table`, in its order.
 PAPER, ANY, BEST, RANKING, WITHIN = (
     "the paper's rule: exactly one box, or wrong",
     "wrong counts forgiven: inflamed if any box is",
@@ -22,204 +26,198 @@ PAPER, ANY, BEST, RANKING, WITHIN = (
     "ranking of all half-slices",
     "ranking within a subject",
 )
-#: Bounds of the drawn area of a half-slice in `by_size`, mm² (mean over the readings).
-SIZES_MM2 = (50, 200)
-CHANCE = {PAPER: 0.0, ANY: 0.0, BEST: 0.0, RANKING: 0.5, WITHIN: 0.5}
+#: Area under the ROC of scores drawn at random.
+CHANCE_AREA = 0.5
+#: Classes of `rates_by_size`: mean drawn area of a half-slice that is inflamed for the consensus, mm².
+SIZES = {
+    "inflamed, up to 50 mm²": (-np.inf, 50),
+    "inflamed, 50 to 200 mm²": (50, 200),
+    "inflamed, more than 200 mm²": (200, np.inf),
+}
 
 
 def best_boxes(detections: pd.DataFrame) -> pd.DataFrame:
-    """Of each half-slice the stored detection with the highest score: a side has one joint, so one box.
-
-    Args:
-        detections: `diagnosis.DETECTION_COLUMNS`; all that were stored, however unsure.
-    """
+    """Return the detection with the highest score of each half-slice, however low: a side has one joint."""
     return detections.sort_values("score", ascending=False, kind="stable").drop_duplicates(KEY).sort_index()
 
 
 def best_box_results(predictions: Mapping[int, pd.DataFrame], evaluated: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """`diagnosis.half_slice_results` by member from the best box of each half-slice, without a threshold.
-
-    Args:
-        predictions: detections by member.
-        evaluated: `patient, slice, side` of every half-slice that counts.
-    """
+    """Return `half_slice_results` by member from the best box of each half-slice evaluated, without a threshold."""
     return {seed: half_slice_results(best_boxes(table), evaluated[KEY], 0.0) for seed, table in predictions.items()}
 
 
-def causes(
-    half_slices: pd.DataFrame, members: Members, best: Members, only: pd.DataFrame, n: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """The ensemble against the consensus with one cause of error after another taken away.
+def chance_mcc(truth: ArrayLike, answer: ArrayLike, failed: ArrayLike) -> float:
+    """Return the MCC expected when the classes of the counted boxes are shuffled among them.
 
-    The first three rows are MCC: by the paper's rule, with wrong counts forgiven, and with the best box of each side,
-    which leaves no count to be wrong. The last two ask whether the probability of the best boxes puts inflamed
-    half-slices above healthy ones: the area under the ROC over all half-slices, and over pairs within one subject
-    only, which a shift of all probabilities of a subject cannot harm. A good ranking with a poor MCC is a matter of
-    thresholds; a poor ranking is one of what was learnt.
+    Failures (no box or several) keep their forced error, so chance lies below 0 where there are any. A shuffle changes
+    no margin of the table of counts, and with fixed margins the MCC is linear in its counts: the mean over all
+    permutations is the MCC of the mean counts.
+
+    Args:
+        truth: 0 or 1 of each half-slice.
+        answer: 0 or 1; the opposite of the truth where failed.
+        failed: not exactly one box.
+    """
+    truth, answer, failed = np.asarray(truth, float), np.asarray(answer, float), np.asarray(failed, bool)
+    counted = truth[~failed]
+    share = answer[~failed].mean() if counted.size else 0.0
+    shuffled = (counted * share, (1 - counted) * (1 - share), (1 - counted) * share, counted * (1 - share))
+    forced = confusion(truth[failed], answer[failed]).sum(axis=0)
+    return round(float(mcc_counts(forced + np.sum(shuffled, axis=1))), 12)  # 0 without failures, not rounding noise
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Readings of the half-slices with a joint, and the ensemble's answers to them.
+
+    Attributes:
+        wide: readings and consensus of each half-slice, a column per reading (`diagnosis.readings.readings_wide`).
+        readings: their names.
+        any_box: `half_slice_results` of the ensemble with the study's threshold.
+        best_box: the same columns from the best box of each half-slice.
+    """
+
+    wide: pd.DataFrame
+    readings: list[str]
+    any_box: pd.DataFrame
+    best_box: pd.DataFrame
+
+
+def answers(half_slices: pd.DataFrame, members: Members, best: Members, only: pd.DataFrame) -> Answers:
+    """Collect readings and the ensemble's votes.
 
     Args:
         half_slices: readings, `patient, slice, side, reader, inflammation`.
         members: `half_slice_results` by seed with the study's threshold.
         best: `best_box_results`.
         only: `patient, slice, side` that contain a joint.
-        n: bootstrap resamples, by examination.
-        seed: of the bootstrap.
+    """
+    votes = (ensemble_vote(checked_members(tables), "half_slice") for tables in (members, best))
+    return Answers(*readings_wide(half_slices, only=only), *votes)
+
+
+def error_table(given: Answers, n: int = 2000) -> pd.DataFrame:
+    """Compare the ensemble with the consensus, removing one cause of error after another.
+
+    The first three rows are MCC: by the paper's rule, with wrong counts forgiven, and with the best box of each side.
+    The last two are areas under the ROC of the best boxes' probability, over all half-slices and over pairs within one
+    subject, which a shift of all probabilities of a subject cannot change. `n` is the number of bootstrap resamples.
 
     Returns:
         `answer, measure, value, low, high, chance, n, patients`.
 
     Raises:
-        DataError: the consensus is of one class only.
+        DataError: the consensus has one class only.
     """
-    wide, _ = readings_wide(half_slices, only=only)
-    wide = wide.dropna(subset=[CONSENSUS])
-    vote, best_vote = (ensemble_vote(checked_members(tables), "half_slice") for tables in (members, best))
+    counted = {
+        PAPER: given.any_box,
+        ANY: given.any_box.assign(correct_count=True),
+        BEST: given.best_box.assign(correct_count=True),
+    }
     rows = []
-    for name, results in ((PAPER, vote), (ANY, vote.assign(correct_count=True)),
-                          (BEST, best_vote.assign(correct_count=True))):  # fmt: skip
-        truth, answer, patients, _ = reference_and_answer(wide, CONSENSUS, results)
-        rows.append(
-            (name, "MCC", bootstrap_by_patient(mcc_counts, confusion(truth, answer), patients, n, seed, "jeffreys"))
-        )
-    each = probabilities(wide, best_vote)
-    curve = roc(each["inflammation"], each["p_inflamed"], each["patient"], n, seed)
-    rows.append((RANKING, "area under the ROC", curve.area))
-    rows.append((WITHIN, "area under the ROC", within_subjects(each, n, seed)))
+    for name, results in counted.items():
+        truth, answer, patients, failed = reference_and_answer(given.wide, CONSENSUS, results)
+        found = bootstrap_by_patient(mcc_counts, confusion(truth, answer), patients, n, method="jeffreys")
+        rows.append((name, "MCC", found, chance_mcc(truth, answer, failed)))
+    scored = scored_half_slices(given)
+    area = roc(scored["inflammation"], scored["p_inflamed"], scored["patient"], n).area
+    rows.append((RANKING, "area under the ROC", area, CHANCE_AREA))
+    rows.append((WITHIN, "area under the ROC", area_within_subjects(scored, n), CHANCE_AREA))
     return pd.DataFrame(
-        [(name, measure, found.value, found.low, found.high, CHANCE[name], found.n, found.patients)
-         for name, measure, found in rows],
+        [(name, measure, found.value, found.low, found.high, chance, found.n, found.patients)
+         for name, measure, found, chance in rows],
         columns=["answer", "measure", "value", "low", "high", "chance", "n", "patients"],
     )  # fmt: skip
 
 
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`causes` as text fit for a page."""
-    return pd.DataFrame(
-        {
-            "answer": table["answer"],
-            "measure": table["measure"],
-            "value": table["value"].map("{:.2f}".format),
-            "95 % interval": [f"[{a:.2f}, {b:.2f}]" for a, b in zip(table["low"], table["high"], strict=True)],
-            "by chance": table["chance"].map("{:g}".format),
-        }
-    )
+def format_errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `error_table` as text for a page."""
+    made = table[["answer", "measure"]].copy()
+    made["value [95 % interval]"] = [with_interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
+    made["by chance"] = (table["chance"].round(2) + 0.0).map("{:.2f}".format)
+    return made
 
 
-def verdict(table: pd.DataFrame) -> str:
-    """What the last two rows of `causes` say, in a sentence."""
-    rows = table.set_index("answer")
-    over, within = rows.loc[RANKING], rows.loc[WITHIN]
-    figures = ", ".join(
-        f"{where} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        for where, row in (("over all half-slices", over), ("within subjects", within))
-    )
-    if over["low"] > CHANCE[RANKING]:
-        said = "half-slices of subjects never seen are ranked better than chance, so a right threshold is missing"
-    elif within["low"] > CHANCE[WITHIN]:
-        said = (
+def interpret_ranking(table: pd.DataFrame) -> str:
+    """Say in a sentence what the two areas under the ROC of `error_table` mean."""
+    over, within = (table.set_index("answer").loc[name, ["value", "low", "high"]] for name in (RANKING, WITHIN))
+    if over["low"] > CHANCE_AREA:
+        meaning = "half-slices of subjects never seen are ranked better than chance, so a right threshold is missing"
+    elif within["low"] > CHANCE_AREA:
+        meaning = (
             "half-slices are ranked better than chance within a subject but not over subjects: the level of the "
             "probability moves from one examination to the next, and no single threshold serves all"
         )
     else:
-        said = (
+        meaning = (
             "both intervals hold 0.5, so no threshold would mend it: what was learnt from these few subjects does not "
             "rank the half-slices of another one"
         )
-    return f"The area under the ROC is {figures}: {said}."
+    over_all, in_one = with_interval(*over), with_interval(*within)
+    return f"The area under the ROC is {over_all} over all half-slices and {in_one} within a subject: {meaning}."
 
 
-def by_size(
-    half_slices: pd.DataFrame, areas: pd.DataFrame, members: Members, best: Members, only: pd.DataFrame
-) -> pd.DataFrame:
-    """Who calls a half-slice inflamed, by how much the readings drew on it.
+def rates_by_size(given: Answers, areas: pd.DataFrame) -> pd.DataFrame:
+    """Return how often a half-slice is called inflamed, by the area that the readings drew on it.
 
     Args:
-        half_slices: readings.
+        given: of `answers`.
         areas: drawn areas by quadrant, `patient, reader, slice, side, quadrant, area_mm2`.
-        members: `half_slice_results` by seed with the study's threshold.
-        best: `best_box_results`.
-        only: `patient, slice, side` that contain a joint.
 
     Returns:
-        `size` (the consensus, and the drawn area as a mean over the readings), `n`, and the shares of these half-slices
-        called inflamed: `readings` (mean over the readings), `any_box` and `best_box` of the ensemble. The first row is
-        of the half-slices that are healthy for the consensus: false alarms.
+        `size` (healthy for the consensus, or a key of `SIZES`), `n`, and the shares called inflamed: `readings` (mean
+        over the readings), `any_box` and `best_box` of the ensemble. On healthy half-slices these are false alarms.
     """
-    wide, names = readings_wide(half_slices, only=only)
-    wide = wide.dropna(subset=[*names, CONSENSUS])
+    table = given.wide.dropna(subset=[*given.readings, CONSENSUS])
     drawn = areas.groupby([*KEY, "reader"])["area_mm2"].sum().groupby(KEY).mean().rename("mm2").reset_index()
-    table = wide.merge(drawn.astype({"patient": str}), on=KEY, how="left").fillna({"mm2": 0.0})
-    table["readings"] = table[names].mean(axis=1)
-    for name, tables in (("any_box", members), ("best_box", best)):
-        vote = ensemble_vote(checked_members(tables), "half_slice")
+    table = table.merge(drawn.astype({"patient": str}), on=KEY, how="left").fillna({"mm2": 0.0})
+    table["readings"] = table[given.readings].mean(axis=1)
+    for name, vote in (("any_box", given.any_box), ("best_box", given.best_box)):
         table = table.merge(vote[[*KEY, "positive"]].rename(columns={"positive": name}), on=KEY, validate="one_to_one")
-    inner = pd.cut(table["mm2"], [-np.inf, *SIZES_MM2, np.inf], labels=False)
-    labels = [f"inflamed, up to {SIZES_MM2[0]} mm²", *(f"inflamed, {a} to {b} mm²" for a, b in pairwise(SIZES_MM2)),
-              f"inflamed, more than {SIZES_MM2[-1]} mm²"]  # fmt: skip
-    order = ["healthy", *labels]
-    table["size"] = np.where(table[CONSENSUS] == 1, np.array(labels)[inner], order[0])
-    found = table.groupby("size").agg(n=("mm2", "size"), readings=("readings", "mean"), any_box=("any_box", "mean"),
-                                      best_box=("best_box", "mean"))  # fmt: skip
-    return found.reindex([name for name in order if name in found.index]).reset_index()
+    table["size"] = "healthy"
+    for name, (above, most) in SIZES.items():
+        table.loc[(table[CONSENSUS] == 1) & (table["mm2"] > above) & (table["mm2"] <= most), "size"] = name
+    means = table.groupby("size")[["readings", "any_box", "best_box"]].mean()
+    means.insert(0, "n", table["size"].value_counts())
+    return means.loc[[name for name in ("healthy", *SIZES) if name in means.index]].reset_index()
 
 
-def judged(half_slices: pd.DataFrame, best: Members, only: pd.DataFrame) -> pd.DataFrame:
-    """`probabilities` of the ensemble of `best_box_results`, against the consensus of all readings.
-
-    Args:
-        half_slices: readings.
-        best: `best_box_results`.
-        only: `patient, slice, side` that contain a joint.
-    """
-    wide, _ = readings_wide(half_slices, only=only)
-    return probabilities(wide, ensemble_vote(checked_members(best), "half_slice"))
+def scored_half_slices(given: Answers) -> pd.DataFrame:
+    """Return `patient, slice, side, inflammation` (consensus) and `p_inflamed` (mean of the members, best boxes)."""
+    truth = given.wide.dropna(subset=[CONSENSUS])[[*KEY, CONSENSUS]].rename(columns={CONSENSUS: "inflammation"})
+    return truth.merge(given.best_box[[*KEY, "p_inflamed"]], on=KEY, validate="one_to_one")
 
 
-def probabilities(wide: pd.DataFrame, vote: pd.DataFrame) -> pd.DataFrame:
-    """`patient, slice, side, inflammation` (the consensus) and `p_inflamed` (mean of the members) of every half-slice.
+def area_within_subjects(scored: pd.DataFrame, n: int = 2000) -> Interval:
+    """Return the share of pairs of inflamed and healthy half-slices of one patient in the right order (a tie is half).
 
     Args:
-        wide: from `readings_wide`.
-        vote: `ensemble_vote` of half-slices.
-    """
-    truth = wide.dropna(subset=[CONSENSUS])[[*KEY, CONSENSUS]].rename(columns={CONSENSUS: "inflammation"})
-    return truth.merge(vote[[*KEY, "p_inflamed"]], on=KEY, validate="one_to_one")
-
-
-def within_subjects(each: pd.DataFrame, n: int = 2000, seed: int = 0) -> Interval:
-    """Share of pairs of an inflamed and a healthy half-slice *of one patient* in the right order (a tie is half).
-
-    Args:
-        each: `patient, inflammation, p_inflamed`.
+        scored: `patient, inflammation, p_inflamed`.
         n: bootstrap resamples, by patient.
-        seed: of the bootstrap.
 
     Raises:
         DataError: no patient has both classes.
     """
     rows = []
-    for _, part in each.groupby("patient"):
-        inflamed = part.loc[part["inflammation"] == 1, "p_inflamed"].to_numpy(float)
-        healthy = part.loc[part["inflammation"] == 0, "p_inflamed"].to_numpy(float)
+    for _, part in scored.groupby("patient"):
+        healthy, inflamed = (part.loc[part["inflammation"] == label, "p_inflamed"].to_numpy(float) for label in (0, 1))
         order = np.sign(inflamed[:, None] - healthy[None, :]) / 2 + 0.5
         rows.append((order.sum(), order.size))
     counts = np.array(rows, float)
     if not counts[:, 1].any():
         raise DataError("no patient has inflamed and healthy half-slices: nothing can be ranked within one")
-    found = bootstrap_by_patient(_ratio, counts, np.arange(len(counts)), n, seed)
-    return Interval(found.value, found.low, found.high, len(each), len(counts))
+    with np.errstate(invalid="ignore"):  # resamples without a pair are not a number and left out
+        found = bootstrap_by_patient(lambda sums: sums[..., 0] / sums[..., 1], counts, np.arange(len(counts)), n)
+    return Interval(found.value, found.low, found.high, len(scored), len(counts))
 
 
-def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int = 2000, seed: int = 0) -> Interval:
-    """Share of ROIs whose best box lies on them: boxes that overlap by half or more (intersection over union).
-
-    The mean over the members; the interval resamples patients. It asks for the place only, never for the class.
+def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int = 2000) -> Interval:
+    """Return the share of ROIs on which the best box lies (intersection over union of a half or more), of any class.
 
     Args:
-        predictions: detections by member.
+        predictions: detections by member; the members are averaged.
         rois: `patient, slice, side, left, top, right, bottom`.
-        n: bootstrap resamples.
-        seed: of the bootstrap.
+        n: bootstrap resamples, by patient.
     """
     hits = []
     for table in predictions.values():
@@ -230,21 +228,16 @@ def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int 
         areas = (both["x1"] - both["x0"]) * (both["y1"] - both["y0"])
         areas = areas + (both["right"] - both["left"]) * (both["bottom"] - both["top"])
         hits.append((common / (areas - common) >= 0.5).to_numpy(float))
-    mean = np.mean(hits, axis=0)
-    return bootstrap_by_patient(_ratio, np.stack([mean, np.ones_like(mean)], axis=1), rois["patient"], n, seed)
+    return mean_by_patient(np.mean(hits, axis=0), rois["patient"], n)
 
 
-def located_table(
+def format_located(
     predictions: Mapping[str, Mapping[int, pd.DataFrame]], rois: Mapping[str, pd.DataFrame], n: int = 2000
 ) -> pd.DataFrame:
-    """`located` by experiment as text fit for a page; predictions and ROIs by experiment."""
+    """Return `located` by experiment as text for a page, of the experiments whose ROIs are given."""
     rows = []
-    for name, members in predictions.items():
-        found = located(members, rois[name], n)
+    for name, boxes in rois.items():
+        found = located(predictions[name], boxes, n)
         text = f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
         rows.append((experiments()[name]["label"], text, found.n, found.patients))
     return pd.DataFrame(rows, columns=["experiment", "best box on the ROI", "half-slices", "examinations"])
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)

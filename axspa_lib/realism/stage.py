@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from axspa_lib.bones.variants import PHANTOM
-from axspa_lib.curation.sources import source_folder
+from axspa_lib.curation.stage import source_folder
 from axspa_lib.phantom import examination
 from axspa_lib.phantom.cohort import lesion_rows
 from axspa_lib.phantom.person.disease import ACTIVE, FollowUp

@@ -1,59 +1,7 @@
 """Agreement of readings: measures from counts, curves from scores, and intervals and tests by patient."""
 
-from axspa_lib.stats.counts import (
-    COUNTS,
-    Floats,
-    accuracy,
-    cohen_kappa,
-    confusion,
-    fleiss_kappa,
-    fleiss_terms,
-    mcc,
-    mcc_counts,
-    mcc_score,
-    precision,
-    sensitivity,
-    specificity,
-)
-from axspa_lib.stats.curves import Curve, calibration, calibration_errors, precision_recall, roc
-from axspa_lib.stats.resampling import (
-    Difference,
-    Interval,
-    bootstrap_by_patient,
-    by_patient,
-    holm,
-    interval_of,
-    paired_difference,
-    resampled,
-    weights,
-)
+from axspa_lib.stats.counts import cohen_kappa, confusion, mcc_counts
+from axspa_lib.stats.curves import roc
+from axspa_lib.stats.resampling import Interval, bootstrap_by_patient
 
-__all__ = [
-    "COUNTS",
-    "Curve",
-    "Difference",
-    "Floats",
-    "Interval",
-    "accuracy",
-    "bootstrap_by_patient",
-    "by_patient",
-    "calibration",
-    "calibration_errors",
-    "cohen_kappa",
-    "confusion",
-    "fleiss_kappa",
-    "fleiss_terms",
-    "holm",
-    "interval_of",
-    "mcc",
-    "mcc_counts",
-    "mcc_score",
-    "paired_difference",
-    "precision",
-    "precision_recall",
-    "resampled",
-    "roc",
-    "sensitivity",
-    "specificity",
-    "weights",
-]
+__all__ = ["Interval", "bootstrap_by_patient", "cohen_kappa", "confusion", "mcc_counts", "roc"]

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def confusion(reference: ArrayLike, prediction: ArrayLike) -> Floats:
-    """Indicator of `(tp, tn, fp, fn)` of every case: `(cases, 4)`; its sum over cases is the confusion matrix.
+    """Return the indicator of `(tp, tn, fp, fn)` of every case: `(cases, 4)`; its sum is the confusion matrix.
 
     Raises:
         DataError: different lengths, or a value that is neither 0 nor 1.
@@ -28,87 +28,81 @@ def confusion(reference: ArrayLike, prediction: ArrayLike) -> Floats:
 
 
 def mcc(tp: ArrayLike, tn: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
-    """Matthews correlation coefficient of arrays of counts, in [-1, 1].
+    """Return the Matthews correlation coefficient of arrays of counts, in [-1, 1].
 
-    Where one of the four margins is empty (one class only, or no case at all) it is undefined and 0 is given, as
-    scikit-learn does (https://scikit-learn.org/stable/modules/generated/sklearn.metrics.matthews_corrcoef.html).
+    It is 0 where one of the four margins is empty, as in scikit-learn's `matthews_corrcoef`.
     """
     tp, tn, fp, fn = (np.asarray(count, float) for count in (tp, tn, fp, fn))
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return np.divide(tp * tn - fp * fn, np.sqrt(product), out=np.zeros_like(product), where=product > 0)
 
 
-def mcc_score(reference: ArrayLike, prediction: ArrayLike) -> float:
-    """Matthews correlation coefficient of two vectors of 0 and 1."""
-    return float(mcc_counts(confusion(reference, prediction).sum(axis=0)))
+def mcc_by_block(counts: ArrayLike) -> Floats:
+    """Return `mcc` of every block of four counts in the order of `COUNTS`: `(..., 4 k)` to `(..., k)`."""
+    counts = np.asarray(counts, float)
+    return mcc(*np.moveaxis(counts.reshape(*counts.shape[:-1], -1, len(COUNTS)), -1, 0))
 
 
 def mcc_counts(counts: ArrayLike) -> Floats:
-    """`mcc` of counts in the last axis, `(..., 4)` in the order of `COUNTS`; `(..., 4 k)` is averaged over the k."""
-    counts = np.asarray(counts, float)
-    members = counts.reshape(*counts.shape[:-1], -1, len(COUNTS))
-    return mcc(*np.moveaxis(members, -1, 0)).mean(axis=-1)
+    """Return the mean `mcc` over the k blocks of counts `(..., 4 k)`."""
+    return mcc_by_block(counts).mean(axis=-1)
 
 
 def cohen_kappa(counts: ArrayLike) -> Floats:
-    """Cohen's kappa of counts `(..., 4)`; 1 when both readings are of one class throughout, 0 if empty."""
+    """Return Cohen's kappa of counts `(..., 4)`; 1 when both readings are of one class throughout, 0 if empty."""
     tp, tn, fp, fn = np.moveaxis(np.asarray(counts, float), -1, 0)
     total = tp + tn + fp + fn
     n = np.where(total > 0, total, 1)
-    observed = (tp + tn) / n
-    expected = ((tp + fp) * (tp + fn) + (tn + fp) * (tn + fn)) / n**2
-    sure = np.isclose(expected, 1)
-    kappa = np.where(sure, 1.0, (observed - expected) / np.where(sure, 1, 1 - expected))
-    return np.where(total > 0, kappa, 0.0)
+    return _kappa((tp + tn) / n, ((tp + fp) * (tp + fn) + (tn + fp) * (tn + fn)) / n**2, total)
 
 
 def fleiss_kappa(sums: ArrayLike) -> Floats:
-    """Fleiss' kappa from `fleiss_terms` summed over cases, `(..., 4)`; 1 when every reading is of one class."""
+    """Return Fleiss' kappa of `fleiss_terms` summed over cases, `(..., 4)`; 1 when every reading is of one class."""
     cases, agreement, positive, readings = np.moveaxis(np.asarray(sums, float), -1, 0)
     share = positive / np.where(readings > 0, readings, 1)
-    expected = share**2 + (1 - share) ** 2
-    observed = agreement / np.where(cases > 0, cases, 1)
-    sure = np.isclose(expected, 1)
-    kappa = np.where(sure, 1.0, (observed - expected) / np.where(sure, 1, 1 - expected))
-    return np.where(cases > 0, kappa, 0.0)
+    return _kappa(agreement / np.where(cases > 0, cases, 1), share**2 + (1 - share) ** 2, cases)
 
 
 def fleiss_terms(positive: ArrayLike, readers: ArrayLike) -> Floats:
-    """Terms of Fleiss' kappa of every case: `(cases, 4)` with case, share of agreeing pairs, positives, readings.
+    """Return the terms of Fleiss' kappa of every case: `(cases, 4)` with case, agreeing pairs, positives, readings.
 
-    Args:
-        positive: readers who say inflamed.
-        readers: readers in all, which may differ between cases; a case with fewer than two counts for nothing.
+    The number of readers may differ between cases; a case with fewer than two counts for nothing.
     """
     yes, n = np.asarray(positive, float), np.asarray(readers, float)
-    pairs = np.where(n > 1, n * (n - 1), 1)
-    agreeing = (yes * (yes - 1) + (n - yes) * (n - yes - 1)) / pairs
+    agreeing = (yes * (yes - 1) + (n - yes) * (n - yes - 1)) / np.where(n > 1, n * (n - 1), 1)
     return np.stack([np.ones_like(n), agreeing, yes, n], axis=-1) * (n > 1)[..., None]
 
 
 def sensitivity(counts: ArrayLike) -> Floats:
-    """tp / (tp + fn) of counts `(..., 4)`; not a number without a positive case."""
+    """Return tp / (tp + fn) of counts `(..., 4)`; not a number without a positive case."""
     tp, _, _, fn = np.moveaxis(np.asarray(counts, float), -1, 0)
-    return _ratio(tp, tp + fn)
+    return ratio(tp, tp + fn)
 
 
 def specificity(counts: ArrayLike) -> Floats:
-    """tn / (tn + fp) of counts `(..., 4)`; not a number without a negative case."""
+    """Return tn / (tn + fp) of counts `(..., 4)`; not a number without a negative case."""
     _, tn, fp, _ = np.moveaxis(np.asarray(counts, float), -1, 0)
-    return _ratio(tn, tn + fp)
+    return ratio(tn, tn + fp)
 
 
 def precision(counts: ArrayLike) -> Floats:
-    """tp / (tp + fp) of counts `(..., 4)`; not a number without a positive prediction."""
+    """Return tp / (tp + fp) of counts `(..., 4)`; not a number without a positive prediction."""
     tp, _, fp, _ = np.moveaxis(np.asarray(counts, float), -1, 0)
-    return _ratio(tp, tp + fp)
+    return ratio(tp, tp + fp)
 
 
 def accuracy(counts: ArrayLike) -> Floats:
-    """(tp + tn) / n of counts `(..., 4)`; not a number without a case."""
+    """Return (tp + tn) / n of counts `(..., 4)`; not a number without a case."""
     counts = np.asarray(counts, float)
-    return _ratio(counts[..., 0] + counts[..., 1], counts.sum(axis=-1))
+    return ratio(counts[..., 0] + counts[..., 1], counts.sum(axis=-1))
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide arrays; not a number where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(np.shape(denominator), np.nan), where=denominator > 0)
+
+
+def _kappa(observed: Floats, expected: Floats, cases: Floats) -> Floats:
+    sure = np.isclose(expected, 1)
+    kappa = np.where(sure, 1.0, (observed - expected) / np.where(sure, 1, 1 - expected))
+    return np.where(cases > 0, kappa, 0.0)

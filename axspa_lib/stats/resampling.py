@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from axspa_lib.study.errors import DataError
 
@@ -38,14 +37,10 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """A paired difference `first - second` with its interval and two-sided permutation p value."""
 
-    value: float
-    low: float
-    high: float
     p_value: float
-    patients: int
 
 
 def bootstrap_by_patient(
@@ -54,48 +49,31 @@ def bootstrap_by_patient(
     patients: ArrayLike,
     n: int = 2000,
     seed: int = 0,
-    method: Literal["percentile", "bca", "jeffreys"] = "percentile",
+    method: Literal["percentile", "jeffreys"] = "percentile",
     level: float = 0.95,
 ) -> Interval:
-    """Interval of a statistic by resampling patients with all their cases.
+    """Return a statistic with its interval by resampling patients with all their cases.
 
     Args:
         statistic: maps column sums `(..., columns)` to values `(...)`, e.g. `mcc_counts`.
         table: `(cases, columns)`, e.g. from `confusion`.
         patients: the patient of each case.
-        n: resamples.
+        n: resamples; those in which the statistic is not a number are left out.
         seed: of the resamples.
-        method: percentile; bias-corrected and accelerated (Efron 1987, https://doi.org/10.2307/2289144); or `jeffreys`
-            for counts `(cases, 4 k)`, which keeps its coverage with few patients.
+        method: percentile, or `jeffreys` for counts `(cases, 4 k)`, which keeps its coverage with few patients.
         level: of the interval.
-
-    Returns:
-        The estimate and its interval; all not-a-number where there is no case. Resamples in which the statistic is not
-        defined (not a number) are left out.
     """
     sums, cases = by_patient(table, patients)
     value, samples = resampled(statistic, sums, n, seed, prior=method == "jeffreys")
-    tail = (1 - level) / 2
-    finite = samples[np.isfinite(samples)]
-    if method != "bca" or not finite.size:
-        return interval_of(value, samples, cases, len(sums), level)
-    jackknife = np.asarray(statistic(sums.sum(axis=0) - sums))
-    low, high = np.quantile(finite, _bca(value, finite, jackknife, np.array([tail, 1 - tail])))
-    return Interval(value, float(low), float(high), cases, len(sums))
+    return interval_of(value, samples, cases, len(sums), level)
 
 
 def resampled(statistic: Statistic, sums: Floats, n: int, seed: int, prior: bool = False) -> tuple[float, Floats]:
-    """A statistic of column sums by patient, and its values in `n` resamples; empty without patients.
+    """Return a statistic of column sums by patient, and its values in `n` resamples; empty without patients.
 
     The same number of patients and seed give the same resamples, so differences of two statistics of the same patients
     (in the same order) are paired; different seeds make them independent.
-
-    Args:
-        statistic: maps column sums `(..., columns)` to values `(...)`.
-        sums: `(patients, columns)`.
-        n: resamples.
-        seed: of the resamples.
-        prior: for counts `(patients, 4 k)`: Bayesian bootstrap with half a case added to each count.
+    With a prior, for counts `(patients, 4 k)`, it is a Bayesian bootstrap with half a case added to each count.
     """
     if not len(sums):
         return float("nan"), np.zeros(0)
@@ -104,13 +82,18 @@ def resampled(statistic: Statistic, sums: Floats, n: int, seed: int, prior: bool
 
 
 def interval_of(value: float, samples: Floats, cases: int, patients: int, level: float = 0.95) -> Interval:
-    """Percentile interval of bootstrap samples, widened to the estimate; samples that are not a number are left out."""
+    """Return the percentile interval of bootstrap samples, widened to the estimate, without undefined samples."""
     finite = samples[np.isfinite(samples)]
     tail = (1 - level) / 2
     if not finite.size or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"), cases, patients)
     low, high = np.quantile(finite, [tail, 1 - tail])
     return Interval(value, min(float(low), value), max(float(high), value), cases, patients)
+
+
+def interval_row(found: Interval, **labels: Any) -> dict[str, Any]:
+    """Return an interval as a row of a table: the labels, then `value, low, high, n, patients`."""
+    return labels | vars(found)
 
 
 def paired_difference(
@@ -120,45 +103,34 @@ def paired_difference(
     patients: ArrayLike,
     n: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     prior: bool = False,
 ) -> Difference:
-    """Difference of a statistic between two answers to the same cases: interval and permutation test over patients.
+    """Compare a statistic of two answers to the same cases: interval and permutation test over patients.
 
     Under the hypothesis of no difference the two answers of a patient may be exchanged; `n` random exchanges give the
     p value, with the observed one counted among them, so it is never 0.
-
-    Args:
-        statistic: maps column sums `(..., columns)` to values `(...)`.
-        first: `(cases, columns)`.
-        second: `(cases, columns)`, the same cases in the same order.
-        patients: the patient of each case.
-        n: resamples, and as many exchanges.
-        seed: of both.
-        level: of the interval.
-        prior: as in `resampled`, for counts.
+    `first` and `second` are `(cases, columns)` of the same cases in the same order; other arguments as `resampled`.
     """
     if np.shape(first) != np.shape(second):
         raise DataError("a paired difference needs the same cases twice: restrict both to the cases they share")
-    left, _ = by_patient(first, patients)
-    right, _ = by_patient(second, patients)
+    (left, _), (right, _) = by_patient(first, patients), by_patient(second, patients)
     if not len(left):
-        return Difference(np.nan, np.nan, np.nan, np.nan, 0)
+        return Difference(np.nan, np.nan, np.nan, 0, 0, np.nan)
     columns = left.shape[1]
 
     def difference(sums: Floats) -> Floats:
         return np.asarray(statistic(sums[..., :columns]) - statistic(sums[..., columns:]))
 
     value, samples = resampled(difference, np.concatenate([left, right], axis=1), n, seed, prior)
-    found = interval_of(value, samples, len(left), len(left), level)
+    found = interval_of(value, samples, len(left), len(left))
     swap = np.random.default_rng([seed, 1]).integers(0, 2, (n, len(left))).astype(float)
     exchanged = statistic(swap @ right + (1 - swap) @ left) - statistic(swap @ left + (1 - swap) @ right)
     extreme = np.abs(exchanged) >= abs(value) - 1e-12
-    return Difference(value, found.low, found.high, float((1 + extreme.sum()) / (1 + n)), len(left))
+    return Difference(**vars(found), p_value=float((1 + extreme.sum()) / (1 + n)))
 
 
 def by_patient(table: ArrayLike, patients: ArrayLike) -> tuple[Floats, int]:
-    """Column sums of every patient `(patients, columns)`, in sorted order, and the number of cases."""
+    """Return column sums of every patient `(patients, columns)`, in sorted order, and the number of cases."""
     rows, owner = np.asarray(table, float), np.asarray(patients)
     if len(rows) != len(owner):
         raise DataError(f"{len(rows)} cases come with the patients of {len(owner)}")
@@ -171,7 +143,7 @@ def by_patient(table: ArrayLike, patients: ArrayLike) -> tuple[Floats, int]:
 
 
 def weights(patients: int, n: int, seed: int) -> Floats:
-    """How often each of `patients` is drawn in each of `n` resamples: `(n, patients)`, rows sum to `patients`."""
+    """Draw how often each of `patients` stands in each of `n` resamples: `(n, patients)`, rows sum to `patients`."""
     if not patients:
         return np.zeros((n, 0))
     rng = np.random.default_rng(seed)
@@ -179,7 +151,7 @@ def weights(patients: int, n: int, seed: int) -> Floats:
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's step-down correction of several p values (1979); not-a-number entries are left out of the count."""
+    """Correct several p values by Holm's step-down method (1979); undefined ones are left out of the count."""
     given = np.asarray(p_values, float)
     adjusted = np.full(given.shape, np.nan)
     tested = np.flatnonzero(np.isfinite(given))
@@ -190,11 +162,7 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def _draw(sums: Floats, n: int, seed: int, prior: bool) -> Floats:
-    """Column sums of `n` resamples: `(n, columns)`.
-
-    With a prior, half a case is added to each count on average: half of it shared by all blocks of four (cases on which
-    they agree), half of it each block's own.
-    """
+    """Return column sums of `n` resamples; half of a prior's half case is shared by all blocks of four counts."""
     if not prior:
         return weights(len(sums), n, seed) @ sums
     blocks, rest = divmod(sums.shape[1], 4)
@@ -204,15 +172,3 @@ def _draw(sums: Floats, n: int, seed: int, prior: bool) -> Floats:
     drawn = rng.standard_exponential((n, len(sums))) @ sums
     shared = rng.gamma(0.25, size=(n, 1, 4))
     return drawn + (shared + rng.gamma(0.25, size=(n, blocks, 4))).reshape(n, -1)
-
-
-def _bca(value: float, samples: Floats, jackknife: Floats, quantiles: Floats) -> Floats:
-    below = (np.sum(samples < value) + np.sum(samples == value) / 2) / max(len(samples), 1)
-    jackknife = jackknife[np.isfinite(jackknife)]
-    deviations = jackknife.mean() - jackknife if jackknife.size else np.zeros(0)
-    spread = np.sum(deviations**2) ** 1.5
-    if not 0 < below < 1 or spread == 0:
-        return quantiles
-    bias, acceleration = stats.norm.ppf(below), np.sum(deviations**3) / (6 * spread)
-    shifted = bias + stats.norm.ppf(quantiles)
-    return stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))

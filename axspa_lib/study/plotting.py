@@ -71,6 +71,22 @@ def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: floa
     return figure, axes
 
 
+def draw_intervals(
+    axis: Axes,
+    positions: Any,
+    table: Any,
+    colour: str,
+    marker: str = "o",
+    label: str = "",
+    across: bool = False,
+    **style: Any,
+) -> None:
+    """Draw `value` with the interval from `low` to `high` of every row of a table, upright or `across` the axis."""
+    lines, x, y = (axis.hlines, table["value"], positions) if across else (axis.vlines, positions, table["value"])
+    lines(positions, table["low"], table["high"], color=COLOURS[colour])
+    axis.plot(x, y, **({"linestyle": "", "marker": marker, "color": COLOURS[colour], "label": label} | style))
+
+
 def figure_without_images(what: str = "the images shown here") -> Figure:
     """Return a figure that says in words which images are not at hand, and which command makes them."""
     figure, axes = new_figure(height=1.0)

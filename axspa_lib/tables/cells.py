@@ -1,12 +1,8 @@
-"""A table of the paper as cells: one row per printed figure, with ours, its interval, n and the published one.
-
-A layer of its own between the computation of the figures and their appearance: `layout` gives the paper's arrangement
-as a DataFrame, `style` the same as HTML with the best in bold and the worst underlined.
-"""
+"""A table of the paper as cells: one row per printed figure, with ours, its interval, n and the published one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 import numpy as np
@@ -14,13 +10,17 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
-from axspa_lib.diagnosis.readings import ENSEMBLE, MODEL
-from axspa_lib.stats import COUNTS, bootstrap_by_patient, mcc_counts
+from axspa_lib.diagnosis.readings import CONSENSUS, ENSEMBLE, MODEL
+from axspa_lib.stats.counts import Floats, confusion, mcc_by_block, mcc_counts
+from axspa_lib.stats.resampling import bootstrap_by_patient
 from axspa_lib.study.published import published
 
 #: Columns of a table of cells; value, sd, low, high, published in MCC × 100.
 CELL_COLUMNS = ("table", "row", "column", "group", "value", "sd", "k", "low", "high", "n", "patients", "failures",
                 "published", "published_sd", "published_n")  # fmt: skip
+
+#: A column of the model against one row: its name, counts `(cases, 4 k)`, patients, share of failures.
+Answer = tuple[str, Floats, ArrayLike, float]
 
 
 def cell(
@@ -35,22 +35,18 @@ def cell(
     seed: int = 0,
     failures: float = np.nan,
 ) -> dict[str, object]:
-    """One cell: MCC × 100 of counts `(cases, 4 k)`, the mean ± sd over the k members when there are several.
-
-    The standard deviation is that of a sample (k - 1); not a number for one member.
-    """
+    """Return one cell: MCC × 100 of counts `(cases, 4 k)`, the mean ± sd (of a sample) over the k members."""
     array = np.asarray(counts, float)
-    k = array.shape[1] // len(COUNTS)
+    each = mcc_by_block(array.sum(axis=0))
     interval = bootstrap_by_patient(mcc_counts, array, patients, n, seed, "jeffreys")
-    each = mcc_counts(array.sum(axis=0).reshape(k, len(COUNTS))[:, None, :]).ravel()
     return {
         "table": table,
         "row": row,
         "column": column,
         "group": group,
         "value": 100 * interval.value,
-        "sd": 100 * float(each.std(ddof=1)) if k > 1 and interval.n else np.nan,
-        "k": k if group in (MODEL, ENSEMBLE) else pd.NA,
+        "sd": 100 * float(each.std(ddof=1)) if len(each) > 1 and interval.n else np.nan,
+        "k": len(each) if group in (MODEL, ENSEMBLE) else pd.NA,
         "low": 100 * interval.low,
         "high": 100 * interval.high,
         "n": interval.n,
@@ -59,78 +55,75 @@ def cell(
     }
 
 
+def agreement_cells(
+    table: int, wide: pd.DataFrame, names: Sequence[str], answers: Callable[[str], Iterable[Answer]], n: int, seed: int
+) -> list[dict[str, object]]:
+    """Return the cells of Table 1 or 3: pairs of readers, consensus against readers, and all against the models.
+
+    Args:
+        table: its number.
+        wide: `patient`, a column of 0 and 1 per reader and for the consensus.
+        names: readers in order.
+        answers: columns of the model against a reader or the consensus.
+        n: bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    cells = []
+    for row in [*names, CONSENSUS]:
+        for column in names if row == CONSENSUS else names[names.index(row) + 1 :]:
+            both = wide.dropna(subset=[row, column])
+            group = CONSENSUS if row == CONSENSUS else "readers"
+            counts = confusion(both[row], both[column])
+            cells.append(cell(table, row, column, group, counts, both["patient"], n=n, seed=seed))
+        for column, counts, patients, failures in answers(row):
+            cells.append(cell(table, row, column, column, counts, patients, n=n, seed=seed, failures=failures))
+    return cells
+
+
 def assemble(table: int, cells: Sequence[dict[str, object]], compare: bool = True) -> pd.DataFrame:
-    """Cells as a table with `CELL_COLUMNS`, the published figure of the same row and column beside each.
+    """Return cells as a table with `CELL_COLUMNS`, the published figure of the same row and column beside each.
 
     A cell may name its column of the paper as `paper_column`, where its own is called otherwise.
     """
     ours = pd.DataFrame(list(cells))
     theirs = ours["paper_column"].fillna(ours["column"]) if "paper_column" in ours else ours["column"]
     paper = published(table).set_index(["row", "column"])
-    places = pd.MultiIndex.from_arrays([ours["row"], theirs])
+    index = pd.MultiIndex.from_arrays([ours["row"], theirs])
     for name, source in (("published", "value"), ("published_sd", "sd"), ("published_n", "n")):
-        figures = paper[source].reindex(places).to_numpy() if compare else np.nan
+        figures = paper[source].reindex(index).to_numpy() if compare else np.nan
         ours[name] = pd.to_numeric(pd.Series(figures, index=ours.index))
-    extra = [name for name in ours.columns if name not in CELL_COLUMNS]
-    return ours[[*CELL_COLUMNS, *extra]]
-
-
-def layout(cells: pd.DataFrame, show: Sequence[str] = ("ours", "95 % interval", "n", "published")) -> pd.DataFrame:
-    """The paper's arrangement and rounding: rows `(row, what)`, one column per column of the paper, text in the cells.
-
-    Args:
-        cells: of one table.
-        show: which of `ours`, `95 % interval`, `n`, `published` stand below each other in a row.
-    """
-    decimals = _decimals(cells)
-    texts = {
-        "ours": [_figure(c["value"], c["sd"], decimals) for _, c in cells.iterrows()],
-        "95 % interval": [_range(c["low"], c["high"], decimals) for _, c in cells.iterrows()],
-        "n": [_count(c) for _, c in cells.iterrows()],
-        "published": [_printed(c) for _, c in cells.iterrows()],
-    }
-    rows, columns = _order(cells)
-    heads = {name: _head(cells, name) for name in columns}
-    index = pd.MultiIndex.from_product([rows, list(show)], names=["", "MCC × 100"])
-    wide = pd.DataFrame("-", index=index, columns=[heads[name] for name in columns])
-    for what in show:
-        for row, column, text in zip(cells["row"], cells["column"], texts[what], strict=True):
-            wide.loc[(row, what), heads[column]] = text
-    return wide
+    return ours[[*CELL_COLUMNS, *(name for name in ours.columns if name not in CELL_COLUMNS)]]
 
 
 def style(cells: pd.DataFrame, caption: str = "") -> Styler:
-    """The table as HTML in the paper's arrangement: best figure of each group in bold, worst underlined.
+    """Return the table as HTML in the paper's arrangement: best figure of each group in bold, worst underlined.
 
     Groups are those of the paper: pairs of readers, consensus against readers, each column of the model. Below each
     figure stand its interval and n, and the published figure.
     """
-    decimals = _decimals(cells)
-    rows, columns = _order(cells)
-    heads = {name: _head(cells, name) for name in columns}
+    number, decimals = int(cells["table"].iloc[0]), _decimals(cells)
+    rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
+    order = [*rows, MODEL, ENSEMBLE]  # columns as the rows of the same name, those of the model last
+    columns = sorted(columns, key=lambda name: order.index(name) if name in order else 0)
+    members = cells.loc[cells["group"] == MODEL, "k"].max()
+    heads = {name: f"{name} (k={members})" if name == MODEL else name for name in columns}
     wide = pd.DataFrame("-", index=pd.Index(rows), columns=[heads[name] for name in columns])
-    marks = marked(cells)
-    for position, (_, c) in enumerate(cells.iterrows()):
-        figure = _figure(c["value"], c["sd"], decimals)
-        if marks.iloc[position]:
-            tag = "b" if marks.iloc[position] == "best" else "u"
-            figure = f"<{tag}>{figure}</{tag}>"
-        printed = _printed(c)
-        paper = f"<br><small>{_whole(f'paper {escape(printed)}')}</small>" if printed != "-" else ""
-        count = _whole(f"n = {_count(c)}")
-        interval = f"<br><small>{_range(c['low'], c['high'], decimals)}<br>{count}</small>"
-        wide.loc[c["row"], heads[c["column"]]] = _whole(figure) + (interval if c["n"] else "") + paper
-    styler = wide.style.set_caption(caption or f"Table {cells['table'].iloc[0]} (MCC × 100, 95 % interval by patient)")
+    tags = {"best": "<b>{}</b>", "worst": "<u>{}</u>", "": "{}"}
+    for mark, c in zip(marked(cells), cells.to_dict("records"), strict=True):
+        text = tags[mark].format(_figure(c["value"], c["sd"], decimals)).replace(" ", "\u00a0")
+        if c["n"]:  # only intervals may break, at their comma
+            count = f"n\u00a0=\u00a0{c['n']}" + (f"\u00a0(k={c['k']})" if number == 4 else "")
+            text += f"<br><small>{_range(c['low'], c['high'], decimals)}<br>{count}</small>"
+        if pd.notna(c["published"]):
+            printed = f"paper {escape(_printed(c))}".replace(" ", "\u00a0")
+            text += f"<br><small>{printed}</small>"
+        wide.loc[c["row"], heads[c["column"]]] = text
+    styler = wide.style.set_caption(caption or f"Table {number} (MCC × 100, 95 % interval by patient)")
     return styler.set_table_styles([{"selector": kind, "props": "text-align: center"} for kind in ("td", "th")])
 
 
-def _whole(text: str) -> str:
-    """Text that a narrow column does not break; only intervals may break, at their comma."""
-    return text.replace(" ", "\u00a0")
-
-
 def marked(cells: pd.DataFrame) -> pd.Series:
-    """`best`, `worst` or nothing for each cell, within its group and at the printed precision, as in the paper."""
+    """Return `best`, `worst` or nothing for each cell, within its group and at the printed precision."""
     rounded = cells["value"].round(_decimals(cells))
     marks = pd.Series("", index=cells.index)
     for _, group in rounded.groupby(cells["group"]):
@@ -141,20 +134,8 @@ def marked(cells: pd.DataFrame) -> pd.Series:
     return marks
 
 
-def _order(cells: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Rows as they come; columns in the order of the rows of the same name, those of the model last."""
-    rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
-    place = {name: position for position, name in enumerate([*rows, MODEL, ENSEMBLE])}
-    return rows, sorted(columns, key=lambda name: place.get(name, 0))
-
-
 def _decimals(cells: pd.DataFrame) -> int:
     return 0 if int(cells["table"].iloc[0]) == 4 else 2
-
-
-def _head(cells: pd.DataFrame, column: str) -> str:
-    k = cells.loc[(cells["column"] == column) & (cells["group"] == MODEL), "k"]
-    return f"{column} (k={int(k.iloc[0])})" if column == MODEL and len(k) else column
 
 
 def _figure(value: float, sd: float, decimals: int) -> str:
@@ -168,16 +149,8 @@ def _range(low: float, high: float, decimals: int) -> str:
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if np.isfinite(low) and np.isfinite(high) else "-"
 
 
-def _count(c: pd.Series) -> str:
-    """Cases, and in Table 4, whose rows may have fewer models than the first, the models of the ensemble."""
-    return f"{int(c['n'])}" + (f" (k={int(c['k'])})" if int(c["table"]) == 4 else "")
-
-
-def _printed(c: pd.Series) -> str:
-    """The published figure of a cell as printed, or a dash where none stands beside it."""
-    if pd.isna(c.get("published", np.nan)):
-        return "-"
-    column = c["paper_column"] if pd.notna(c.get("paper_column", np.nan)) else c["column"]
-    paper = published(int(c["table"]))
-    found = paper[(paper["row"] == c["row"]) & (paper["column"] == column)].iloc[0]
-    return f"{found['value']} ± {found['sd']}" if found["sd"] else str(found["value"])
+def _printed(c: dict) -> str:
+    """Return the published figure of a cell as printed."""
+    column = c["column"] if pd.isna(c.get("paper_column", np.nan)) else c["paper_column"]
+    paper = published(int(c["table"])).set_index(["row", "column"]).loc[(c["row"], column)]
+    return f"{paper['value']} ± {paper['sd']}" if paper["sd"] else str(paper["value"])

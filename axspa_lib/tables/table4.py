@@ -8,22 +8,26 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.diagnosis.readings import ENSEMBLE
-from axspa_lib.diagnosis.rules import Members, checked_members, consensus_opinion, ensemble_vote
-from axspa_lib.stats import Floats, confusion, holm, mcc_counts, paired_difference
+from axspa_lib.diagnosis.rules import Members
+from axspa_lib.diagnosis.votes import consensus_of, ensemble_vote
+from axspa_lib.stats.counts import Floats, confusion, mcc_counts
+from axspa_lib.stats.resampling import holm, paired_difference
 from axspa_lib.study.config import BASE, experiments
 from axspa_lib.study.errors import DataError
-from axspa_lib.tables.cells import assemble, cell, layout
+from axspa_lib.tables.cells import assemble, cell
 
 
-def table4_cells(
+def table4(
     results: Mapping[str, Mapping[str, Members]],
     opinions: Mapping[str, pd.DataFrame],
     *,
-    n: int = 2000,
+    vote_tie: int = 0,
+    consensus_tie: int = 1,
+    n_boot: int = 2000,
     seed: int = 0,
     compare: bool = True,
 ) -> pd.DataFrame:
-    """Cells of Table 4: MCC of the ensemble with the readers' consensus, per experiment and cohort.
+    """Return the cells of Table 4: MCC of the ensemble with the readers' consensus, per experiment and cohort.
 
     The difference to `all_included` is paired: the same patients and, where both have them, the ensembles of the same
     seeds, so that a row with fewer members is not compared with more of them. Its p value is of a permutation test over
@@ -33,28 +37,44 @@ def table4_cells(
         results: cohort → experiment (key of the experiment table) → `patient_results` by seed. Published figures stand
             beside cohorts whose name ends in `asas` or `desir`. Experiments without results are left out.
         opinions: cohort → `patient, reader, asas_positive`.
-        n: bootstrap resamples and permutations.
+        vote_tie: of the members, as in `ensemble_vote`.
+        consensus_tie: of the readers, as in `consensus_opinion`.
+        n_boot: bootstrap resamples and permutations.
         seed: of both.
         compare: put the published figures beside.
 
     Returns:
         Cells with `experiment, difference, difference_low, difference_high, p_value, p_holm, paired_k` beside.
+
+    Raises:
+        DataError: an experiment unknown or evaluated on other patients, or none at all.
     """
+
+    def counted(members: Members, cohort: str) -> tuple[Floats, pd.Index]:
+        vote = ensemble_vote(members, tie=vote_tie).sort_values("patient")
+        truth = consensus_of(vote["patient"], opinions[cohort], consensus_tie)
+        return confusion(truth, vote["positive"]), truth.index
+
     labels = {name: entry["label"] for name, entry in experiments().items()}
     cells: list[dict[str, object]] = []
     for cohort, variants in results.items():
         unknown = sorted(set(variants) - set(labels))
         if unknown:
             raise DataError(f"{unknown[0]} is not in data_manifest/experiments.yaml: add the experiment there first")
-        reference = consensus_opinion(opinions[cohort]).set_index("patient")["asas_positive"]
         column = []
         for name in (name for name in labels if name in variants):
-            members = checked_members(variants[name])
-            counts, owner = _counts(members, reference, cohort)
-            entry = cell(4, labels[name], cohort, f"{ENSEMBLE} {cohort}", counts, owner, n=n, seed=seed)
+            members = variants[name]
+            counts, patients = counted(members, cohort)
+            entry = cell(4, labels[name], cohort, f"{ENSEMBLE} {cohort}", counts, patients, n=n_boot, seed=seed)
             entry |= {"experiment": name, "k": len(members), "paper_column": cohort.rpartition("-")[2].upper()}
             if name != BASE and BASE in variants:
-                entry |= _difference(members, checked_members(variants[BASE]), reference, cohort, n, seed)
+                ours, theirs = same_seeds(members, variants[BASE])
+                (first, patients), (second, others) = counted(ours, cohort), counted(theirs, cohort)
+                if not patients.equals(others):
+                    raise DataError(f"{name} was not evaluated on the patients of {BASE} in {cohort}: predict it again")
+                found = difference_row(first, second, patients, n_boot, seed)
+                entry |= {key: 100 * value for key, value in found.items() if key != "p_value"}
+                entry |= {"p_value": found["p_value"], "paired_k": len(ours)}
             column.append(entry)
         corrected = holm([float(entry.get("p_value", np.nan)) for entry in column])  # type: ignore[arg-type]
         cells += [entry | {"p_holm": p} for entry, p in zip(column, corrected, strict=True)]
@@ -63,65 +83,34 @@ def table4_cells(
     return assemble(4, cells, compare)
 
 
-def table4(
-    results: Mapping[str, Mapping[str, Members]], opinions: Mapping[str, pd.DataFrame], **options: object
-) -> pd.DataFrame:
-    """Table 4 in the paper's arrangement; arguments as `table4_cells`."""
-    return layout(table4_cells(results, opinions, **options))  # type: ignore[arg-type]
+def same_seeds(members: Members, base: Members) -> tuple[Members, Members]:
+    """Return the members of two experiments of the seeds that both have; all where they share none."""
+    shared = [seed for seed in members if seed in base]
+    return ({seed: members[seed] for seed in shared} or members, {seed: base[seed] for seed in shared} or base)
 
 
-def differences(cells: pd.DataFrame) -> pd.DataFrame:
-    """Differences to "all included" in MCC × 100, one row per experiment and cohort, as text fit for a page."""
+def difference_row(
+    first: Floats, second: Floats, patients: pd.Index | pd.Series, n: int, seed: int
+) -> dict[str, float]:
+    """Return the paired difference in MCC of two answers: `difference, difference_low, difference_high, p_value`."""
+    found = paired_difference(mcc_counts, first, second, patients, n, seed, prior=True)
+    return {"difference": found.value, "difference_low": found.low, "difference_high": found.high,
+            "p_value": found.p_value}  # fmt: skip
+
+
+def format_differences(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return differences to "all included" in MCC × 100 as text, one row per experiment and cohort."""
     rows = cells[cells["difference"].notna()]
+    ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
     return pd.DataFrame(
         {
             "cohort": rows["column"],
             "experiment": rows["row"],
             "difference": rows["difference"].map("{:+.1f}".format),
-            "95 % interval": [
-                f"[{low:+.1f}, {high:+.1f}]"
-                for low, high in zip(rows["difference_low"], rows["difference_high"], strict=True)
-            ],
+            "95 % interval": [f"[{low:+.1f}, {high:+.1f}]" for low, high in ends],
             "p": rows["p_value"].map("{:.3f}".format),
             "p (Holm)": rows["p_holm"].map("{:.3f}".format),
             "members paired": rows["paired_k"].astype(int),
             "patients": rows["patients"],
         }
     ).reset_index(drop=True)
-
-
-def _counts(members: Members, reference: pd.Series, cohort: str) -> tuple[Floats, pd.Index]:
-    vote = ensemble_vote(members, "patient").set_index("patient")["positive"]
-    unknown = sorted(set(vote.index) - set(reference.index))
-    if unknown:
-        raise DataError(
-            f"patient {unknown[0]} was predicted but has no consensus of readers in {cohort}: predictions and opinions "
-            "must be of one cohort"
-        )
-    return confusion(reference.loc[vote.index], vote), vote.index
-
-
-def _difference(
-    members: dict[int, pd.DataFrame],
-    base: dict[int, pd.DataFrame],
-    reference: pd.Series,
-    cohort: str,
-    n: int,
-    seed: int,
-) -> dict[str, object]:
-    shared = [name for name in members if name in base]
-    ours = {name: members[name] for name in shared} or members
-    theirs = {name: base[name] for name in shared} or base
-    first, owner = _counts(ours, reference, cohort)
-    second, base_owner = _counts(theirs, reference, cohort)
-    if set(owner) != set(base_owner):
-        raise DataError(f"an ablation was not evaluated on the patients of {BASE} in {cohort}: predict it again")
-    second = second[base_owner.get_indexer(owner)]
-    found = paired_difference(mcc_counts, first, second, owner, n, seed, prior=True)
-    return {
-        "difference": 100 * found.value,
-        "difference_low": 100 * found.low,
-        "difference_high": 100 * found.high,
-        "p_value": found.p_value,
-        "paired_k": len(ours),
-    }

@@ -175,7 +175,7 @@ def test_a_subject_in_two_folds_and_an_examination_in_none_are_refused() -> None
         ({"patient": {1: "p0000"}}, "more than once"),
         ({"subject": {0: "s0001"}}, "to subject"),
         ({"bones": {0: "holdout"}}, "unknown subset"),
-        ({"detection": {0: "train", 1: "test"}}, "is in both"),
+        ({"detection": {0: "train", 1: "test"}}, "lies in several subsets"),
     ],
 )
 def test_a_leaking_split_is_refused(change: dict[str, dict[int, str]], message: str) -> None:

@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axspa_lib.diagnosis.rules import (
-    asas_consecutive,
-    checked_members,
-    consensus_opinion,
-    ensemble_vote,
-    every_half_slice,
-    half_slice_results,
-    opinions_by_rule,
-    patient_results,
-    soft_vote,
-)
+from axspa_lib.diagnosis.rules import asas_consecutive, half_slice_results, patient_results
+from axspa_lib.diagnosis.votes import checked_members, consensus_of, consensus_opinion, ensemble_vote
 from axspa_lib.study.errors import DataError
+from tests.diagnosis.grids import every_half_slice
 
 COLUMNS = ["patient", "slice", "side", "score", "label", "p_healthy", "p_inflamed"]
 
@@ -31,7 +23,7 @@ def detections(*rows: tuple) -> pd.DataFrame:
 
 
 def grid(slices: int = 2, patients: str = "ab") -> pd.DataFrame:
-    return every_half_slice(pd.DataFrame({"patient": list(patients), "slices": slices}))
+    return every_half_slice(list(patients), slices)
 
 
 def patient_table(positive: list[int], score: list[float] | None = None) -> pd.DataFrame:
@@ -81,30 +73,6 @@ def test_half_slices_refuse_what_cannot_be():
         half_slice_results(detections(("a", 0, "L", 0.9, 1)), pd.concat([grid(), grid()]))
     with pytest.raises(DataError, match="lack the column 'score'"):
         half_slice_results(detections(("a", 0, "L", 0.9, 1)).drop(columns="score"), grid())
-
-
-@pytest.mark.parametrize(("rule", "positive"), [(1, [1, 1, 0]), (2, [1, 1, 0]), (3, [0, 1, 0])])
-def test_patients_by_hand(rule, positive):
-    rows = [
-        ("a", 0, "L", 0.9, 1),
-        ("a", 0, "L", 0.9, 1),  # two inflamed boxes on one half-slice are summed (3.2.2)
-        ("b", 0, "L", 0.9, 1),
-        ("b", 0, "R", 0.9, 1),
-        ("b", 1, "R", 0.9, 1),
-        ("c", 1, "R", 0.9, 0),
-    ]
-    found = patient_results(half_slice_results(detections(*rows), grid(2, "abc")), rule)
-    assert found["positive_rois"].tolist() == [2, 3, 0]
-    assert found["positive"].tolist() == positive
-
-
-def test_patients_restricted_to_the_readers_slices():
-    half = half_slice_results(detections(("a", 0, "L", 0.9, 1), ("a", 1, "L", 0.9, 1), ("b", 1, "L", 0.9, 1)), grid())
-    only = grid()[lambda table: table["slice"] == 1]
-    found = patient_results(half, 1, only).set_index("patient")
-    assert found.loc["a", "positive_rois"] == 1 and found.loc["b", "positive"] == 1
-    nothing = patient_results(half, 1, only[only["patient"] == "a"]).set_index("patient")
-    assert nothing.loc["b"].tolist() == [0, 0, 0.0]
 
 
 def test_a_rule_of_zero_is_refused():
@@ -159,7 +127,8 @@ def test_patient_vote_by_hand_with_a_tie():
     assert found["tie"].tolist() == [False, True, False, True]
     assert found["votes"].tolist() == [1.0, 0.5, 0.0, 0.5]
     assert found["score"].tolist() == pytest.approx([0.85, 0.5, 0.1, 0.45])
-    assert soft_vote(members)["positive"].tolist() == [1, 1, 0, 0]
+    upper = ensemble_vote(members, tie=1)
+    assert upper["positive"].tolist() == [1, 1, 0, 1] and upper["positive_rois"].tolist() == [2, 2, 0, 2]
 
 
 def test_half_slice_vote_by_hand():
@@ -197,8 +166,6 @@ def test_ensembles_that_are_none_are_refused():
     one, other = patient_table([1, 0]), patient_table([1, 1], [0.9, 0.8])
     with pytest.raises(DataError, match="no member"):
         ensemble_vote({})
-    with pytest.raises(DataError, match="seed 3 stands twice"):
-        ensemble_vote([(3, one), (3, other)])
     with pytest.raises(DataError, match="seeds 0 and 4 hold the same predictions"):
         ensemble_vote({0: one, 4: one.copy()})
     with pytest.raises(DataError, match="seeds 0 and 4 hold the same predictions"):
@@ -206,10 +173,35 @@ def test_ensembles_that_are_none_are_refused():
     with pytest.raises(DataError, match="seed 1 are not of the same cohort"):
         ensemble_vote({0: one, 1: other.assign(patient=["p0", "x"])})
     with pytest.raises(DataError, match="not of the same cohort"):
-        ensemble_vote({0: one, 1: other}, patients=["p0"])
+        checked_members({0: one, 1: other}, patients=["p0"])
     with pytest.raises(DataError, match="same half-slices"):
         half = half_slice_results(detections(("a", 0, "L", 0.9, 1)), grid(2, "a"))
         ensemble_vote({0: half, 1: half.iloc[1:].assign(p_inflamed=0.5)}, "half_slice")
+
+
+def test_members_are_counted_and_decided_one_by_one():
+    """A mapping of members gives each member's own result."""
+    cells = {3: detections(("a", 0, "L", 0.9, 1)), 5: detections(("a", 0, "R", 0.8, 0))}
+    halves = half_slice_results(cells, grid(1, "a"), 0.5)
+    assert list(halves) == [3, 5]
+    for seed, table in cells.items():
+        pd.testing.assert_frame_equal(halves[seed], half_slice_results(table, grid(1, "a"), 0.5))
+        pd.testing.assert_frame_equal(patient_results(halves, 1)[seed], patient_results(halves[seed], 1))
+
+
+@pytest.mark.parametrize(("rule", "positive"), [(1, [1, 1, 0]), (2, [1, 1, 0]), (3, [0, 1, 0])])
+def test_patients_by_hand(rule, positive):
+    rows = [
+        ("a", 0, "L", 0.9, 1),
+        ("a", 0, "L", 0.9, 1),  # two inflamed boxes on one half-slice are summed (3.2.2)
+        ("b", 0, "L", 0.9, 1),
+        ("b", 0, "R", 0.9, 1),
+        ("b", 1, "R", 0.9, 1),
+        ("c", 1, "R", 0.9, 0),
+    ]
+    found = patient_results(half_slice_results(detections(*rows), grid(2, "abc")), rule)
+    assert found["positive_rois"].tolist() == [2, 3, 0]
+    assert found["positive"].tolist() == positive
 
 
 def test_copied_detections_are_refused_but_empty_ones_are_not():
@@ -228,19 +220,8 @@ def test_consensus_of_opinions():
     found = consensus_opinion(opinions).set_index("patient")
     assert found["asas_positive"].to_dict() == {"a": 1, "b": 1} and found["readers"].to_dict() == {"a": 3, "b": 2}
     assert consensus_opinion(opinions, tie=0).set_index("patient")["asas_positive"].to_dict() == {"a": 1, "b": 0}
+    assert consensus_of(pd.Series(["b", "a"]), opinions).to_dict() == {"b": 1, "a": 1}
+    with pytest.raises(DataError, match="patient c was predicted but has no consensus"):
+        consensus_of(pd.Series(["a", "c"]), opinions)
     with pytest.raises(DataError, match="two opinions on patient a"):
         consensus_opinion(pd.concat([opinions, opinions.iloc[:1]]))
-
-
-def test_opinions_by_rule():
-    readings = grid(2, "a").assign(reader="1", inflammation=[1, 1, 0, 0])
-    readings = pd.concat([readings, grid(2, "a").assign(reader="2", inflammation=[1, 0, 0, 0])])
-    assert opinions_by_rule(readings).set_index("reader")["asas_positive"].to_dict() == {"1": 1, "2": 0}
-    assert opinions_by_rule(readings, 1)["asas_positive"].tolist() == [1, 1]
-
-
-def test_every_half_slice():
-    found = every_half_slice(pd.DataFrame({"patient": ["b", "a"], "slices": [1, 2]}))
-    assert found.to_records(index=False).tolist() == [
-        ("b", 0, "R"), ("b", 0, "L"), ("a", 0, "R"), ("a", 0, "L"), ("a", 1, "R"), ("a", 1, "L"),
-    ]  # fmt: skip

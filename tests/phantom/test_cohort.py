@@ -16,7 +16,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from axspa_lib.curation.sources import make_source, source_folder
+from axspa_lib.curation.stage import make_source, source_folder
 from axspa_lib.phantom import cohort, examination
 from axspa_lib.phantom.cohort import simulate_cohort
 from axspa_lib.phantom.dicom import read_stack

@@ -71,7 +71,7 @@ def test_differences_are_signed_paired_and_compare_the_same_seeds() -> None:
     assert table.loc["no_clahe", "difference"] == 0, "compared with the member of the same seed, not with the ensemble"
     worse = table.loc["phantom_only"]
     assert worse["difference"] < 0 and worse["difference_high"] < 0 and worse["p_holm"] >= worse["p_value"]
-    assert len(experiments.shown(table.reset_index())) == 3
+    assert len(experiments.format_experiments(table.reset_index())) == 3
     with pytest.raises(DataError, match="all_included"):
         experiments.experiment_table(readings({}), {"no_clahe": base})
 
@@ -96,8 +96,8 @@ def test_gains_are_those_of_the_first_row_and_rows_are_told_apart_by_their_inter
          ("no_local_median", "No Local Median", 0.1, -0.1, 0.3), ("fixed_matrix", "Fixed", 0.2, 0.1, 0.3)],
         columns=["experiment", "label", "difference", "difference_low", "difference_high"],
     )  # fmt: skip
-    assert experiments.gain_over(table, "no_clahe") == "+0.20 [+0.10, +0.30]"
-    said = experiments.told_apart(table, experiments.PREPROCESSING)
+    assert experiments.format_gain(table, "no_clahe") == "+0.20 [+0.10, +0.30]"
+    said = experiments.interpret_differences(table, experiments.PREPROCESSING)
     assert said == (
         "of 3 rows without a step, 1 (No CLAHE) agree less with the consensus; 1 (Fixed) agree more; "
         "1 cannot be told from the first row"
@@ -106,5 +106,5 @@ def test_gains_are_those_of_the_first_row_and_rows_are_told_apart_by_their_inter
 
 
 def test_a_smaller_network_is_stated_beside_the_papers() -> None:
-    said = experiments.network(load_study("public").detector)
+    said = experiments.format_network(load_study("public").detector)
     assert "ResNet-18 with 16 channels" in said and "paper: ResNet-50, 64" in said and "1 mm (paper: 0.5 mm)" in said

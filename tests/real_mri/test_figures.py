@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from axspa_lib.real_mri import figures as real
-from axspa_lib.real_mri.cases import window
+from axspa_lib.real_mri.results import window
 from axspa_lib.study.labels import MARKS
 
 

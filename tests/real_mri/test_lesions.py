@@ -17,13 +17,13 @@ from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
 
 
-def test_published_thresholds_by_hand() -> None:
+def test_published_threshold_by_hand() -> None:
     # 1 to 101: quartiles 26 and 76, range 50. With 1.5 the lower threshold is 151 > 101, so the multiple falls by 0.05
     # (2.5 each) until it is below the maximum: 76 + 50 * 0.45 = 98.5 (0.5 would give 101, which is not below).
-    assert lesions.published_thresholds(np.arange(1, 102)) == pytest.approx((98.5, 101))
+    assert lesions.published_threshold(np.arange(1, 102)) == pytest.approx(98.5)
     # A long tail: 26, 76, largest 301. 76 + 50 * 4.0 = 276 is 25 below, which is not less than half the range; 4.05 is.
     values = np.append(np.arange(1, 101), 301)
-    assert lesions.published_thresholds(values) == pytest.approx((278.5, 301))
+    assert lesions.published_threshold(values) == pytest.approx(278.5)
 
 
 def test_a_reference_needs_marrow() -> None:

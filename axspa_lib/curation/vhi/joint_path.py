@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
@@ -22,97 +20,61 @@ _MARGIN = 6
 _FREE = 1e-3
 
 
-@dataclass(frozen=True)
-class SplitParameters:
-    """Lengths in mm, costs per pixel of path relative to marrow.
-
-    Attributes:
-        level_mm: width of the neighbourhood that defines the level of marrow.
-        exponent: how much darker pixels are preferred: cost = (T1 / level) ** exponent.
-        ridge_discount: share of the cost that a full ridge takes off.
-        outside: cost outside the region; as dear as marrow, so a path does not go around a bone.
-        cleft: cost between two pieces of the region closer than `cleft_mm`.
-        cleft_mm: width of a cleft that is bridged.
-        cleft_from_mm: clefts nearer to the midline are foramina.
-        edge_mm: width of the lateral cortex of the ilium, as dear as marrow although dark.
-        neighbour: added cost per mm of distance from the path of the neighbouring slice, up to `neighbour_cap`.
-        neighbour_cap: largest added cost.
-        start_mm: distance of the joint from the midline on the first slice, with `start` cost per mm off it.
-        start: see `start_mm`.
-        sweeps: largest number of rounds over all slices.
-        lateral_mm: a side without region farther than this from the midline has no path.
-        thin_mm: a piece of sacrum thinner than this lateral of every other is cortical bone of the ilium.
-        contact_mm: a path pixel belongs to the joint when both bones lie within this distance.
-        max_contrast: largest ratio of T1 on the line to that of its flanks that counts as seen.
-        max_jump_mm: largest mean distance from the joints of neighbouring slices.
-        min_joint_mm: shortest contact that is called a joint.
-        min_seen: smallest share of the line that must be seen.
-    """
-
-    level_mm: float = 12.0
-    exponent: float = 3.0
-    ridge_discount: float = 0.7
-    outside: float = 1.0
-    cleft: float = 0.15
-    cleft_mm: float = 14.0
-    cleft_from_mm: float = 30.0
-    edge_mm: float = 4.0
-    neighbour: float = 0.06
-    neighbour_cap: float = 1.0
-    start_mm: float = 52.0
-    start: float = 0.03
-    sweeps: int = 3
-    lateral_mm: float = 25.0
-    thin_mm: float = 5.0
-    contact_mm: float = 5.0
-    max_contrast: float = 0.85
-    max_jump_mm: float = 4.0
-    min_joint_mm: float = 15.0
-    min_seen: float = 0.8
+#: Lengths in mm; costs per pixel of path, relative to marrow.
+LEVEL_MM = 12.0  # neighbourhood that defines the level of marrow
+EXPONENT = 3.0  # how much darker pixels are preferred: cost = (T1 / level) ** exponent
+RIDGE_DISCOUNT = 0.7  # share of the cost that a full ridge takes off
+OUTSIDE = 1.0  # outside the region: as much as marrow, so that a path does not go around a bone
+CLEFT = 0.15  # between two pieces of the region closer than CLEFT_MM
+CLEFT_MM = 14.0  # widest cleft that is bridged
+CLEFT_FROM_MM = 30.0  # clefts nearer to the midline are foramina
+EDGE_MM = 4.0  # lateral cortex of the ilium, which costs as much as marrow although it is dark
+NEIGHBOUR = 0.06  # added per mm of distance from the path of the neighbouring slice, up to NEIGHBOUR_CAP
+NEIGHBOUR_CAP = 1.0
+START_MM = 52.0  # distance of the joint from the midline on the first slice; START is the cost per mm off it
+START = 0.03
+SWEEPS = 3  # largest number of rounds over all slices
+LATERAL_MM = 25.0  # a side without region farther than this from the midline has no path
 
 
-def joint_costs(
-    t1: NDArray[np.number], pelvis: Mask, middle: float, mm: float, p: SplitParameters
-) -> tuple[Image, Image]:
-    """Cost of a path pixel, and T1 relative to the level of marrow around it (1 outside the region)."""
-    cost = np.full(t1.shape, p.outside, np.float32)
+def joint_costs(t1: NDArray[np.number], pelvis: Mask, middle: float, mm: float) -> tuple[Image, Image]:
+    """Return the cost of each path pixel, and T1 relative to the level of marrow around it (1 outside the region)."""
+    cost = np.full(t1.shape, OUTSIDE, np.float32)
     shade = np.ones(t1.shape, np.float32)
     lateral = abs(np.arange(t1.shape[2]) - middle) * mm
     for z, plane in enumerate(pelvis):
         if not plane.any():
             continue
-        weight = ndi.gaussian_filter(plane.astype(np.float32), p.level_mm / mm)
-        level = ndi.gaussian_filter(np.where(plane, t1[z], 0).astype(np.float32), p.level_mm / mm)
+        weight = ndi.gaussian_filter(plane.astype(np.float32), LEVEL_MM / mm)
+        level = ndi.gaussian_filter(np.where(plane, t1[z], 0).astype(np.float32), LEVEL_MM / mm)
         relative = np.where(plane, t1[z] * weight / np.maximum(level, 1e-6), 1).astype(np.float32)
         shade[z] = np.clip(ndi.gaussian_filter(relative, 0.6 / mm), 0, 1.3)
         ridge = sato(relative, sigmas=[0.9 / mm, 1.5 / mm], black_ridges=True)
-        depth = ndi.distance_transform_edt(_closed(plane, p.cleft_mm / 2 / mm)) * mm
+        depth = ndi.distance_transform_edt(_closed(plane, CLEFT_MM / 2 / mm)) * mm
         ridge = np.clip(ridge / 0.25, 0, 1) * np.clip((depth - 1) / 1.5, 0, 1)
-        cost[z][plane] = (0.03 + shade[z] ** p.exponent * (1 - p.ridge_discount * ridge))[plane]
-        cost[z][(depth > 0) & ~plane & (lateral > p.cleft_from_mm)] = p.cleft
-        cost[z][_outer_edge(plane, middle, p.edge_mm / mm)] = p.outside
+        cost[z][plane] = (0.03 + shade[z] ** EXPONENT * (1 - RIDGE_DISCOUNT * ridge))[plane]
+        cost[z][(depth > 0) & ~plane & (lateral > CLEFT_FROM_MM)] = CLEFT
+        cost[z][_outer_edge(plane, middle, EDGE_MM / mm)] = OUTSIDE
     return cost, shade
 
 
 def _closed(mask: Mask, radius: float) -> Mask:
-    """Closing by a disk, by distance transforms; the frame keeps the border of the image from closing."""
+    """Close a mask by a disk, by distance transforms; the frame keeps the border of the image from closing."""
     pad = int(np.ceil(radius)) + 1
     grown = ndi.distance_transform_edt(~np.pad(mask, pad)) <= radius
     return (ndi.distance_transform_edt(grown) > radius)[pad:-pad, pad:-pad] | mask
 
 
 def _outer_edge(mask: Mask, middle: float, width: float) -> Mask:
-    """The lateral cortex: pixels within `width` columns of the lateral end of the region on their row and side."""
+    """Return the lateral cortex: pixels within `width` columns of the region's lateral end on their row and side."""
     columns = np.arange(mask.shape[1])
     first, last = mask.argmax(axis=1)[:, None], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[:, None]
     right, left = (columns < middle) & (columns <= first + width), (columns > middle) & (columns >= last - width)
     return mask & (right | left)
 
 
-def joint_paths(
-    costs: Image, pelvis: Mask, seed: int, middle: float, side: str, mm: float, p: SplitParameters
-) -> dict[int, Path2D]:
-    """The path of each slice that holds lateral region on a side.
+def joint_paths(costs: Image, pelvis: Mask, seed: int, middle: float, side: str, mm: float) -> dict[int, Path2D]:
+    """Find the path of each slice that holds lateral region on a side.
 
     From the seed slice outwards, each drawn to the path before it; then again, drawn to both neighbours, until no path
     changes.
@@ -124,7 +86,6 @@ def joint_paths(
         middle: column of the midline.
         side: patient's side.
         mm: pixel size.
-        p: lengths and costs.
 
     Returns:
         Slice -> path from just above to just below the region on this side.
@@ -132,13 +93,13 @@ def joint_paths(
     half = half_columns(costs.shape[2], middle, side)
     columns = slice(int(np.flatnonzero(half)[0]), int(np.flatnonzero(half)[-1]) + 1)
     lateral = abs(np.arange(costs.shape[2])[columns] - middle) * mm
-    start = p.start * abs(lateral - p.start_mm)
+    start = START * abs(lateral - START_MM)
     paths: dict[int, Path2D] = {}
     used: dict[int, tuple[bytes, ...]] = {}
-    for _ in range(p.sweeps):
+    for _ in range(SWEEPS):
         for z in [*range(seed, len(costs)), *range(seed - 1, -1, -1)]:
             own = pelvis[z][:, columns]
-            rows = np.flatnonzero(own[:, lateral > p.lateral_mm].any(axis=1))
+            rows = np.flatnonzero(own[:, lateral > LATERAL_MM].any(axis=1))
             near = [paths[n] for n in (z - 1, z + 1) if n in paths]
             key = tuple(path.tobytes() for path in near)
             if not len(rows) or (z in paths and used[z] == key):
@@ -147,9 +108,7 @@ def joint_paths(
             cost = costs[z][window, columns]
             origin = np.array([window.start, columns.start])
             if near:
-                far = [
-                    np.minimum(p.neighbour * mm * distance_to(n - origin, cost.shape), p.neighbour_cap) for n in near
-                ]
+                far = [np.minimum(NEIGHBOUR * mm * distance_to(n - origin, cost.shape), NEIGHBOUR_CAP) for n in near]
                 cost = cost + np.mean(far, axis=0)
             else:
                 cost = cost + start
@@ -158,7 +117,7 @@ def joint_paths(
 
 
 def distance_to(path: Path2D, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Distance in pixels of each pixel of a window from the part of a path inside it, or of its nearest end."""
+    """Return the distance, pixels, of each pixel of a window from the path inside it, or from its nearest end."""
     drawn = np.ones(shape, bool)
     inside = ((path >= 0) & (path < np.array(shape))).all(axis=1)
     if not inside.any():
@@ -168,7 +127,7 @@ def distance_to(path: Path2D, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _path(cost: NDArray[np.floating]) -> Path2D:
-    """Cheapest path from the first row to the last; these two rows themselves are nearly free."""
+    """Return the cheapest path from the first row to the last; these two rows themselves are nearly free."""
     cost = cost.astype(np.float64)
     cost[[0, -1]] = _FREE
     search = MCP_Geometric(cost)
@@ -180,4 +139,5 @@ def _path(cost: NDArray[np.floating]) -> Path2D:
 
 
 def half_columns(columns: int, middle: float, side: str) -> Mask:
+    """Return which columns lie on a patient's side of the midline."""
     return np.arange(columns) < middle if side == RIGHT else np.arange(columns) > middle

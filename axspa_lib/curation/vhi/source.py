@@ -8,7 +8,7 @@ bones, and only above a minimum area. https://github.com/c-hepburn/Bone_MRI
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,8 @@ READERS = ("R11", "R12", "R21", "R22")
 NEAR_MM = 20.0
 #: Drawn area of a quadrant up to this, mm^2, is not inflammation.
 MIN_AREA_MM2 = 10.0
-_NO_AREAS = pd.DataFrame(columns=["patient", "reader", "slice", "side", "quadrant", "area_mm2"])
+#: Columns of the table of drawn areas.
+AREA_COLUMNS = ("patient", "reader", "slice", "side", "quadrant", "area_mm2")
 #: Columns of the table of splits (`bone_split.BoneSplit.trusted`).
 SPLIT_COLUMNS = ("patient", "slice", "side", "trusted", "reason", "joint_mm", "seen", "jump_mm")
 _FETCH = "fetch the collection with `axspa download vhi FOLDER`"
@@ -51,20 +52,18 @@ class VhiSource:
     name = "vhi"
     t1_alone = True  # most of its examinations are T1 only: bones and joints, pre and post treatment
 
-    def __init__(self, path: Path, min_area_mm2: float = MIN_AREA_MM2, near_mm: float = NEAR_MM) -> None:
+    def __init__(self, path: Path, min_area_mm2: float = MIN_AREA_MM2) -> None:
         """Open the collection.
 
         Args:
             path: the folder that holds `images_study`, `images_model_evaluation` and `segmentations`.
             min_area_mm2: see `MIN_AREA_MM2`.
-            near_mm: see `NEAR_MM`.
 
         Raises:
             DataError: no T1 of the collection is there.
         """
         self.path = Path(path)
         self.min_area_mm2 = min_area_mm2
-        self.near_mm = near_mm
         self._splits: dict[str, BoneSplit] = {}
         table = pd.read_csv(MANIFEST / "vhi" / "subjects.csv", dtype=str).set_index("patient")
         self._published = {str(patient): self._of(scan) for patient, scan in table["scan"].items()}
@@ -78,26 +77,20 @@ class VhiSource:
 
     def prepare(self, progress: bool = False) -> None:
         """Split the masks that the readings need, once, with a bar: each takes seconds."""
-        drawn = [p for p in self.patients() if "region" in self._files[p] and set(READERS) & set(self._files[p])]
-        for patient in tqdm(drawn, unit="scan", desc="splitting bones", disable=not progress):
+        for patient in tqdm(self._with("region", *READERS), unit="scan", desc="splitting bones", disable=not progress):
             self._splittable(patient)
 
     def patients(self) -> list[str]:
-        """Examinations whose T1 is there, e.g. `1007pre`, sorted."""
+        """Return the examinations whose T1 is there, e.g. `1007pre`, sorted."""
         return sorted(self._table.index)
 
-    @cached_property
-    def missing(self) -> list[str]:
-        """Files of the manifest that are not there; checksums are the business of the download."""
-        return [path for path in manifest("vhi")["path"] if not (self.path / path).is_file()]
-
     def describe(self, patient: str) -> Examination:
-        """Who an examination is of, without its images."""
+        """Return who an examination is of, without its images."""
         row = self._table.loc[patient]
         return Examination(patient, str(row["subject"]), str(row["session"]))
 
     def fingerprint(self, patient: str) -> str:
-        """Changes when the files of an examination do."""
+        """Return a digest that changes when the files of an examination do."""
         files = {kind: path.stat() for kind, path in sorted(self._files[patient].items())}
         return digest({kind: [stat.st_size, stat.st_mtime_ns] for kind, stat in files.items()})
 
@@ -139,7 +132,7 @@ class VhiSource:
         )
 
     def split(self, patient: str) -> BoneSplit:
-        """The region mask of an examination split into bones; each is split once (13 masks of 6 MB in the collection).
+        """Return the region mask of an examination split into bones; each is split once (13 masks of 6 MB).
 
         Raises:
             DataError: there is no region mask, or it cannot be split.
@@ -153,29 +146,40 @@ class VhiSource:
         return self._splits[patient]
 
     def readings(self) -> pd.DataFrame:
-        """Labels by quadrant from the drawn inflammation: `patient, reader, slice, side, quadrant, inflammation`."""
-        areas = self.areas()
+        """Return labels by quadrant from the drawings: `patient, reader, slice, side, quadrant, inflammation`."""
+        areas = self.areas.copy()
         areas["inflammation"] = (areas["area_mm2"] > self.min_area_mm2).astype(int)
         return areas.drop(columns="area_mm2")
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """What the book shows beside the labels: `drawn_areas` (before the minimum), `bone_splits` (trusted or not)."""
+        """Return further tables of the book: `drawn_areas` (before the minimum) and `bone_splits` (all splits)."""
         judged = [
             self.split(patient).trusted.assign(patient=patient)
-            for patient in self.patients()
-            if "region" in self._files[patient] and self._splittable(patient)
+            for patient in self._with("region")
+            if self._splittable(patient)
         ]
-        trust = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame(columns=SPLIT_COLUMNS)
-        return {"drawn_areas": self.areas(), "bone_splits": trust[list(SPLIT_COLUMNS)]}
-
-    def areas(self) -> pd.DataFrame:
-        """Drawn area near the joint by quadrant, as `drawn_areas`; of every examination with drawings and a mask."""
-        return self._areas.copy()
+        trust = pd.concat(judged or [pd.DataFrame(columns=SPLIT_COLUMNS)], ignore_index=True)
+        return {"drawn_areas": self.areas, "bone_splits": trust[list(SPLIT_COLUMNS)]}
 
     @cached_property
-    def _areas(self) -> pd.DataFrame:
-        parts = [drawn_areas(patient, joint, drawings, self.near_mm) for patient, joint, drawings in self._drawings()]
-        return pd.concat([_NO_AREAS, *parts], ignore_index=True)
+    def areas(self) -> pd.DataFrame:
+        """Drawn area near the joint by quadrant, as `drawn_areas`; of every examination with drawings and a mask."""
+        parts = [pd.DataFrame(columns=AREA_COLUMNS)]
+        for patient in self._with("region", *READERS):
+            files = self._files[patient]
+            try:
+                joint = self.split(patient).joint
+                drawn = {reader: read_mask(files[reader], joint) for reader in READERS if reader in files}
+            except DataError as error:  # its examination is refused by `load` with the same reason
+                log.warning("no readings of patient %s: %s", patient, error)
+                continue
+            parts.append(drawn_areas(patient, joint, drawn))
+        return pd.concat(parts, ignore_index=True)
+
+    def _with(self, kind: str, *others: str) -> list[str]:
+        """Return the examinations that have a file of a kind, and one of the others if any are given."""
+        files = {patient: set(self._files[patient]) for patient in self.patients()}
+        return [name for name, kinds in files.items() if kind in kinds and (not others or kinds & set(others))]
 
     def _splittable(self, patient: str) -> bool:
         try:
@@ -185,37 +189,25 @@ class VhiSource:
             return False
         return True
 
-    def _drawings(self) -> Iterator[tuple[str, Volume, dict[str, Volume]]]:
-        for patient in self.patients():
-            files = self._files[patient]
-            drawn = [reader for reader in READERS if reader in files]
-            if not drawn or "region" not in files:
-                continue
-            try:
-                joint = self.split(patient).joint
-                yield patient, joint, {reader: read_mask(files[reader], joint) for reader in drawn}
-            except DataError as error:  # its examination is refused by `load` with the same reason
-                log.warning("no readings of patient %s: %s", patient, error)
-
     def opinions(self) -> None:
-        """Nobody judged the patients."""
+        """Return None: nobody judged the patients."""
         return None
 
     def _of(self, scan: str) -> dict[str, Path]:
-        """The files of a scan by kind: `T1`, `STIR`, `region`, `marrow` and the readings."""
+        """Return the files of a scan by kind: `T1`, `STIR`, `region`, `marrow` and the readings."""
         names = [path for path in manifest("vhi")["path"] if Path(path).name.startswith(f"{scan}_")]
         return {_kind(name): self.path / name for name in names}
 
 
 def trusted_bones(split: BoneSplit) -> Volume:
-    """The bone mask with the slices emptied on which a side is not trusted, so that nothing is trained on them."""
+    """Return the bone mask with untrusted slices emptied, so that nothing is trained on them."""
     bones = split.bones.array.copy()
     bones[split.trusted.loc[~split.trusted["trusted"], "slice"].unique()] = Bone.BACKGROUND
     return split.bones.like(bones)
 
 
 def drawn_areas(patient: str, joint: Volume, drawings: Mapping[str, Volume], near_mm: float = NEAR_MM) -> pd.DataFrame:
-    """Drawn area near the joint by quadrant: `patient, reader, slice, side, quadrant, area_mm2`.
+    """Return the drawn area near the joint by quadrant (`AREA_COLUMNS`).
 
     Every half-slice with a joint line has its four quadrants for each reader: sacral or iliac by the side of the line,
     upper or lower by the mid-height of the line.
@@ -237,11 +229,11 @@ def drawn_areas(patient: str, joint: Volume, drawings: Mapping[str, Volume], nea
                 for reader, drawing in drawings.items():
                     area = np.count_nonzero((drawing.array[z] > 0) & near & where) * row_mm * column_mm
                     rows.append((patient, reader, z, side, quadrant, area))
-    return pd.DataFrame(rows, columns=list(_NO_AREAS))
+    return pd.DataFrame(rows, columns=AREA_COLUMNS)
 
 
 def _quadrants(line: NDArray[np.bool_], side: str) -> dict[str, NDArray[np.bool_]]:
-    """The four quadrants of a half-slice; beyond its ends the line goes on straight up and down."""
+    """Return the four quadrants of a half-slice; beyond its ends the line continues straight up and down."""
     rows = np.flatnonzero(line.any(axis=1))
     position = np.arange(line.shape[1])
     middle = [position[line[row]].mean() for row in rows]
@@ -256,13 +248,6 @@ def _quadrants(line: NDArray[np.bool_], side: str) -> dict[str, NDArray[np.bool_
 
 
 def _kind(path: str) -> str:
-    name = Path(path).name
-    if name.endswith("_T1W.nii.gz"):
-        return T1
-    if name.endswith("_STIR.nii.gz"):
-        return STIR
-    if name.endswith("_disease_region.nii.gz"):
-        return "region"
-    if name.endswith("_normal_marrow.nii.gz"):
-        return "marrow"
-    return name.removesuffix(".nii.gz").rpartition("_")[2]
+    name = Path(path).name.removesuffix(".nii.gz").partition("_")[2]
+    kinds = {"T1W": T1, "STIR": STIR, "disease_region": "region", "normal_marrow": "marrow"}
+    return kinds.get(name, name.rpartition("_")[2])

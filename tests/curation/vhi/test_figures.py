@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from axspa_lib.curation.vhi.bone_split import BoneSplit
-from axspa_lib.curation.vhi.figures import draw_agreement_by_area, draw_split
+from axspa_lib.curation.vhi.figures import draw_agreement_by_area, draw_split, draw_splits
 from axspa_lib.curation.vhi.report import agreement_by_area
 from axspa_lib.curation.vhi.source import READERS
+from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.labels import SIDES
+from axspa_lib.study.plotting import new_figure
+from axspa_lib.study.runs import REPOSITORY
 from axspa_lib.study.volume import Volume
 
 
@@ -23,11 +26,17 @@ def test_a_contact_sheet_shows_every_slice_with_bone_and_says_what_is_not_truste
     joint[1:4, 10:30, 19] = 1
     trusted = pd.DataFrame({"slice": [1, 2, 3], "side": ["R", "R", "R"], "trusted": [True, False, True]})
     split = BoneSplit(Volume(bones, grid), Volume(joint, grid), trusted)
-    figure = draw_split(Volume(np.random.default_rng(0).random(bones.shape), grid), split, "1007pre", columns=2)
+    figure, axes = new_figure(2, 2)
+    draw_split(axes.ravel(), Volume(np.random.default_rng(0).random(bones.shape), grid), split)
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert titles == ["slice 1", "slice 2: R not trusted", "slice 3"]
+    assert titles == ["1", "2: R not trusted", "3"]
     points = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata())]
     assert len(points) == 3 and set(points[0].get_xdata()) == {19}
+
+
+def test_a_cohort_without_images_says_so() -> None:
+    figure = draw_splits(Cohort(REPOSITORY / "book" / "stored" / "public" / "cohorts" / "vhi"))
+    assert "the images of vhi do not come with the repository" in figure.axes[0].texts[0].get_text()
 
 
 def test_agreement_is_drawn_with_its_intervals() -> None:

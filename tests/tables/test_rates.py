@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score, precision_score, recall_score, roc_curve
+from sklearn.metrics import cohen_kappa_score, matthews_corrcoef, precision_score, recall_score, roc_curve
 
-from axspa_lib.diagnosis import votes
-from axspa_lib.diagnosis.rules import every_half_slice
-from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts, mcc_score
-from axspa_lib.stats.bands import band
+from axspa_lib.diagnosis import sweeps
+from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts
+from axspa_lib.stats.curves import band
 from axspa_lib.study.errors import DataError
-from axspa_lib.tables import sensitivity as beyond
-from axspa_lib.tables.lesion_size import NONE, largest_lesion, marked_by_size
+from axspa_lib.tables.rates import NONE, by_group, largest_lesion, lesion_size
+from tests.diagnosis.grids import every_half_slice
 
 
 def halves(grid: pd.DataFrame, inflamed: list[int], score: list[float]) -> pd.DataFrame:
@@ -29,7 +28,7 @@ def said(**patients: int) -> pd.DataFrame:
 @pytest.fixture
 def three_members():
     """Two patients of one slice each; every member marks another pair, so half-slice and patient votes differ."""
-    grid = every_half_slice(pd.DataFrame({"patient": ["a", "b"], "slices": 2}))
+    grid = every_half_slice(["a", "b"], 2)
     members = {
         0: halves(grid, [1, 1, 0, 0, 0, 0, 0, 0], [0.9, 0.55, 0.1, 0.1, 0.2, 0.2, 0.1, 0.1]),
         1: halves(grid, [0, 0, 1, 1, 0, 0, 0, 0], [0.1, 0.2, 0.8, 0.7, 0.2, 0.1, 0.1, 0.1]),
@@ -40,13 +39,13 @@ def three_members():
 
 def test_every_way_to_vote_by_hand(three_members):
     """Patient a is positive for members 0 and 1, by other half-slices, b for member 2 alone."""
-    found = votes.vote_kinds(*three_members, n=20).set_index(["vote", "rate"])["value"]
-    assert found[votes.PATIENTS, "sensitivity"] == 1 and found[votes.PATIENTS, "specificity"] == 1
-    assert found[votes.HALF_SLICES, "sensitivity"] == 0, "no half-slice has a majority, so nobody is positive"
-    assert found[votes.SCORES, "sensitivity"] == 0, "second largest scores of a: 0.55, 0.7, 0.2"
-    assert found[votes.SINGLE, "sensitivity"] == pytest.approx(2 / 3)
-    assert found[votes.SINGLE, "specificity"] == pytest.approx(2 / 3)
-    assert found[votes.SINGLE, "MCC"] == pytest.approx(np.mean([1, 1, -1]))
+    found = sweeps.vote_kinds(*three_members, n=20).set_index(["vote", "rate"])["value"]
+    assert found[sweeps.PATIENTS, "sensitivity"] == 1 and found[sweeps.PATIENTS, "specificity"] == 1
+    assert found[sweeps.HALF_SLICES, "sensitivity"] == 0, "no half-slice has a majority, so nobody is positive"
+    assert found[sweeps.SCORES, "sensitivity"] == 0, "second largest scores of a: 0.55, 0.7, 0.2"
+    assert found[sweeps.SINGLE, "sensitivity"] == pytest.approx(2 / 3)
+    assert found[sweeps.SINGLE, "specificity"] == pytest.approx(2 / 3)
+    assert found[sweeps.SINGLE, "MCC"] == pytest.approx(np.mean([1, 1, -1]))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -54,26 +53,26 @@ def test_votes_of_one_member_are_that_member(seed):
     """With k = 1 every count vote is the member itself; rates are scikit-learn's."""
     rng = np.random.default_rng(seed)
     names = [f"p{i:02d}" for i in range(30)]
-    grid = every_half_slice(pd.DataFrame({"patient": names, "slices": 2}))
+    grid = every_half_slice(names, 2)
     marks = rng.integers(0, 2, len(grid))
     opinions = said(**{name: int(rng.random() < 0.5) for name in names})
-    found = votes.vote_kinds({7: halves(grid, list(marks), list(marks * 0.8))}, opinions, n=20)
+    found = sweeps.vote_kinds({7: halves(grid, list(marks), list(marks * 0.8))}, opinions, n=20)
     wide = found.pivot(index="vote", columns="rate", values="value")
-    assert np.allclose(wide.loc[votes.SINGLE].to_numpy(float), wide.loc[votes.PATIENTS].to_numpy(float))
-    assert np.allclose(wide.loc[votes.HALF_SLICES].to_numpy(float), wide.loc[votes.PATIENTS].to_numpy(float))
+    assert np.allclose(wide.loc[sweeps.SINGLE].to_numpy(float), wide.loc[sweeps.PATIENTS].to_numpy(float))
+    assert np.allclose(wide.loc[sweeps.HALF_SLICES].to_numpy(float), wide.loc[sweeps.PATIENTS].to_numpy(float))
     truth = opinions.drop_duplicates("patient")["asas_positive"].to_numpy()
     answer = (marks.reshape(30, 4).sum(axis=1) >= 2).astype(int)
-    row = wide.loc[votes.PATIENTS]
+    row = wide.loc[sweeps.PATIENTS]
     assert row["sensitivity"] == pytest.approx(recall_score(truth, answer))
     assert row["specificity"] == pytest.approx(recall_score(1 - truth, 1 - answer))
     assert row["precision"] == pytest.approx(precision_score(truth, answer))
     assert row["Cohen's kappa"] == pytest.approx(cohen_kappa_score(truth, answer))
-    assert row["MCC"] == pytest.approx(mcc_score(truth, answer))
+    assert row["MCC"] == pytest.approx(matthews_corrcoef(truth, answer))
 
 
 def test_a_patient_without_opinions_is_refused(three_members):
     with pytest.raises(DataError, match="patient b was predicted but has no consensus of readers"):
-        votes.vote_kinds(three_members[0], said(a=1))
+        sweeps.vote_kinds(three_members[0], said(a=1))
 
 
 @pytest.mark.parametrize("kind", ["roc", "precision_recall"])
@@ -127,17 +126,17 @@ LESIONS = pd.DataFrame(
 
 def test_the_largest_lesion_of_a_half_slice_by_hand():
     """Only oedema, only in the slices it crosses, only on its side, and a lesion between slices shows nowhere."""
-    cases = every_half_slice(pd.DataFrame({"patient": ["a", "b"], "slices": 4})).sample(frac=1, random_state=0)
+    cases = every_half_slice(["a", "b"], 4).sample(frac=1, random_state=0)
     size = cases.assign(size=largest_lesion(cases, LESIONS)).set_index(["patient", "slice", "side"])["size"]
     known = {("a", 1, "L"): 100, ("a", 2, "L"): 300, ("a", 3, "L"): 300, ("b", 0, "R"): 50}
     assert size[size > 0].to_dict() == known and len(size) == 16
 
 
 def test_marks_by_size_by_hand():
-    cases = every_half_slice(pd.DataFrame({"patient": ["a", "b"], "slices": 4}))
+    cases = every_half_slice(["a", "b"], 4)
     size = largest_lesion(cases, LESIONS)
     cases = cases.assign(all=1, none=0, large=(size >= 300).astype(int))
-    found = marked_by_size(cases, {"all": "all", "none": "none", "large": "large"}, LESIONS, bins=2, n=50)
+    found = lesion_size(cases, {"all": "all", "none": "none", "large": "large"}, LESIONS, bins=2, n=50)
     value = found.set_index(["group", "series"])["value"].to_dict()
     groups = list(dict.fromkeys(found["group"]))
     assert groups == [NONE, "up to 200", "above 200"]
@@ -148,7 +147,7 @@ def test_marks_by_size_by_hand():
     assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all()
     assert found.loc[found["series"] == "all", "low"].lt(1).all(), "all of few is no certainty"
     with pytest.raises(DataError, match="no half-slice evaluated shows a lesion"):
-        marked_by_size(cases[cases["patient"] == "c"], {"all": "all"}, LESIONS)
+        lesion_size(cases[cases["patient"] == "c"], {"all": "all"}, LESIONS)
 
 
 def test_simultaneous_intervals_are_those_of_the_stricter_level():
@@ -156,10 +155,13 @@ def test_simultaneous_intervals_are_those_of_the_stricter_level():
     cases = pd.DataFrame({"patient": np.repeat([f"p{i}" for i in range(40)], 5), "reference": rng.integers(0, 2, 200)})
     flipped = np.where(rng.random(200) < 0.2, 1 - cases["reference"], cases["reference"])
     cases = cases.assign(prediction=flipped, group=np.repeat(["x", "y"], 100))
-    single = beyond.by_group(cases, "group", n=500).set_index("group")
-    both = beyond.by_group(cases, "group", n=500, simultaneous=True).set_index("group")
+    single = by_group(cases, pd.Series("x", index=cases.index), n=500)
+    both = by_group(cases, cases["group"], n=500).set_index("group")
     part = cases[cases["group"] == "x"]
     counts = confusion(part["reference"], part["prediction"])
     expected = bootstrap_by_patient(mcc_counts, counts, part["patient"], 500, 0, "jeffreys", 0.975)
     assert both.loc["x", ["low", "high"]].tolist() == [expected.low, expected.high]
-    assert (both["low"] < single["low"]).all() and (both["high"] > single["high"]).all()
+    whole = bootstrap_by_patient(
+        mcc_counts, confusion(cases["reference"], cases["prediction"]), cases["patient"], 500, 0, "jeffreys"
+    )
+    assert single.loc[0, ["low", "high"]].tolist() == [whole.low, whole.high], "one group compares nothing"
