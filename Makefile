@@ -49,7 +49,7 @@ test-slow: $(READY)
 	@$(PY) -m pytest -q -m slow $(ARGS)
 
 test-chapters: $(READY) ## every chapter from what is stored, and with one changed parameter
-	@$(PY) -m pytest -q -m chapters $(ARGS)
+	@$(PY) -m pytest -q -n 2 -m chapters $(ARGS)
 
 check-book: $(READY) ## the rendered book in headless Chromium
 	@$(PY) -m pytest -q -m site tests/site $(ARGS)
