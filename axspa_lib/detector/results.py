@@ -13,6 +13,8 @@ from axspa_lib.bones import results as bones_results
 from axspa_lib.detector.figures import DetectionCase, Roi, TrainingView
 from axspa_lib.detector.inference import decode_mask, read_predictions
 from axspa_lib.detector.instances import decode_rle, read_instances
+from axspa_lib.detector.network.runtime import TORCH
+from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, TRAIN
 from axspa_lib.study.results import Run
 from axspa_lib.study.runs import read_run, record_input
@@ -204,14 +206,25 @@ def predictions(run: Run, cohort: str | None = None, experiment: str = "all_incl
 
     With folds a member of the training cohort is one seed in every fold; of another cohort each training is a
     member, numbered seed + 100 x fold.
+
+    Raises:
+        DataError: members were predicted by different runtimes, whose detections differ slightly.
     """
     name = cohort or run.study.training_cohort
     found: dict[int, list[pd.DataFrame]] = {}
+    runtimes: dict[str, Path] = {}
     for seed in seeds(run, experiment):
         for fold in run.study.fold_numbers:
+            folder = run.layout.member(experiment, seed, fold)
+            runtimes[read_run(folder, note=False).get("runtime", TORCH)] = folder
             number = seed if name == run.study.training_cohort else seed + 100 * (fold or 0)
-            path = run.layout.member(experiment, seed, fold) / f"predictions_{name}.parquet"
+            path = folder / f"predictions_{name}.parquet"
             found.setdefault(number, []).append(read_predictions(record_input(path)))
+    if len(runtimes) > 1:
+        named = ", ".join(f"{folder.name} by {runtime}" for runtime, folder in runtimes.items())
+        raise DataError(
+            f"{experiment}: members were predicted by different runtimes ({named}): train one of them again"
+        )
     return {number: pd.concat(parts, ignore_index=True) for number, parts in sorted(found.items())}
 
 

@@ -11,6 +11,7 @@ from axspa_lib.bones.accepted import increment_table
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.inference import predict, write_predictions
 from axspa_lib.detector.network.model import build_detector
+from axspa_lib.detector.network.runtime import runtime_of
 from axspa_lib.detector.pretraining import start_of
 from axspa_lib.detector.training import train_detector
 from axspa_lib.networks.precision import used
@@ -50,6 +51,7 @@ def train_member(study: Study, seed: int, fold: int | None = None, *, progress: 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with record_stage(folder, study.model_dump(mode="json")) as record:
         record["precision"] = used(device, study.detector.precision)
+        record["runtime"] = runtime_of(study.detector, device)
         record["ids"] = {"data_id": study.data_id()}
         config = start_of(study)
         if study.fine_tune:
