@@ -92,7 +92,7 @@ def largest(mask: Mask) -> Mask:
 
     def rank(piece: Piece) -> tuple[int, int, int]:
         rows, columns = piece.box
-        return np.count_nonzero(piece.mask), rows.start, columns.start + int(np.argmax(piece.mask[0]))
+        return int(np.count_nonzero(piece.mask)), rows.start, columns.start + int(np.argmax(piece.mask[0]))
 
     found = sorted(pieces(mask), key=rank)
     return painted(found[-1:], mask.shape)

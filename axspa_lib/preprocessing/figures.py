@@ -59,7 +59,7 @@ def preprocessing_steps(slices: Sequence[ScannerSlice], traces: Sequence[Trace],
 def _histogram(axis: Axes, values: NDArray[np.floating], grey_levels: bool) -> None:
     if len(values):
         low, high = np.percentile(values, [0.5, 99.5])
-        levels = np.arange(-0.5, 256, 4) if grey_levels else 64
+        levels = [*np.arange(-0.5, 256, 4)] if grey_levels else 64
         reach = (low, max(high, low + 1e-6))
         counts, *_ = axis.hist(values, bins=levels, range=reach, color=COLOURS["neutral"])
         axis.set_ylim(0, 1.1 * max(np.sort(counts)[-2], 1))  # one level of air may stand out of the rest

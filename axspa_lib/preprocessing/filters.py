@@ -89,7 +89,7 @@ def equalise(image: NDArray[np.float32], clip_limit: float = 0.01) -> NDArray[np
     if low == high:
         return np.zeros(image.shape, np.uint8)
     scale = (_LEVELS - 1) / (high - low) / (1 + _LEVELS // _BINS)
-    bins = np.asarray(cv2.convertScaleAbs(sixteen, alpha=scale, beta=-low * scale - 32 / 65))
+    bins = np.asarray(cv2.convertScaleAbs(sixteen, alpha=scale, beta=-low * scale - 32 / 65), np.uint8)
     tile = max(image.shape[0] // 8, 1), max(image.shape[1] // 8, 1)
     maps = np.pad(_mappings(bins, tile, clip_limit), [(1, 1), (1, 1), (0, 0)], mode="edge")
     # The grids of mappings side by side, one for each bin; OpenCV (from 5.0) blends in float.
