@@ -27,8 +27,9 @@ def locked() -> dict[str, list[str]]:
 
 
 def project() -> list[Requirement]:
+    """Dependencies that the lock file holds: all but the extra `cpu`, which changes how a detector predicts."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [line for lines in table["optional-dependencies"].values() for line in lines]
+    extras = [line for name, lines in table["optional-dependencies"].items() if name != "cpu" for line in lines]
     return [Requirement(line) for line in table["dependencies"] + extras]
 
 

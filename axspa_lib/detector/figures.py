@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from axspa_lib.study.plotting import COLOURS, mark, new_figure, outline, show_slice
+from axspa_lib.study.plotting import COLOURS, figure_without_images, mark, new_figure, outline, show_slice
 
 #: Colour and line of each class, so that the figures read in grey.
 _CLASS = {0: ("healthy", "--"), 1: ("inflamed", "-")}
@@ -62,10 +62,12 @@ def network_input(views: Sequence[TrainingView], channels: str, kind: str) -> Fi
     """The three channels of the first view, then every view with its instances; solid inflamed, dashed healthy.
 
     Args:
-        views: `chapters.training_views`.
+        views: from `results.training_views`; a notice without any.
         channels: names of the three channels, with commas.
         kind: "phantom" or "real".
     """
+    if not views:
+        return figure_without_images()
     figure, axes = new_figure(2, max(len(views), 4), width=7.2, height=4.2)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -143,17 +145,11 @@ def detections(cases: Sequence[DetectionCase], kind: str) -> Figure:
     """Slices in rows: T1, STIR, truth on STIR, detections on STIR; solid and red inflamed, dashed and blue healthy.
 
     Args:
-        cases: what to show.
+        cases: what to show; a notice without any, as after a short training or without the images.
         kind: "phantom" or "real".
-
-    Without any case the figure says so: a short training may have no slice of the kind asked for.
     """
     if not cases:
-        figure, axes = new_figure(1, 1, width=7.2, height=0.9)
-        axes[0, 0].set_axis_off()
-        axes[0, 0].text(0.5, 0.5, "this run has no slice of this kind", ha="center", va="center")
-        mark(figure, kind)
-        return figure
+        return figure_without_images("slices of this kind")
     figure, axes = new_figure(len(cases), 4, width=7.2, height=1.9 * len(cases) + 0.3)
     for place, (row, case) in enumerate(zip(axes, cases, strict=True)):
         titles = ("T1", "STIR", "readers and Algorithm 1", "detected") if place == 0 else ("",) * 4

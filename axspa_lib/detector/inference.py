@@ -19,6 +19,7 @@ from torch import Tensor
 from axspa_lib.detector.data import Image, three_channels
 from axspa_lib.detector.network.interface import Detections, DetectorNetwork
 from axspa_lib.detector.network.resize import fed_size, paste, resize
+from axspa_lib.detector.network.runtime import prepared
 from axspa_lib.networks.precision import autocast
 from axspa_lib.study.config import Detector
 from axspa_lib.study.errors import DataError
@@ -50,7 +51,7 @@ def predict(
     device: str = "cpu",
     batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Detect the joints of slices, streaming: only one batch is held at a time.
+    """Detect the joints of slices, one batch at a time, by the runtime of `network.runtime`.
 
     Args:
         model: from `build_detector`, with trained weights.
@@ -67,7 +68,7 @@ def predict(
     Raises:
         DataError: the network gave values that are not finite.
     """
-    model.eval().to(device)
+    model = prepared(model, config, device)
     batch_size = batch_size or (1 if device == "cpu" else 16)
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():

@@ -50,7 +50,7 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
     )
     with record_stage(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
         slices = _slices(study, cohort, folder / "slices", progress)
-        training, validation = divided(folder / "slices", config.channels)
+        training, validation = pretraining_sets(study)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         record["precision"] = used(device, config.precision)
         metrics = train_detector(
@@ -61,8 +61,9 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
     return record
 
 
-def divided(folder: Path, channels: str) -> tuple[DetectionData, DetectionData]:
-    """Training and validation slices: every eighth patient chooses the weights."""
+def pretraining_sets(study: Study) -> tuple[DetectionData, DetectionData]:
+    """Load the simulated slices to learn from and those that choose the weights: every eighth patient."""
+    folder, channels = Layout.of(study).pretrained(study.data_id()) / "slices", study.detector.channels
     everyone = DetectionData.load(folder, folder / "instances.json", channels=channels)
     chosen = set(everyone.patients[::VALIDATION_EVERY])
     return (

@@ -13,9 +13,11 @@ from axspa_lib.bones import results as bones_results
 from axspa_lib.detector.figures import DetectionCase, Roi, TrainingView
 from axspa_lib.detector.inference import decode_mask, read_predictions
 from axspa_lib.detector.instances import decode_rle, read_instances
+from axspa_lib.detector.network.runtime import TORCH
+from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, TRAIN
 from axspa_lib.study.results import Run
-from axspa_lib.study.runs import read_run, record_input
+from axspa_lib.study.runs import found, read_run, record_input
 from axspa_lib.study.volume import read_volume
 
 
@@ -27,7 +29,7 @@ def detection_cases(
     count: int = 4,
     cohort: str | None = None,
 ) -> list[DetectionCase]:
-    """Slices of held-out patients with what one member found.
+    """Return slices of held-out patients whose images are at hand, with what one member found.
 
     Args:
         run: the results.
@@ -39,6 +41,7 @@ def detection_cases(
         cohort: the training cohort when None.
     """
     scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
+    scored = scored[scored["patient"].isin(run.cohort(cohort).with_images)]
     judged = half_slices[member].merge(scored, on=["patient", "slice", "side"])
     wrong_class = judged["correct_count"] & (judged["positive"] != judged["inflammation"])
     judged = judged.assign(count=~judged["correct_count"], wrong=wrong_class)
@@ -58,34 +61,39 @@ def detection_cases(
 
 
 def unscored_cases(run: Run, member: int, patient: str, cohort: str, count: int = 5) -> list[DetectionCase]:
-    """Slices of a patient whom nobody read, with what one member found: those with most boxes, in anatomical order.
+    """Return the slices of an unread patient on which one member is surest; none without the patient's images.
 
     Args:
         run: the results.
         member: which trained network.
         patient: whose slices.
         cohort: the cohort of the patient.
-        count: how many slices at most.
+        count: how many slices at most, in anatomical order.
     """
-    found = predictions(run, cohort)[member]
-    mine = found[(found["patient"] == patient) & (found["score"] > run.threshold)]
+    if patient not in run.cohort(cohort).with_images:
+        return []
+    boxes = predictions(run, cohort)[member]
+    mine = boxes[(boxes["patient"] == patient) & (boxes["score"] > run.threshold)]
     most = mine.groupby("slice")["score"].sum().nlargest(count).index
     return [_detection_case(run, patient, int(place), member, cohort) for place in sorted(most)]
 
 
 def training_views(run: Run, draws: int = 3) -> list[TrainingView]:
-    """What the network is fed: one slice of a training patient, as it is and under `draws` random moves.
+    """Return what the network is fed: one slice of a training patient, as it is and under `draws` random moves.
 
-    The slice is the first one with an inflamed and a healthy joint, else the first with any. The moves are those of
-    the training with the study's seed; inputs and instances are made by the training's own `prepare`.
+    The slice is the first with an inflamed and a healthy joint, else with any, of patients whose images are at hand;
+    without any there is no view. The moves are those of the training with the study's seed.
     """
     from axspa_lib.detector.augment import Move, draw
     from axspa_lib.detector.data import DetectionData
     from axspa_lib.detector.training import prepare
 
-    config, folder = run.study.detector, slices_folder(run)
+    config, folder, cohort = run.study.detector, slices_folder(run), run.cohort()
+    patients = [name for name in cohort.subset("detection", TRAIN) if name in cohort.with_images]
+    if not patients:
+        return []
     known = {image["patient"] for image in read_instances(folder / "instances.json")["images"]}
-    patients = [name for name in run.cohort().subset("detection", TRAIN) if name in known]
+    patients = [name for name in patients if name in known]
     data = DetectionData.load(folder, folder / "instances.json", config.channels, patients)
     chosen = max(data.slices, key=lambda item: len({instance.label for instance in item.instances}))
     rng = np.random.default_rng(run.study.seed)
@@ -103,13 +111,16 @@ def training_views(run: Run, draws: int = 3) -> list[TrainingView]:
 
 
 def judged_boxes(run: Run, member: int, cohort: str | None = None) -> pd.DataFrame:
-    """Every stored box of the half-slices with a joint and a consensus, and whether it is right.
+    """Judge every stored box of the half-slices with a joint and a consensus.
 
     Returns:
         `patient, slice, side, score, label, right`: a box is right when it overlaps the half-slice's ROI by at least
-        half (intersection over union of the boxes) and has the readers' class.
+        half (intersection over union of the boxes) and has the readers' class. No row where the ROIs are not at hand.
     """
     scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
+    columns = ["patient", "slice", "side", "score", "label", "right"]
+    if not found(slices_folder(run, cohort) / "instances.json").is_file():
+        return pd.DataFrame(columns=columns)
     dataset = read_instances(slices_folder(run, cohort) / "instances.json")
     names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
     roi = pd.DataFrame(
@@ -124,7 +135,7 @@ def judged_boxes(run: Run, member: int, cohort: str | None = None) -> pd.DataFra
     area = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"]) + boxes["wide"] * boxes["high"]
     overlap = across * along / (area - across * along)
     boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
-    return boxes[["patient", "slice", "side", "score", "label", "right"]]
+    return boxes[columns]
 
 
 def roi_boxes(run: Run, experiment: str = "all_included") -> pd.DataFrame:
@@ -147,8 +158,8 @@ def roi_boxes(run: Run, experiment: str = "all_included") -> pd.DataFrame:
 
 
 def _detection_case(run: Run, patient: str, place: int, member: int, cohort: str | None) -> DetectionCase:
-    found = predictions(run, cohort)[member]
-    rows = found[(found["patient"] == patient) & (found["slice"] == place) & (found["score"] > run.threshold)]
+    boxes = predictions(run, cohort)[member]
+    rows = boxes[(boxes["patient"] == patient) & (boxes["slice"] == place) & (boxes["score"] > run.threshold)]
     rois = [
         Roi(int(row["label"]), decode_mask(row), (row["x0"], row["y0"], row["x1"], row["y1"]), row["score"])
         for row in rows.to_dict("records")
@@ -204,15 +215,26 @@ def predictions(run: Run, cohort: str | None = None, experiment: str = "all_incl
 
     With folds a member of the training cohort is one seed in every fold; of another cohort each training is a
     member, numbered seed + 100 x fold.
+
+    Raises:
+        DataError: members were predicted by different runtimes, whose detections differ slightly.
     """
     name = cohort or run.study.training_cohort
-    found: dict[int, list[pd.DataFrame]] = {}
+    parts: dict[int, list[pd.DataFrame]] = {}
+    runtimes: dict[str, Path] = {}
     for seed in seeds(run, experiment):
         for fold in run.study.fold_numbers:
+            folder = run.layout.member(experiment, seed, fold)
+            runtimes[read_run(folder, note=False).get("runtime", TORCH)] = folder
             number = seed if name == run.study.training_cohort else seed + 100 * (fold or 0)
-            path = run.layout.member(experiment, seed, fold) / f"predictions_{name}.parquet"
-            found.setdefault(number, []).append(read_predictions(record_input(path)))
-    return {number: pd.concat(parts, ignore_index=True) for number, parts in sorted(found.items())}
+            path = folder / f"predictions_{name}.parquet"
+            parts.setdefault(number, []).append(read_predictions(record_input(path)))
+    if len(runtimes) > 1:
+        named = ", ".join(f"{folder.name} by {runtime}" for runtime, folder in runtimes.items())
+        raise DataError(
+            f"{experiment}: members were predicted by different runtimes ({named}): train one of them again"
+        )
+    return {number: pd.concat(tables, ignore_index=True) for number, tables in sorted(parts.items())}
 
 
 def evaluated(run: Run, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:

@@ -10,7 +10,9 @@ import torch
 from axspa_lib.bones.accepted import increment_table
 from axspa_lib.detector.data import DetectionData
 from axspa_lib.detector.inference import predict, write_predictions
+from axspa_lib.detector.network.interface import DetectorNetwork
 from axspa_lib.detector.network.model import build_detector
+from axspa_lib.detector.network.runtime import runtime_of
 from axspa_lib.detector.pretraining import start_of
 from axspa_lib.detector.training import train_detector
 from axspa_lib.networks.precision import used
@@ -40,40 +42,61 @@ def patients_of(study: Study, cohort: str, subset: str, fold: int | None = None)
     return chosen
 
 
-def train_member(study: Study, seed: int, fold: int | None = None, *, progress: bool = True) -> dict[str, Any]:
-    """Train the member `seed` of the study's experiment and store its predictions of the test patients of a fold.
+def training_sets(study: Study, fold: int | None = None) -> tuple[DetectionData, DetectionData]:
+    """Load the slices and instances that the members of a fold learn from, and those that choose their weights."""
+    training, validation = (data_of(study, study.training_cohort, kind, fold) for kind in (TRAIN, VALIDATION))
+    return training, validation
+
+
+def train_member(
+    study: Study,
+    seed: int,
+    fold: int | None = None,
+    *,
+    sets: tuple[DetectionData, DetectionData] | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train one member of the study's experiment and store its predictions of the test patients.
 
     Writes `model.pt`, `history.parquet` and, for each cohort, `predictions_<cohort>.parquet`.
+
+    Args:
+        study: the configuration.
+        seed: number of the member.
+        fold: whose patients are tested; None: single split.
+        sets: from `training_sets`; loaded when None.
+        progress: show a bar.
     """
-    layout = Layout.of(study)
-    folder = layout.member(study.experiment, seed, fold)
+    folder = Layout.of(study).member(study.experiment, seed, fold)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with record_stage(folder, study.model_dump(mode="json")) as record:
         record["precision"] = used(device, study.detector.precision)
+        record["runtime"] = runtime_of(study.detector, device)
         record["ids"] = {"data_id": study.data_id()}
-        config = start_of(study)
         if study.fine_tune:
-            training, validation = (data_of(study, study.training_cohort, kind, fold) for kind in (TRAIN, VALIDATION))
+            training, validation = sets or training_sets(study, fold)
+            options: dict[str, Any] = {"folder": folder, "device": device, "progress": progress}
             record["metrics"] = train_detector(
-                config,
-                training,
-                validation,
-                seed=study.seed * 1000 + seed,
-                folder=folder,
-                device=device,
-                progress=progress,
+                start_of(study), training, validation, seed=study.seed * 1000 + seed, **options
             )
             record["patients"] = {TRAIN: len(training.patients), VALIDATION: len(validation.patients)}
-            config = config.model_copy(update={"start": str(folder / "model.pt")})
-        model = build_detector(config)
+        model = trained_detector(study, seed, fold)
         record["tested"] = {}
         for cohort in study.cohorts:
             held_out = data_of(study, cohort, TEST, fold)
             record["tested"][cohort] = held_out.patients
-            write_predictions(
-                folder / f"predictions_{cohort}.parquet", predict(model, held_out, study.detector, device=device)
-            )
+            found = predict(model, held_out, study.detector, device=device)
+            write_predictions(folder / f"predictions_{cohort}.parquet", found)
     return record
+
+
+def trained_detector(study: Study, seed: int, fold: int | None = None) -> DetectorNetwork:
+    """Return the network of a trained member; of an experiment without fine-tuning, the one that all start from."""
+    config = start_of(study)
+    if study.fine_tune:
+        weights = Layout.of(study).member(study.experiment, seed, fold) / "model.pt"
+        config = config.model_copy(update={"start": str(weights)})
+    return build_detector(config)
 
 
 def data_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> DetectionData:

@@ -131,10 +131,7 @@ def train_step(
     rate = learning_rate(config, iteration)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    batch = next_batch(data, config, seed, iteration)
-    rng = np.random.default_rng((seed, iteration))
-    pairs = [prepare(item, data.channels, config, draw(config.augmentation, rng), device) for item in batch]
-    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    batch, pairs, generator = draw_batch(data, config, seed, iteration, device)
     with autocast(device, config.precision):
         losses = model.losses([p[0] for p in pairs], [p[1] for p in pairs], generator)
     losses["loss_cls"] = config.class_weight * losses["loss_cls"]
@@ -154,6 +151,20 @@ def train_step(
     }
     row |= {name: float(losses[name].detach()) for name in LOSSES}
     return row | {"seconds": time.perf_counter() - started, "memory_mb": _peak_memory(device)}
+
+
+def draw_batch(
+    data: DetectionData, config: Detector, seed: int, iteration: int, device: str = "cpu"
+) -> tuple[list[Slice], list[tuple[Tensor, Target]], torch.Generator]:
+    """Draw the slices of one iteration, each under a random move.
+
+    Returns:
+        The slices, network input and target of each (`prepare`), and the generator of the sampling that follows.
+    """
+    batch = next_batch(data, config, seed, iteration)
+    rng = np.random.default_rng((seed, iteration))
+    pairs = [prepare(item, data.channels, config, draw(config.augmentation, rng), device) for item in batch]
+    return batch, pairs, torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
 
 def learning_rate(config: Detector, iteration: int) -> float:

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: Packages whose versions are recorded with every result.
 RECORDED = ("torch", "torchvision", "segmentation-models-pytorch", "scikit-image", "numpy", "scipy", "pandas",
-            "opencv-python-headless", "pydicom", "nibabel", "SimpleITK")  # fmt: skip
+            "opencv-python-headless", "pydicom", "nibabel", "SimpleITK", "openvino", "detectron2")  # fmt: skip
 
 
 def runs_root() -> Path:

@@ -30,7 +30,8 @@ class Stored(SimpleNamespace):
         return self.folder
 
     def cohort(self) -> Any:
-        return SimpleNamespace(subset=lambda task, name: ["p000", "p001", "without slices"])
+        patients = ["p000", "p001", "without slices"]
+        return SimpleNamespace(subset=lambda task, name: patients, with_images=patients)
 
 
 @pytest.fixture(autouse=True)

@@ -57,8 +57,7 @@ def levels(model: MaskRCNN) -> dict[str, Any]:
             for s in case.slices()
         ]
         batch, sizes = model.batch(images)
-        features = model.features(batch)
-        logits, deltas = model.proposals(features)
+        features, logits, deltas = model.first_stage(batch)
         anchors = model.proposals.anchors(features)
         proposals = model.proposals.select(
             anchors, logits, deltas, sizes, case.CONFIG.test_candidates, case.CONFIG.test_proposals

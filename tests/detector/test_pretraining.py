@@ -15,7 +15,7 @@ def test_the_pretraining_has_its_own_rate_and_length(tmp_path: Path, monkeypatch
     seen = []
     monkeypatch.setattr(pretraining, "Cohort", lambda path: type("Cohort", (), {"name": path.name}))
     monkeypatch.setattr(pretraining, "_slices", lambda *_: {})
-    monkeypatch.setattr(pretraining, "divided", lambda *_: (DetectionData((), ""), DetectionData((), "")))
+    monkeypatch.setattr(pretraining, "pretraining_sets", lambda *_: (DetectionData((), ""), DetectionData((), "")))
     monkeypatch.setattr(pretraining, "train_detector", lambda config, *_, **__: seen.append(config) or {})
     study = load_study("public", pretraining__learning_rate=0.01, pretraining__iterations=7, detector__iterations=3)
     pretraining.pretrain_detector(study, progress=False)

@@ -24,6 +24,9 @@ from axspa_lib.study.config import Detector
 PIXEL_MEAN = (103.530, 116.280, 123.675)
 _DIVISOR = 32
 
+#: Feature levels from p2, objectness logits and box deltas of the levels with anchors (`ProposalNetwork.forward`).
+FirstStage = tuple[list[Tensor], list[Tensor], list[Tensor]]
+
 
 class MaskRCNN(DetectorNetwork):
     """The detector; `losses` trains it, `detect` runs it."""
@@ -52,9 +55,10 @@ class MaskRCNN(DetectorNetwork):
         padded = [F.pad(i, (0, columns - i.shape[-1], 0, rows - i.shape[-2])) for i in normal]
         return torch.stack(padded).contiguous(memory_format=self.memory_format), sizes
 
-    def features(self, batch: Tensor) -> list[Tensor]:
-        """Feature pyramid p2 to p6 of a normalised batch."""
-        return self.backbone(batch)
+    def first_stage(self, batch: Tensor) -> FirstStage:
+        """Return feature levels, objectness logits and box deltas of a normalised batch."""
+        features = self.backbone(batch)
+        return features, *self.proposals(features[: len(self.config.anchor_sizes)])
 
     def freeze(self, stages: int) -> None:
         self.backbone.freeze(stages)
@@ -64,10 +68,8 @@ class MaskRCNN(DetectorNetwork):
     ) -> dict[str, Tensor]:
         """Losses of a batch by name, to be summed."""
         batch, sizes = self.batch(images)
-        features = self.features(batch)
-        levels = features[: len(self.config.anchor_sizes)]
-        anchors = self.proposals.anchors(levels)
-        logits, deltas = self.proposals(levels)
+        features, logits, deltas = self.first_stage(batch)
+        anchors = self.proposals.anchors(features[: len(logits)])
         losses = self.proposals.losses(anchors, logits, deltas, [t.boxes for t in targets], generator)
         proposals = self.proposals.select(
             anchors, logits, deltas, sizes, self.config.train_candidates, self.config.train_proposals
@@ -78,10 +80,8 @@ class MaskRCNN(DetectorNetwork):
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
         """Detections of each image that score above `floor` (default: the stored ones)."""
         batch, sizes = self.batch(images)
-        features = self.features(batch)
-        levels = features[: len(self.config.anchor_sizes)]
-        logits, deltas = self.proposals(levels)
-        anchors = self.proposals.anchors(levels)
+        features, logits, deltas = self.first_stage(batch)
+        anchors = self.proposals.anchors(features[: len(logits)])
         proposals = self.proposals.select(
             anchors, logits, deltas, sizes, self.config.test_candidates, self.config.test_proposals
         )

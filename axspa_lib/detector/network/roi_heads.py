@@ -130,21 +130,15 @@ class RoiHeads(nn.Module):
         losses["loss_mask"] = F.binary_cross_entropy_with_logits(mask_logits, masks)
         return losses
 
-    def judge(
-        self, features: Sequence[Tensor], proposals: Sequence[Tensor], floor: float
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Proposals of each image that may exceed the score `floor` (here all), with their logits and deltas."""
-        return list(proposals), *self.box_logits(features, proposals)
-
     @torch.no_grad()
     def detect(
         self, features: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]], floor: float
     ) -> list[Detections]:
         """Detections with a score above `floor`, non-maximum suppression per class, masks of the kept ones only."""
-        proposals, logits, deltas = self.judge(features, proposals, floor)
+        logits, deltas = self.box_logits(features, proposals)
         counts = [len(p) for p in proposals]
         probabilities = logits.softmax(1)
-        decoded = self.coder.decode_single(deltas.flatten(1), torch.cat(proposals)).reshape(-1, CLASSES, 4)
+        decoded = self.coder.decode_single(deltas.flatten(1), torch.cat(list(proposals))).reshape(-1, CLASSES, 4)
         kept = [
             self._select(boxes, probability, size, floor)
             for boxes, probability, size in zip(decoded.split(counts), probabilities.split(counts), sizes, strict=True)
