@@ -24,7 +24,7 @@ GEOMETRY = (
     "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
     "SpacingBetweenSlices", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept",
-    "PixelPaddingValue", "SOPClassUID", "ImageType", "Modality",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "SOPClassUID", "ImageType", "Modality",
 )  # fmt: skip
 
 #: Acquisition fields, used to recognise the sequence and written to the sidecar.

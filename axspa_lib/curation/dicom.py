@@ -127,7 +127,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     if not content:
         raise DataError(f"{path.name}: is empty; export it again")
     try:
-        dataset = _parse(content, pixels, force=not marked)
+        dataset = _parse(content, pixels)
     except Exception as error:
         if not marked:
             raise NotDicom from None
@@ -237,6 +237,7 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
         raise DataError(
             f"{path.name}: holds {array.ndim}-dimensional pixels where one slice is needed; export it again"
         )
+    padding = _padding(array, dataset)
     if allow.text(dataset, "PhotometricInterpretation").strip() == "MONOCHROME1":
         array = _inverted(array, dataset)
     slope = allow.number(dataset, "RescaleSlope")
@@ -246,12 +247,35 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
         raise DataError(f"{path.name}: has a RescaleSlope of zero; export it again")
     if (slope, intercept) != (1.0, 0.0):
         array = (array * slope + intercept).astype(np.float32)
+    if padding is not None:
+        array = np.where(padding, min(array[~padding].min(), 0), array).astype(array.dtype)
     return array
 
 
-def _parse(content: bytes, pixels: bool, force: bool) -> pydicom.Dataset:
+def _parse(content: bytes, pixels: bool) -> pydicom.Dataset:
+    """Parse a file; without preamble, or without a transfer syntax in its meta header, the syntax is the one found."""
     tags: list[Any] = [*allow.HEADER_TAGS, *(["PixelData"] if pixels else [])]
-    return pydicom.dcmread(io.BytesIO(content), force=force, specific_tags=tags, stop_before_pixels=not pixels)
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=tags, stop_before_pixels=not pixels)
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _padding(array: NDArray[Any], header: Any) -> NDArray[np.bool_] | None:
+    """Where stored values are padding (`PixelPaddingValue` to its range limit), if anywhere and not everywhere."""
+    value = allow.number(header, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = allow.number(header, "PixelPaddingRangeLimit")
+    bits, signed = array.dtype.itemsize * 8, array.dtype.kind == "i"
+    ends = sorted(
+        end - 2**bits if signed and end >= 2 ** (bits - 1) else end + 2**bits if not signed and end < 0 else end
+        for end in (value, value if limit is None else limit)
+    )
+    padding = (array >= ends[0]) & (array <= ends[1])
+    return padding if padding.any() and not padding.all() else None
 
 
 def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
