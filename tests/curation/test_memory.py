@@ -39,7 +39,7 @@ def test_peak_does_not_grow_with_patients(make: Any, tmp_path: Path) -> None:
 def test_two_processes_hold_no_more_for_more_patients(tmp_path: Path) -> None:
     """All processes together, as the system counts them, on one examination under many names.
 
-    Figures for 300 different examinations are in CONTRIBUTING.md.
+    CONTRIBUTING.md has the figures for 300 different examinations.
     """
     from axspa_lib.phantom.cohort import simulate_cohort
     from axspa_lib.study.config import parse_study
