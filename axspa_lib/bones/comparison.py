@@ -202,7 +202,7 @@ def format_difference(value: float, low: float, high: float) -> str:
 
 
 def interpret_difference(differences: pd.DataFrame, bone: str, first: str, second: str) -> str:
-    """Interpret a paired difference in a clause: how large, and whether its interval tells the two apart.
+    """Interpret a paired difference in a clause: how large, and whether its interval excludes 0.
 
     Args:
         differences: from `dice_difference`, first minus second.

@@ -54,7 +54,7 @@ def dice(tp: Any, fp: Any, fn: Any) -> Any:
 
 
 def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray[np.uint8]) -> pd.DataFrame:
-    """Counts and Dice of every annotated slice and bone.
+    """Return the counts and Dice of every annotated slice and bone.
 
     A slice whose reference shows no bone at all counts as not annotated and has no rows.
 
@@ -89,7 +89,7 @@ def dice_by_slice(patient: str, predicted: NDArray[np.uint8], reference: NDArray
 
 
 def dice_by_patient(slices: pd.DataFrame) -> pd.DataFrame:
-    """Counts summed over the slices of each patient, and their Dice: `patient, bone, slices, tp, fp, fn, dice`.
+    """Sum counts over each patient's slices and return Dice: `patient, bone, slices, tp, fp, fn, dice`.
 
     Args:
         slices: rows of `dice_by_slice`, of any number of patients.
@@ -101,7 +101,7 @@ def dice_by_patient(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def lacking(slices: pd.DataFrame, bone: str) -> pd.DataFrame:
-    """The rows, of every bone, of slices whose reference lacks `bone` (section 5.1: slices without sacrum).
+    """Return rows of slices whose reference lacks `bone` (section 5.1: slices without sacrum).
 
     Args:
         slices: rows of `dice_by_slice`.
@@ -115,7 +115,7 @@ def lacking(slices: pd.DataFrame, bone: str) -> pd.DataFrame:
 def dice_summary(
     slices: pd.DataFrame, n: int = 2000, seed: int = 0, subjects: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Mean Dice of the patients with its 95 % bootstrap interval, by bone.
+    """Return the mean Dice of the patients with its 95 % bootstrap interval, by bone.
 
     Args:
         slices: rows of `dice_by_slice`, of any number of patients.

@@ -58,7 +58,7 @@ def dice_by_bone(
     patients: Mapping[str, pd.DataFrame] | None = None,
     published: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Mean Dice of the patients with its interval, by bone and by what was compared; a dot per patient.
+    """Draw the mean Dice of the patients with its interval, by bone and by what was compared; a dot per patient.
 
     Args:
         summaries: `axspa_lib.bones.dice.dice_summary` by name of the experiment.
@@ -102,7 +102,7 @@ def dice_by_bone(
 
 
 def dice_by_position(slices: pd.DataFrame, kind: str, bins: int = 10) -> Figure:
-    """Dice over the position of the slice in its stack, from anterior to posterior, and how many slices show the bone.
+    """Draw Dice over slice position, anterior to posterior, with the number of slices that show the bone.
 
     A slice that does not show a bone has no Dice here: a single pixel predicted would make it zero.
 

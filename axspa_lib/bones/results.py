@@ -57,7 +57,7 @@ def all_slices(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def subjects(cohort: Cohort) -> dict[str, str]:
-    """The person of every examination."""
+    """Return the subject of every examination."""
     return dict(zip(cohort.participants["patient"], cohort.participants["subject"], strict=True))
 
 
@@ -122,7 +122,7 @@ def segmentation_cases(run: Run, slices: pd.DataFrame, rank: str = "worst", coun
 
 
 def networks(run: Run) -> tuple[str, ...]:
-    """Names of the bone networks trained."""
+    """Return the names of the bone networks trained."""
     return ("sacrum", "iliac") if run.study.bones.networks == "pair" else ("both",)
 
 
@@ -157,12 +157,12 @@ def bones(run: Run, patient: str, cohort: str | None = None, round_number: int |
 
 
 def increment(run: Run, cohort: str | None = None, round_number: int | None = None) -> pd.DataFrame:
-    """Who joined the annotated set."""
+    """Return the patients who joined the annotated set."""
     return segmentationround_table(run, "increment.csv", cohort, round_number)
 
 
 def fold_of(run: Run, patient: str, cohort: str | None = None) -> int | None:
-    """The fold in which a patient is tested; the first for other cohorts, None without folds."""
+    """Return the fold in which a patient is tested; the first for other cohorts, None without folds."""
     name = cohort or run.study.training_cohort
     if run.study.folds == 1 or name != run.study.training_cohort:
         return run.first_fold(None)

@@ -35,7 +35,7 @@ class Frame:
 
     @classmethod
     def of(cls, volume: Volume, size: int) -> Frame:
-        """The frame of `volume`'s slices on a grid of `size` x `size` pixels."""
+        """Return the frame of `volume`'s slices on a grid of `size` x `size` pixels."""
         _, rows, columns = volume.array.shape
         _, row_mm, column_mm = volume.spacing
         scale = size / max(rows * row_mm, columns * column_mm)

@@ -23,7 +23,7 @@ from axspa_lib.study.volume import Volume
 
 
 def networks(study: Study) -> tuple[Network, ...]:
-    """Names of the networks the study trains: one per bone, or one for both."""
+    """Return the names of the networks the study trains: one per bone, or one for both."""
     return ("sacrum", "iliac") if study.bones.networks == "pair" else ("both",)
 
 
@@ -91,7 +91,7 @@ def start_weights(layout: Layout, row: str, bone: Network) -> Path | None:
 
 
 def annotated_volumes(study: Study, cohort: Cohort, patients: Iterable[str]) -> Iterator[tuple[str, Volume, Volume]]:
-    """Patient, preprocessed T1 and reference bones, of those patients that have reference bones."""
+    """Yield patient, preprocessed T1 and reference bones of patients with reference bones."""
     for patient in patients:
         bones = cohort.reference_bones(patient)
         if bones is not None:
@@ -101,6 +101,6 @@ def annotated_volumes(study: Study, cohort: Cohort, patients: Iterable[str]) -> 
 def accepted_volumes(
     study: Study, cohort: Cohort, round_number: int, fold: int | None
 ) -> Iterator[tuple[str, Volume, Volume]]:
-    """Patient, preprocessed T1 and predicted bones, of the patients that a round accepted."""
+    """Yield patient, preprocessed T1 and predicted bones of patients that a round accepted."""
     for patient, bones in accepted_bones(study, round_number, fold):
         yield patient, preprocess_volume(cohort.volume(patient, "T1"), study.bones.preprocessing), bones

@@ -76,7 +76,7 @@ def train_bones(
         folder: where to write.
         device: torch device.
         progress: show a bar with the loss and the time left.
-        start: weights to go on from, a plain state dict of the same network; drawn anew when None.
+        start: weights to go on from, a plain state dict of the same network; random when None.
 
     Returns:
         Counts of patients, slices and parameters, the best epoch, its losses, Dice and threshold (for

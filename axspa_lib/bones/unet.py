@@ -95,7 +95,7 @@ class ClassicalUNet(nn.Module):
 
 
 def build_unet(config: BoneNets, classes: int) -> nn.Module:
-    """An untrained network: `(n, 1, size, size)` in [0, 1] to logits `(n, classes, size, size)`.
+    """Return an untrained network: `(n, 1, size, size)` in [0, 1] to logits `(n, classes, size, size)`.
 
     Args:
         config: architecture, for `smp` its encoder and the decoder's widths, momentum of the batch norms.

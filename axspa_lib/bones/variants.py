@@ -27,11 +27,11 @@ class BoneVariant(BaseModel):
         "own", description="masks of the training cohort, of the phantom, or of the set grown by round 1 (4.1)"
     )
     patients: int = Field(0, ge=0, description="annotated patients learnt from; 0: all")
-    start: str | None = Field(None, description="row whose weights are continued; '': drawn anew; none: as the study")
+    start: str | None = Field(None, description="row to continue; '': random weights; none: as the study")
     length: float = Field(1.0, gt=0, description="slices seen, as a share of what the study's own networks see")
 
     def starts_from(self, bones: BoneNets) -> str:
-        """The row whose weights are continued under the study's settings, '' where they are drawn anew."""
+        """Return the row whose weights are continued under the study's settings, '' for random weights."""
         return bones.start if self.start is None else self.start
 
     @property
@@ -40,7 +40,7 @@ class BoneVariant(BaseModel):
         return self.learns != "phantom"
 
     def settings(self, bones: BoneNets, slices: int, usual: int) -> BoneNets:
-        """The study's settings, with as many epochs as see the usual number of slices.
+        """Return the study's settings, with as many epochs as see the usual number of slices.
 
         Args:
             bones: of the study.
@@ -51,7 +51,7 @@ class BoneVariant(BaseModel):
         return bones.model_copy(update={"networks": self.networks, "epochs": epochs})
 
     def chosen(self, patients: list[str], seed: int) -> list[str]:
-        """The patients learnt from: drawn by the seed, those of fewer patients among those of more.
+        """Return the patients learnt from: drawn by the seed, those of fewer patients among those of more.
 
         Raises:
             ConfigError: there are fewer than the row wants.
@@ -68,7 +68,7 @@ class BoneVariant(BaseModel):
 
 
 def bone_variants() -> dict[str, BoneVariant]:
-    """All rows by name.
+    """Return all variants by name.
 
     Raises:
         ConfigError: a row has an unknown or impossible field, or continues a row that is not there.
@@ -89,7 +89,7 @@ def bone_variants() -> dict[str, BoneVariant]:
 
 
 def bone_variant(name: str) -> BoneVariant:
-    """One row.
+    """Return one variant by name.
 
     Raises:
         ConfigError: no such row.

@@ -10,7 +10,7 @@ from axspa_lib.study.plotting import COLOURS, new_figure
 
 
 def durations(jobs: pd.DataFrame) -> Figure:
-    """Draw the time of every job by kind, on a logarithmic axis, and the share of each kind in the whole.
+    """Draw every job's time by kind, on a logarithmic axis, with each kind's share.
 
     Args:
         jobs: `kind`, `seconds`; kinds in the order of their first row.

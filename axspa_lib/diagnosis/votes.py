@@ -52,7 +52,7 @@ def ensemble_vote(members: Members, level: Literal["patient", "half_slice"] = "p
 def checked_members(members: Members, patients: Collection[str] | None = None) -> dict[int, pd.DataFrame]:
     """Return members by seed, refused when they cannot be one ensemble.
 
-    Two members are the same when all their cells are, unless neither holds a detection (then nothing tells them apart).
+    Two members are the same when all their cells are, unless neither holds a detection.
 
     Args:
         members: tables by seed.

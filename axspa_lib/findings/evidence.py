@@ -220,7 +220,7 @@ def preprocessing_effect(own: Diagnoses, other: Diagnoses, n: int = 2000, seed: 
 
 
 def annotation_effect(own: Diagnoses, n: int = 2000, seed: int = 0) -> Interval:
-    """Return the loss of training on the manual annotations only, less the largest loss of any other row of Table 4."""
+    """Return the loss by manual annotations only, less the largest loss of another row of Table 4."""
     others = [name for name in own.results if name not in (BASE, MANUAL)]
     if MANUAL not in own.results or not others:
         raise DataError(f"the effect of the annotations needs {MANUAL!r} and another ablation: train them first")

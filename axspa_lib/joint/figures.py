@@ -148,7 +148,7 @@ def quality_by_position(table: pd.DataFrame, kind: str, bins: int = 10) -> Figur
 
 
 def sensitivities(table: pd.DataFrame, usual: dict[str, float], kind: str) -> Figure:
-    """What each parameter does: area of a region above, share of the joint space inside and of regions lost below.
+    """Draw the effect of each parameter: region area above, joint space covered and regions lost below.
 
     Args:
         table: `parameter, value, area_mm2, covered, lost` (`axspa_lib.joint.results.sensitivity`).

@@ -25,7 +25,7 @@ COLUMNS = ["patient", "source", "half_slices", "missed", "accepted"]
 
 
 def missed_half_slices(joints: Volume, half_slices: pd.DataFrame) -> int:
-    """Number of half-slices chosen by the readers on which the joint is not found.
+    """Return the number of half-slices chosen by the readers on which the joint is not found.
 
     Args:
         joints: joint mask `(slice, row, column)`, 1 patient right, 2 patient left.
@@ -86,7 +86,7 @@ def accept(
 
 
 def widest_window(patient: str, joints: Volume, depth_mm: float = WINDOW_MM) -> pd.DataFrame:
-    """Half-slices that stand in for a readers' choice where there is none.
+    """Return the half-slices that stand in for a readers' choice where there is none.
 
     The readers of the paper chose consecutive slices through the joint. Without readers, the consecutive slices of that
     depth that hold the largest joint area are taken, both sides of each; a gap or a missing side inside is then a miss.

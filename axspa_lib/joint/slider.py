@@ -59,7 +59,7 @@ class SliceSlider:
 
 
 def joint_slider(volume: Volume, joints: Volume, bones: Volume, kind: str) -> SliceSlider:
-    """The joints and bones outlined over every slice of a volume, one at a time.
+    """Show the joints and bones outlined over every slice of a volume, one at a time.
 
     Args:
         volume: `(slice, row, column)`, the image.

@@ -109,7 +109,7 @@ def _segment(
 
 
 def filled(reference: Volume, predicted: Volume) -> Volume:
-    """A manual mask with the predicted bones on the slices that it leaves out (those whose split is not trusted)."""
+    """Fill the slices that a manual mask leaves out (those whose split is not trusted) with predicted bones."""
     annotated = np.asarray(reference.array.any(axis=(1, 2)))
     return reference.like(np.where(annotated[:, None, None], reference.array, predicted.array))
 

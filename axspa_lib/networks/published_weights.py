@@ -17,20 +17,20 @@ log = logging.getLogger(__name__)
 
 
 def weights() -> dict[str, dict[str, Any]]:
-    """The published weights by name: `file`, `url`, `sha256` (whole, its beginning, or None: unknown), `what`."""
+    """Return the published weights by name: `file`, `url`, `sha256` (whole, prefix or None), `what`."""
     return yaml.safe_load((MANIFEST / "weights.yaml").read_text(encoding="utf-8"))
 
 
 def weights_folder() -> Path:
-    """Where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
+    """Return where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
     return Path(os.environ.get("AXSPA_WEIGHTS", runs_root() / "weights"))
 
 
 def weights_path(name: str) -> Path:
-    """A file of published weights that is there and is the one published, as far as that is known.
+    """Return a file of published weights after checking its SHA-256 where that is known.
 
-    A file whose checksum nobody publishes is taken as it is until the user pins their copy (`pin_weights`); whoever
-    uses it records its SHA-256.
+    A file without a published checksum is taken as it is until the user pins it (`pin_weights`); its SHA-256 is
+    recorded with each result.
 
     Raises:
         MissingResultError: the file is not there; says where to get it and where to put it.
@@ -52,7 +52,7 @@ def pin_weights(name: str) -> str:
 
 
 def fetch_weights(name: str) -> Path:
-    """A file of weights that may be downloaded: from the folder of weights, torch's cache, or the network.
+    """Return a file of weights that may be downloaded: from the folder of weights, torch's cache, or the network.
 
     Raises:
         DataError: no network, or the file is not the published one; nothing of it is kept.

@@ -1,7 +1,7 @@
 """Resumable, deterministic training of any torch model: rounds, checkpoints, history, best state, progress.
 
 A training is a number of *rounds* (epochs, or a fixed number of iterations), each followed by a validation and a
-checkpoint. Every round seeds its random numbers anew from (seed, round), so a killed training resumes at the last
+checkpoint. Every round seeds its random numbers from (seed, round), so a killed training resumes at the last
 finished round and ends with the weights of an uninterrupted one, bit for bit on a CPU with the same thread count.
 Nothing here knows what is trained.
 """
@@ -80,7 +80,7 @@ def fit(
     """Train `model` in place and write `model.pt` (best round) and `history.parquet` into `folder`.
 
     `folder/checkpoint.pt` holds the state after the last finished round and is deleted at the end. A checkpoint of
-    another `identity` (configuration, seed and data) cannot be continued: a warning says so and training starts anew.
+    another `identity` (configuration, seed and data) cannot be continued: a warning says so and training restarts.
 
     Args:
         model: on its device, in the initial state; ends in the state of the last round.
@@ -172,7 +172,7 @@ def _train_round(
 
 
 def best_round(rows: Sequence[dict[str, float]], monitor: str, mode: Literal["min", "max"]) -> int | None:
-    """Index of the best round, the first of equals; rounds whose figure is not finite do not count.
+    """Return the index of the best round, the first of equals; rounds whose figure is not finite do not count.
 
     >>> best_round([{"dice": 0.5}, {"dice": float("nan")}, {"dice": 0.9}, {"dice": 0.9}], "dice", "max")
     2
@@ -230,7 +230,7 @@ def deterministic(seed: int) -> Iterator[None]:
 
 
 def state_dict_cpu(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's state on the CPU in plain memory order, so that equal weights give equal files."""
+    """Copy the model's state to the CPU in plain memory order: equal weights give equal files."""
     return {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
@@ -272,8 +272,8 @@ def _load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); delete it to train anew") from None
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from scratch") from None
     if saved.get("identity") != identity:
-        log.warning("%s belongs to another configuration, seed or data: training starts anew", path)
+        log.warning("%s belongs to another configuration, seed or data: training starts from scratch", path)
         return None
     return saved

@@ -96,7 +96,7 @@ def preprocess_volume(volume: Volume, p: Preprocessing) -> Volume:
 
 
 def resampled_shape(shape: tuple[int, int], spacing: tuple[float, float], pixel_mm: float) -> tuple[int, int]:
-    """Rows and columns after resampling to `pixel_mm`: whole pixels that fit the field of view, at least one.
+    """Return rows and columns after resampling to `pixel_mm`: whole pixels that fit the field of view, at least 1.
 
     A header that rounds its spacing does not change the result:
 
@@ -148,7 +148,7 @@ def remove_bias(image: NDArray[np.float32], sigma_fraction: float) -> NDArray[np
 
 
 def local_median(image: NDArray[np.floating], keep_zero: bool) -> NDArray[np.floating]:
-    """Median over the 4-connected neighbourhood, divided by its maximum; with `keep_zero`, pixels at 0 stay 0."""
+    """Return the 4-neighbour median divided by its maximum; with `keep_zero`, pixels at 0 stay 0."""
     median = cross_median(image)
     highest = median.max()
     if highest > 0:

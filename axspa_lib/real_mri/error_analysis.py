@@ -189,7 +189,7 @@ def scored_half_slices(given: Answers) -> pd.DataFrame:
 
 
 def area_within_subjects(scored: pd.DataFrame, n: int = 2000) -> Interval:
-    """Return the share of pairs of inflamed and healthy half-slices of one patient in the right order (a tie is half).
+    """Return the share of within-patient pairs, inflamed and healthy, in the right order (a tie is half).
 
     Args:
         scored: `patient, inflammation, p_inflamed`.
@@ -212,7 +212,7 @@ def area_within_subjects(scored: pd.DataFrame, n: int = 2000) -> Interval:
 
 
 def located(predictions: Mapping[int, pd.DataFrame], rois: pd.DataFrame, n: int = 2000) -> Interval:
-    """Return the share of ROIs on which the best box lies (intersection over union of a half or more), of any class.
+    """Return the share of ROIs on which the best box of any class lies (overlap of a half or more).
 
     Args:
         predictions: detections by member; the members are averaged.

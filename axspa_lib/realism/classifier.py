@@ -54,7 +54,7 @@ class Verdict:
 
 
 def features(image: NDArray[np.floating], spacing: tuple[float, float]) -> dict[str, float]:
-    """Numbers of one slice, independent of its pixel size and intensity scale.
+    """Return the numbers of one slice, independent of its pixel size and intensity scale.
 
     Args:
         image: `(row, column)` magnitude.
@@ -174,12 +174,12 @@ def judge(table: pd.DataFrame, folds: int = 5, seed: int = 0, subjects: Mapping[
 
 
 def by_patient(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean score of each patient's slices: `patient, real, score`, from `Verdict.scores`."""
+    """Return the mean score of each patient's slices: `patient, real, score`, from `Verdict.scores`."""
     return scores.groupby("patient", as_index=False).agg(real=("real", "first"), score=("score", "mean"))
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """Each feature by itself, the most telling first.
+    """Compare each feature by itself, the most discriminating first.
 
     Args:
         table: of `slice_table`.

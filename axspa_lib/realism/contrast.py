@@ -1,4 +1,4 @@
-"""Contrast, noise, shading and sharpness of a T1 + STIR pair, by the same code on simulated and on real scans.
+"""Measure contrast, noise, shading and sharpness of a T1 + STIR pair, simulated or real.
 
 Regions are found automatically in canonical arrays `(slice, row, column)` (ventral to dorsal, cranial to caudal,
 patient right to left); normal marrow and oedema are given as masks. Every intensity is over muscle
@@ -91,7 +91,7 @@ def regions(pair: Pair) -> dict[str, Mask]:
 
 
 def measure(pair: Pair) -> dict[str, float]:
-    """All figures of one pair: `{sequence}_{figure}`; NaN where a region is absent.
+    """Return all figures of one pair: `{sequence}_{figure}`; NaN where a region is absent.
 
     Contrast figures are medians over the region, over the median of muscle (oedema: over normal marrow). `noise` is the
     standard deviation of the acquired pixels (Laplacian in the psoas, zero filling undone) over muscle,
@@ -251,7 +251,7 @@ def _edge(t1: Array, muscle: Mask, spacing: tuple[float, float, float]) -> float
 
 
 def pair_of_source(folder: Path, patient: str) -> Pair:
-    """The pair of a simulated patient with its truth; normal marrow is bone 4 mm inside, 8 mm off the joint.
+    """Return the pair of a simulated patient with its truth; normal marrow is bone 4 mm inside, 8 mm off the joint.
 
     Args:
         folder: source folder written by `simulate_cohort`.

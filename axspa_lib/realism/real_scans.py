@@ -17,7 +17,7 @@ DEFINITE = 3
 
 
 def pair_of_vhi(folder: Path, patient: str) -> Pair:
-    """A scan of the public collection that has T1W and STIR, with its normal-marrow mask and its readers' oedema.
+    """Return a public scan that has T1W and STIR, with its normal-marrow mask and its readers' oedema.
 
     Args:
         folder: the collection (`images_study/`, `segmentations/`).
@@ -37,7 +37,7 @@ def pair_of_vhi(folder: Path, patient: str) -> Pair:
 
 
 def pair_of_dicom(folder: Path) -> Pair:
-    """A patient given as DICOM in `T1/` and `STIR/`, without masks."""
+    """Return a patient given as DICOM in `T1/` and `STIR/`, without masks."""
     (t1, headers), (stir, _) = read_stack(folder / "T1"), read_stack(folder / "STIR")
     first = headers[0]
     rows, columns = (float(v) for v in first.PixelSpacing)

@@ -1,4 +1,4 @@
-"""How like real scans the phantom is: contrast, readers, and a classifier that tells them apart (profile `public`)."""
+"""Compare the phantom with real scans: contrast, readers and a classifier (profile `public`)."""
 
 from __future__ import annotations
 

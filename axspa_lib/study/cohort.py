@@ -180,7 +180,7 @@ class Cohort:
         """Return patients who may join the bone networks' training without leaking into test or validation.
 
         Those of the detection training set, and those outside the detection split (no STIR, nothing to detect) of
-        subjects of whom no examination is held out for any task; with a fold, nor lies in the fold.
+        subjects without an examination held out for any task or, with a fold, in that fold.
         """
         table = self.splits
         held = {

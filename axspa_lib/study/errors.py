@@ -1,4 +1,4 @@
-"""The errors a user is meant to read: one sentence that names the thing and the remedy."""
+"""Errors for users: one sentence that names the thing and the remedy."""
 
 
 class AxspaError(Exception):

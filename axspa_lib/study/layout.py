@@ -41,11 +41,11 @@ class Layout:
         return self.root / "cohorts" / cohort
 
     def bones(self, bone: str, round_number: Number = 1, fold: Number | None = None) -> Path:
-        """One trained bone network."""
+        """Return the folder of one trained bone network."""
         return self.root / "bones" / f"round-{round_number}" / _part(fold) / bone
 
     def bone_variant(self, variant: str, fold: Number | None = None) -> Path:
-        """One variant of the bone networks: its networks and the Dice of the patients held out."""
+        """Return the folder of one bone-network variant: its networks and the Dice of the patients held out."""
         return self.root / "bone_variants" / variant / _part(fold)
 
     def segmentation(self, cohort: str, round_number: Number = 1, fold: Number | None = None) -> Path:
@@ -53,11 +53,11 @@ class Layout:
         return self.root / "segmentations" / f"round-{round_number}" / _part(fold) / cohort
 
     def slices(self, data_id: str, cohort: str, fold: Number | None = None) -> Path:
-        """The detector's preprocessed slices and their instances."""
+        """Return the folder of the detector's preprocessed slices and their instances."""
         return self.root / "slices" / data_id / _part(fold) / cohort
 
     def pretrained(self, data_id: str) -> Path:
-        """The detector trained on simulated patients that others start from, for slices preprocessed alike."""
+        """Return the folder of the detector pre-trained on simulated patients."""
         return self.root / "pretrained" / data_id
 
     @property
@@ -71,7 +71,7 @@ class Layout:
         return self.root / "likeness"
 
     def member(self, experiment: str, seed: Number, fold: Number | None = None) -> Path:
-        """One trained detector with its predictions."""
+        """Return the folder of one trained detector with its predictions."""
         return self.root / "detector" / experiment / _part(fold) / f"seed-{seed}"
 
     @property

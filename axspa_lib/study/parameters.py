@@ -58,7 +58,7 @@ class BoneNets(Strict):
     preprocessing: Preprocessing = Preprocessing(constant_pixel=False, nonzero_minmax=False)
     size: int = Field(256, ge=32, multiple_of=32, description="slices are fed as size x size pixels (demo)")
     augmentation: BoneAugmentation = BoneAugmentation()
-    start: str = Field("", description="row of bone_variants.yaml whose weights are continued; the paper: drawn anew")
+    start: str = Field("", description="row of bone_variants.yaml to continue; the paper: random weights")
     learning_rate: Positive = Field(1e-4, description="RMSprop (3.1.2)")
     momentum: Fraction = Field(0.0, description="of RMSprop; not given in the paper, 0 is the library's default")
     weight_decay: float = Field(1e-8, ge=0, description="3.1.2")

@@ -31,17 +31,17 @@ Row = dict[str, object]
 def row_of(
     table: object, row: str, column: str, figure: str, n: object, attainable: str, found: str, remark: str
 ) -> Row:
-    """One row of the audit, in the order of `COLUMNS`."""
+    """Return one row of the audit, in the order of `COLUMNS`."""
     return dict(zip(COLUMNS, (str(table), row, column, figure, n, attainable, found, remark), strict=True))
 
 
 def entries(table: int) -> list[dict[str, str]]:
-    """The published table, one mapping per printed figure."""
+    """Return the published table, one mapping per printed figure."""
     return [{str(key): str(value) for key, value in row.items()} for row in published(table).to_dict("records")]
 
 
 def matrix_text(matrix: Ints) -> str:
-    """A confusion matrix in words."""
+    """Return a confusion matrix in words."""
     return "tp {}, tn {}, fp {}, fn {}".format(*matrix.tolist())
 
 
@@ -52,7 +52,7 @@ def listed(found: Ints, exchange: bool = True) -> str:
 
 
 def some(texts: Sequence[str], most: int) -> str:
-    """The texts, or their number when there are more than `most`."""
+    """Return the texts, or their number when there are more than `most`."""
     if not texts:
         return "none"
     return "; ".join(texts) if len(texts) <= most else f"{len(texts)} matrices"
@@ -71,7 +71,7 @@ def audit() -> pd.DataFrame:
 
 
 def text_checks() -> list[Row]:
-    """Numbers of the running text that can be recomputed."""
+    """Return the numbers of the running text that can be recomputed."""
     half_slices = 2035 + 281 + 597
     share = 100 * 205 / 237
     checks: Sequence[tuple[str, str, bool, str]] = (
@@ -128,12 +128,12 @@ class Printed:
         return (self.high - self.low) / 2
 
     def holds(self, values: Floats) -> NDArray[np.bool_]:
-        """Which values round to the figure."""
+        """Return whether each value rounds to the figure."""
         return np.asarray((values >= self.low - SLACK) & (values <= self.high + SLACK))
 
 
 def printed(text: str, cut: bool = False) -> Printed:
-    """A printed figure with the values that round to it, or with `cut` those that give it when digits are cut off.
+    """Parse a printed figure with the values that round to it, or with `cut` truncate to it.
 
     >>> printed("64.8").low
     64.75
@@ -156,7 +156,7 @@ def coefficient(n: int, p: Ints | int, q: Ints | int, tp: Ints | int) -> Floats:
 
 
 def matrices(n: int, figure: Printed, positives: int | None = None) -> Ints:
-    """Every `(tp, tn, fp, fn)` of `n` cases whose MCC × 100 is printed as `figure`.
+    """Return every `(tp, tn, fp, fn)` of `n` cases whose MCC × 100 is printed as `figure`.
 
     Args:
         n: number of cases.
@@ -183,7 +183,7 @@ def matrices(n: int, figure: Printed, positives: int | None = None) -> Ints:
 
 
 def closest(n: int, figure: Printed) -> tuple[float, Ints]:
-    """The attainable MCC × 100 of `n` cases nearest to the printed figure, and one matrix `(tp, tn, fp, fn)` of it."""
+    """Return the attainable MCC × 100 of `n` cases nearest to the figure, and its `(tp, tn, fp, fn)`."""
     p, q = _margins(n, None)
     spread = np.sqrt(p * (n - p) * q * (n - q) * 1.0) / 100
     best: tuple[float, float, Ints] | None = None
@@ -202,7 +202,7 @@ def closest(n: int, figure: Printed) -> tuple[float, Ints]:
 
 
 def nearest_n(n: int, figure: Printed, reach: int = 50) -> tuple[int, Ints] | None:
-    """The number of cases nearest to `n` (at most `reach` away, the smaller first) that gives the figure, and how."""
+    """Return the number of cases within `reach` of `n` that gives the figure, and how; the smaller first."""
     for distance in range(reach + 1):
         for other in sorted({n - distance, n + distance}):
             if other >= 2 and len(found := matrices(other, figure)):
@@ -211,7 +211,7 @@ def nearest_n(n: int, figure: Printed, reach: int = 50) -> tuple[int, Ints] | No
 
 
 def distinct(found: Ints) -> Ints:
-    """Matrices up to exchange of the two classes and of reference and prediction: the one with fewer positives.
+    """Return matrices up to exchange of classes and of reference and prediction: the one with fewer positives.
 
     MCC is the same for all of them; `fp <= fn` and `tp <= tn` in what is returned.
     """

@@ -36,7 +36,7 @@ def table1(
         only: `patient, slice, side` that contain a joint; the paper leaves the others out.
         readers: in the order wanted; all who read when None.
         vote_tie: of the members, as in `ensemble_vote`.
-        count_failures: a wrong number of boxes is wrong, whoever it is compared with (4.2); else it is forgiven.
+        count_failures: a wrong number of boxes is wrong in every comparison (4.2); else it is forgiven.
         n_boot: bootstrap resamples.
         seed: of the bootstrap.
         compare: put the published figures beside (of DESIR's readers).

@@ -43,7 +43,7 @@ def table2(
         compare: put the published figures beside.
 
     Raises:
-        DataError: fewer than two readers, or a patient predicted of whom no reader has an opinion.
+        DataError: fewer than two readers, or no reader's opinion on a predicted patient.
     """
     wide, names = opinions_wide(opinions, readers, consensus_tie)
     cells = []
