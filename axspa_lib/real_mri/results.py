@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from axspa_lib.bones import results as bones_results
-from axspa_lib.detector.results import roi_boxes, slices_folder
+from axspa_lib.detector.results import roi_boxes
 from axspa_lib.joint import results as joint_results
 from axspa_lib.preprocessing.scanner_distance import tissue_distances
 from axspa_lib.real_mri.figures import AreaCase, JointCase
@@ -35,11 +35,9 @@ def measured(run: Run, name: str) -> pd.DataFrame:
 
 def roi_tables(run: Run, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Return `roi_boxes` by experiment of those whose instances are at hand (with the preprocessed slices)."""
-    return {
-        name: roi_boxes(run, name)
-        for name in experiments
-        if (slices_folder(run, experiment=name) / "instances.json").is_file()
-    }
+    cohort, fold = run.study.training_cohort, run.first_fold(None)
+    folders = {name: run.layout.slices(run.variant(name).data_id(), cohort, fold) for name in experiments}
+    return {name: roi_boxes(run, name) for name, folder in folders.items() if (folder / "instances.json").is_file()}
 
 
 def folds_table(run: Run) -> pd.DataFrame:
