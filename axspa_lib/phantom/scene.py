@@ -86,7 +86,7 @@ class Scene:
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
-                canvas.clear()
+                canvas.planes[:] = 0
                 self._soft_parts(canvas, z + half, materials)
                 background = canvas.planes.copy()
                 for step in half:
