@@ -113,7 +113,7 @@ def _complete(
     protocol: Protocol, fault: str, shift: tuple[float, float, int], lacking: tuple[int, int], session: int,
 ) -> Examination:  # fmt: skip
     depths = protocol.depths()
-    evidence, _ = disease.evidence(lesions, body, depths, protocol.thickness)
+    evidence = disease.evidence(lesions, body, depths, protocol.thickness)
     present = disease.joint_present(body, depths)
     key = [*seeds, READING, session] if session else [*seeds, READING]
     reading = readers.read_patient(evidence, present, readers.panel(cohort), np.random.default_rng(key))

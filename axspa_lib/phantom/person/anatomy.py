@@ -34,18 +34,12 @@ Cut = dict[tuple[str, str | None], Points | None]
 
 
 def resample(points: NDArray[Any], count: int, closed: bool) -> NDArray[Any]:
-    """`count` points at equal arc length along a polyline; a closed outline is rounded by its own periodic spline.
-
-    >>> resample(np.array([[0.0, 0.0], [2.0, 0.0]]), 3, closed=False).tolist()
-    [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]
-    """
-    if closed:  # one Chaikin step rounds the corners; the start stays near where it was
+    """Return `count` points at equal arc length along a polyline; one Chaikin step rounds a closed outline first."""
+    if closed:
         following = np.roll(points, -1, axis=0)
         cut = np.stack([0.8 * points + 0.2 * following, 0.2 * points + 0.8 * following], axis=1).reshape(-1, 2)
         points = np.vstack([cut, cut[:1]])
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    if length[-1] == 0:
-        return np.repeat(points[:1], count, axis=0)
     places = np.linspace(0, length[-1], count + closed)[:count]
     return np.stack([np.interp(places, length, points[:, k]) for k in (0, 1)], axis=1)
 
@@ -187,11 +181,7 @@ def _waves(rng: np.random.Generator, count: int, amplitude: float, lengths: tupl
 
 
 def _all_waves(subject: Subject) -> tuple[Points, Points, Points]:
-    """Join the waves of a person in one table, so that one product displaces points.
-
-    Returns:
-        Wave vectors `(3, wave)`, phases `(wave,)`, and how far each wave displaces x, y and either joint `(wave, 4)`.
-    """
+    """Return wave vectors `(3, wave)`, phases, and how far each wave displaces x, y and either joint `(wave, 4)`."""
     w, joints = subject.waves, [subject.joint_waves[side] for side in SIGN]
     # a joint's waves run along it and into the depth
     along = [np.column_stack([np.zeros(len(jw)), np.abs(jw[:, 1]), jw[:, 2]]) for jw in joints]
@@ -292,10 +282,9 @@ class Body:
 
     def joint_range(self, side: str) -> tuple[float, float]:
         """Return the first and last z (mm) of the cartilaginous joint."""
-        depths = template().extent[0]
-        scale = self.subject.depth_scale * self.subject.size
-        zero = self.depth_at_joint(0.0, side)
-        return float((depths[0] - zero) * scale), float((depths[-1] - zero) * scale)
+        scale, zero = self.subject.depth_scale * self.subject.size, self.depth_at_joint(0.0, side)
+        first, *_, last = template().extent[0]
+        return float((first - zero) * scale), float((last - zero) * scale)
 
     def skin(self, z: float, columns: NDArray[Any]) -> NDArray[Any]:
         """Return the lower edge y (mm) of the body at the columns' x: minus infinity beside it."""
