@@ -18,26 +18,20 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_ui
 
 from axspa_lib.phantom.physics.scanner import Channel, Protocol
 
-_SURNAMES = (
-    "AMBER",
-    "BIRCH",
-    "CEDAR",
-    "DELTA",
-    "EMBER",
-    "FJORD",
-    "GRANITE",
-    "HAZEL",
-    "INDIGO",
-    "JUNIPER",
-    "LARCH",
-    "MAPLE",
-)
+_SURNAMES = ("AMBER", "BIRCH", "CEDAR", "DELTA", "EMBER", "FJORD", "GRANITE", "HAZEL", "INDIGO", "JUNIPER", "LARCH",
+             "MAPLE")  # fmt: skip
 _GIVEN = ("ALPHA", "BETA", "GAMMA", "EPSILON", "ZETA", "THETA", "KAPPA", "SIGMA", "OMEGA", "IOTA")
+#: Series descriptions of T1 and STIR by vendor.
+_DESCRIPTIONS = {
+    "SIEMENS": ("t1_tse_cor obl SI", "tirm_cor obl SI"),
+    "GE MEDICAL SYSTEMS": ("COR OBL T1 FSE", "COR OBL STIR"),
+    "Philips Medical Systems": ("T1W_TSE cor", "STIR_TSE cor"),
+}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A synthetic person as a hospital would write them."""
+    """A synthetic person as a hospital writes them; `key` seeds the unique identifiers."""
 
     key: str
     name: str
@@ -49,10 +43,10 @@ class Identity:
 
 
 def draw_identity(key: str, sex: str, age: float, rng: np.random.Generator, session: int = 0) -> Identity:
-    """A name, numbers and dates that belong to nobody; session 1, 2, … is a half, a whole year … after the first."""
+    """Draw a name, numbers and dates that belong to nobody; sessions lie half a year apart."""
     study = date(2008, 1, 7) + timedelta(days=int(rng.integers(0, 900)))
     birth = study - timedelta(days=int(age * 365.25) + int(rng.integers(0, 300)))
-    name = f"PHANTOM-{_SURNAMES[int(rng.integers(len(_SURNAMES)))]}^{_GIVEN[int(rng.integers(len(_GIVEN)))]}"
+    name = f"PHANTOM-{_SURNAMES[rng.integers(len(_SURNAMES))]}^{_GIVEN[rng.integers(len(_GIVEN))]}"
     number, weight = f"PH{int(rng.integers(10**7)):07d}", float(np.clip(rng.normal(72, 12), 45, 120))
     return Identity(key, name, number, sex, birth, study + session * timedelta(days=182), weight)
 
@@ -62,7 +56,7 @@ class Geometry:
     """Where a stack lies in the patient (DICOM LPS, mm).
 
     Attributes:
-        row, column: direction of increasing column index (along a row) and of increasing row index.
+        row, column: directions of increasing column index (along a row) and of increasing row index.
         origin: position of the body frame's zero (midline, top of the ala, first joint slice).
         frame: unique identifier of the frame of reference.
     """
@@ -78,22 +72,20 @@ class Geometry:
         return np.cross(self.row, self.column)
 
     def position(self, x: float, y: float, z: float) -> NDArray[np.float64]:
-        """Patient coordinates of a point of the scanner frame."""
+        """Return patient coordinates of a point of the scanner frame."""
         return self.origin + x * self.row + y * self.column + z * self.normal
 
     def affine(self, protocol: Protocol, x0: float, y0: float) -> NDArray[np.float64]:
-        """4 x 4 of `(slice, row, column)` indices to RAS mm, slices ventral to dorsal."""
-        lps_to_ras = np.diag([-1.0, -1.0, 1.0])
+        """Return the 4 x 4 matrix from `(slice, row, column)`, slices ventral to dorsal, to RAS mm."""
+        p = protocol
+        columns = (self.normal * p.spacing, self.column * p.pixel, self.row * p.pixel, self.position(x0, y0, p.first_z))
         out = np.eye(4)
-        out[:3, 0] = lps_to_ras @ self.normal * protocol.spacing
-        out[:3, 1] = lps_to_ras @ self.column * protocol.pixel
-        out[:3, 2] = lps_to_ras @ self.row * protocol.pixel
-        out[:3, 3] = lps_to_ras @ self.position(x0, y0, protocol.first_z)
+        out[:3] = np.diag([-1.0, -1.0, 1.0]) @ np.stack(columns, axis=1)
         return out
 
 
 def oblique(tilt_deg: float, swing_deg: float, origin: NDArray[np.float64], frame: str) -> Geometry:
-    """Semi-coronal slices: `tilt_deg` from coronal, cranial end forward; `swing_deg` turns about the feet-head axis."""
+    """Place semi-coronal slices `tilt_deg` from coronal, cranial end forward, turned by `swing_deg` about feet-head."""
     tilt, swing = np.deg2rad(tilt_deg), np.deg2rad(swing_deg)
     row = np.array([np.cos(swing), np.sin(swing), 0.0])
     back = np.array([-np.sin(swing), np.cos(swing), 0.0])
@@ -102,22 +94,14 @@ def oblique(tilt_deg: float, swing_deg: float, origin: NDArray[np.float64], fram
 
 
 def uid(*parts: object) -> UID:
-    """A unique identifier that follows from its parts."""
+    """Return a unique identifier that follows from its parts."""
     return generate_uid(entropy_srcs=["axspa-phantom", *map(str, parts)])
 
 
 def write_series(
-    folder: Path,
-    pixels: NDArray[np.uint16],
-    protocol: Protocol,
-    name: str,
-    channel: Channel,
-    geometry: Geometry,
-    identity: Identity,
-    corner: tuple[float, float],
-    depths: NDArray[np.float64],
-    number: int,
-) -> None:
+    folder: Path, pixels: NDArray[np.uint16], protocol: Protocol, name: str, channel: Channel, geometry: Geometry,
+    identity: Identity, corner: tuple[float, float], depths: NDArray[np.float64], number: int,
+) -> None:  # fmt: skip
     """Write one series, one file per slice, in the order the scanner stored them.
 
     Args:
@@ -128,15 +112,15 @@ def write_series(
     """
     folder.mkdir(parents=True, exist_ok=True)
     order = range(len(depths))
+    dataset = _header(protocol, name, channel, identity, number)
+    dataset.FrameOfReferenceUID = geometry.frame
+    dataset.ImageOrientationPatient = [f"{v:.9f}"[:16] for v in (*geometry.row, *geometry.column)]
     for instance, k in enumerate(reversed(order) if protocol.reversed_order else order, 1):
-        dataset = _header(protocol, name, channel, identity, number)
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid(identity.key, name, k)
         dataset.InstanceNumber = instance
         position = geometry.position(*corner, float(depths[k]))
         dataset.ImagePositionPatient = [f"{v:.6f}"[:16] for v in position]
-        dataset.ImageOrientationPatient = [f"{v:.9f}"[:16] for v in (*geometry.row, *geometry.column)]
         dataset.SliceLocation = f"{float(position @ geometry.normal):.6f}"[:16]
-        dataset.FrameOfReferenceUID = geometry.frame
         image = pixels[k]
         dataset.Rows, dataset.Columns = image.shape
         dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(image.min()), int(image.max())
@@ -155,22 +139,16 @@ def _header(protocol: Protocol, name: str, channel: Channel, identity: Identity,
     d = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     day = identity.study.strftime("%Y%m%d")
     stir = channel.sequence.ti > 0
+    time = f"10{20 + number:02d}00"
     values: dict[str, Any] = {
-        "SpecificCharacterSet": "ISO_IR 100",
-        "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"] if protocol.normalised else ["ORIGINAL", "PRIMARY", "M"],
-        "SOPClassUID": MRImageStorage,
+        "SpecificCharacterSet": "ISO_IR 100", "SOPClassUID": MRImageStorage, "Modality": "MR",
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"][: 3 + protocol.normalised],
         "StudyDate": day, "SeriesDate": day, "AcquisitionDate": day, "ContentDate": day,
-        "StudyTime": "101500", "SeriesTime": f"10{20 + number:02d}00", "AcquisitionTime": f"10{20 + number:02d}00",
-        "ContentTime": f"10{20 + number:02d}00",
-        "AccessionNumber": identity.number[::-1][:16],
-        "Modality": "MR",
-        "Manufacturer": protocol.vendor,
-        "InstitutionName": f"Phantom hospital {protocol.centre:02d}",
-        "ReferringPhysicianName": "PHANTOM^REFERRER",
-        "StudyDescription": "SI JOINTS",
-        "SeriesDescription": _description(protocol.vendor, stir),
-        "OperatorsName": "PHANTOM^OPERATOR",
-        "ManufacturerModelName": protocol.model,
+        "StudyTime": "101500", "SeriesTime": time, "AcquisitionTime": time, "ContentTime": time,
+        "AccessionNumber": identity.number[::-1][:16], "Manufacturer": protocol.vendor,
+        "InstitutionName": f"Phantom hospital {protocol.centre:02d}", "StudyDescription": "SI JOINTS",
+        "ReferringPhysicianName": "PHANTOM^REFERRER", "OperatorsName": "PHANTOM^OPERATOR",
+        "SeriesDescription": _DESCRIPTIONS[protocol.vendor][stir], "ManufacturerModelName": protocol.model,
         "PatientName": identity.name, "PatientID": identity.number,
         "PatientBirthDate": identity.birth.strftime("%Y%m%d"), "PatientSex": identity.sex,
         "PatientWeight": f"{identity.weight_kg:.1f}",
@@ -199,17 +177,8 @@ def _header(protocol: Protocol, name: str, channel: Channel, identity: Identity,
     return d
 
 
-def _description(vendor: str, stir: bool) -> str:
-    names = {
-        "SIEMENS": ("t1_tse_cor obl SI", "tirm_cor obl SI"),
-        "GE MEDICAL SYSTEMS": ("COR OBL T1 FSE", "COR OBL STIR"),
-        "Philips Medical Systems": ("T1W_TSE cor", "STIR_TSE cor"),
-    }
-    return names.get(vendor, ("T1 cor", "STIR cor"))[stir]
-
-
 def read_stack(folder: Path) -> tuple[NDArray[np.float32], list[FileDataset]]:
-    """Pixels `(slice, row, column)` ventral to dorsal and the headers of one simulated series."""
+    """Return pixels `(slice, row, column)` ventral to dorsal and the headers of one simulated series."""
     files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     files.sort(key=lambda d: float(d.ImagePositionPatient[1]))
     return np.stack([d.pixel_array for d in files]).astype(np.float32), files

@@ -12,7 +12,7 @@ from axspa_lib.phantom import acquisition, readers
 from axspa_lib.phantom.dicom import Geometry, Identity, draw_identity, oblique, uid
 from axspa_lib.phantom.drawing.texture import Grid
 from axspa_lib.phantom.person import anatomy, disease
-from axspa_lib.phantom.person.anatomy import Body, Pose, Subject
+from axspa_lib.phantom.person.anatomy import Body, Pose
 from axspa_lib.phantom.person.disease import FollowUp, Lesion
 from axspa_lib.phantom.physics import scanner, tissues
 from axspa_lib.phantom.physics.scanner import Protocol
@@ -37,7 +37,8 @@ class Examination:
         patient, subject: names; `session` 0 for the first examination.
         group: "inflamed", "mechanical" or "clear".
         evidence: `(lesion, slice, side, quadrant)` for the readers; `present` `(slice, side)` half-slices with a joint.
-        fault: "" or what is wrong with the pair on purpose.
+        fault: "" or what is wrong with the pair on purpose: STIR planned anew, shifted by `fault_shift` (x, y in mm,
+            slices), or `lacking` slices at each end.
     """
 
     patient: str
@@ -56,22 +57,16 @@ class Examination:
     session: int = 0
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """This examination's generator of one purpose."""
-        return np.random.default_rng([*self.seeds, purpose, self.session] if self.session else [*self.seeds, purpose])
+        """Return this examination's generator of one purpose."""
+        return _rng(self.seeds, purpose, self.session)
 
-    def person(self) -> Identity:
-        """Who it is, the same at every examination but for the date."""
-        return draw_identity(
-            f"{'-'.join(map(str, self.seeds))}-{self.session}",
-            self.body.subject.sex,
-            self.body.subject.age,
-            np.random.default_rng([*self.seeds, IDENTITY]),
-            self.session,
-        )
+
+def _rng(seeds: tuple[int, int, int], purpose: int, session: int = 0) -> np.random.Generator:
+    return np.random.default_rng([*seeds, purpose, session] if session else [*seeds, purpose])
 
 
 def patient_name(cohort: str, number: int, session: int = 0) -> str:
-    """Name of an examination of the n-th patient of a cohort, from 1: `D0001`, the second time `D0001v2`."""
+    """Name an examination of the n-th patient of a cohort, from 1: `D0001`, the second time `D0001v2`."""
     return f"{COHORTS[cohort][1]}{number:04d}" + (f"v{session + 1}" if session else "")
 
 
@@ -84,45 +79,21 @@ def draw_examination(cohort: str, spec: PhantomCohort, seed: int, number: int) -
     if cohort not in COHORTS:
         raise ConfigError(f"unknown phantom cohort {cohort!r}: choose one of {', '.join(COHORTS)}")
     seeds = (seed, COHORTS[cohort][0], number)
-
-    def rng(purpose: int) -> np.random.Generator:
-        return np.random.default_rng([*seeds, purpose])
-
-    subject = anatomy.draw_subject(rng(SUBJECT))
-    body = Body(subject, _pose(rng(POSE)))
-    mix = scanner.mixes()[cohort]
-    source = rng(SCANNER)
+    body = Body(anatomy.draw_subject(_rng(seeds, SUBJECT)), _pose(_rng(seeds, POSE)))
+    mix, source = scanner.mixes()[cohort], _rng(seeds, SCANNER)
     centre = 1 + int(source.integers(mix["centres"]))
     habit = scanner.centre_protocol(mix, centre, np.random.default_rng([seed, COHORTS[cohort][0], 10**6 + centre]))
     middle = float(np.mean([body.joint_range(side) for side in SIDES]))
     protocol = scanner.patient_protocol(habit, mix, middle, source)
-    source = rng(DISEASE)
-    draw = source.random(2)
-    share = anatomy.population()["disease"]["mechanical_share"]
-    group = "inflamed" if draw[0] < spec.prevalence else "mechanical" if draw[1] < share else "clear"
+    source = _rng(seeds, DISEASE)
+    inflamed, mechanical = source.random(2) < (spec.prevalence, anatomy.population()["disease"]["mechanical_share"])
+    group = "inflamed" if inflamed else "mechanical" if mechanical else "clear"
     lesions = disease.draw_lesions(source, body, group, protocol.spacing)
-    source = rng(FAULT)
-    fault, shift, lacking = _fault(source, spec)
-    return _complete(
-        cohort, patient_name(cohort, number), seeds, group, body, lesions, protocol, fault, shift, lacking, 0
-    )
-
-
-def _complete(
-    cohort: str, patient: str, seeds: tuple[int, int, int], group: str, body: Body, lesions: list[Lesion],
-    protocol: Protocol, fault: str, shift: tuple[float, float, int], lacking: tuple[int, int], session: int,
-) -> Examination:  # fmt: skip
-    depths = protocol.depths()
-    evidence, _ = disease.evidence(lesions, body, depths, protocol.thickness)
-    present = disease.joint_present(body, depths)
-    key = [*seeds, READING, session] if session else [*seeds, READING]
-    reading = readers.read_patient(evidence, present, readers.panel(cohort), np.random.default_rng(key))
-    return Examination(patient, f"{COHORTS[cohort][1]}S{seeds[2]:04d}", seeds, group, body, lesions, protocol, evidence,
-                       present, reading, fault, shift, lacking, session)  # fmt: skip
+    return _read(cohort, seeds, group, body, lesions, protocol, _fault(_rng(seeds, FAULT), spec), 0)
 
 
 def follow_up(cohort: str, first: Examination, since: FollowUp) -> Examination:
-    """The same person examined a second time, on the same scanner in the same pose, the pair without fault.
+    """Examine the same person again, on the same scanner in the same pose, the pair without fault.
 
     Args:
         cohort: whose readers read it.
@@ -130,21 +101,33 @@ def follow_up(cohort: str, first: Examination, since: FollowUp) -> Examination:
         since: what changed in between.
     """
     lesions = disease.follow_up(first.lesions, since)
-    session = first.session + 1
-    patient = patient_name(cohort, first.seeds[2], session)
-    return _complete(cohort, patient, first.seeds, first.group, first.body, lesions, first.protocol, "",
-                     (0.0, 0.0, 0), (0, 0), session)  # fmt: skip
+    return _read(cohort, first.seeds, first.group, first.body, lesions, first.protocol, _SOUND, first.session + 1)
+
+
+#: Fault of a pair, its shift, and how many slices STIR lacks at each end.
+Fault = tuple[str, tuple[float, float, int], tuple[int, int]]
+_SOUND: Fault = ("", (0.0, 0.0, 0), (0, 0))
+
+
+def _read(
+    cohort: str, seeds: tuple[int, int, int], group: str, body: Body, lesions: list[Lesion], protocol: Protocol,
+    fault: Fault, session: int,
+) -> Examination:  # fmt: skip
+    depths = protocol.depths()
+    evidence, present = disease.evidence(lesions, body, depths, protocol.thickness), disease.joint_present(body, depths)
+    reading = readers.read_patient(evidence, present, readers.panel(cohort), _rng(seeds, READING, session))
+    subject = f"{COHORTS[cohort][1]}S{seeds[2]:04d}"
+    return Examination(patient_name(cohort, seeds[2], session), subject, seeds, group, body, lesions, protocol,
+                       evidence, present, reading, *fault, session)  # fmt: skip
 
 
 def _pose(rng: np.random.Generator) -> Pose:
     p = anatomy.population()["pose"]
-    turns = np.deg2rad(rng.normal(0, p["rotation_deg"]))
-    shift = rng.normal(0, p["shift_mm"])
-    return Pose(float(turns[0]), float(turns[1]), float(turns[2]), (float(shift[0]), float(shift[1]), float(shift[2])))
+    turns, shift = np.deg2rad(rng.normal(0, p["rotation_deg"])).tolist(), rng.normal(0, p["shift_mm"]).tolist()
+    return Pose(*turns, tuple(shift))
 
 
-def _fault(rng: np.random.Generator, spec: PhantomCohort) -> tuple[str, tuple[float, float, int], tuple[int, int]]:
-    """Whether the pair is faulty, the shift of a STIR planned anew (x, y mm, slices), slices lacking at each end."""
+def _fault(rng: np.random.Generator, spec: PhantomCohort) -> Fault:
     place, size, angle = rng.random(), rng.uniform(3, 12), rng.uniform(0, 2 * np.pi)
     steps = int(rng.choice((-1, 1)))
     lacking = (int(rng.integers(0, 4)), int(rng.integers(1, 4)))
@@ -152,15 +135,12 @@ def _fault(rng: np.random.Generator, spec: PhantomCohort) -> tuple[str, tuple[fl
         return "misregistered", (float(size * np.cos(angle)), float(size * np.sin(angle)), steps), (0, 0)
     if place < spec.misregistered + spec.lacking_slices:
         return "lacking", (0.0, 0.0, 0), lacking
-    return "", (0.0, 0.0, 0), (0, 0)
+    return _SOUND
 
 
 @dataclass(frozen=True)
 class Images:
-    """Stored pixels of both series with where they lie.
-
-    `depths` and `corner` are by sequence; the truth lies on the grid of T1.
-    """
+    """Stored pixels, depths and position of both series; the truth lies on the grid of T1."""
 
     pixels: dict[str, NDArray[np.uint16]]
     depths: dict[str, NDArray[np.float64]]
@@ -173,7 +153,7 @@ class Images:
 
 
 def object_grid(protocol: Protocol) -> Grid:
-    """Grid on which the object is painted: the field of view, in pixels of at most `OBJECT_MM`."""
+    """Return the grid on which the object is painted: the field of view, in pixels of at most `OBJECT_MM`."""
     size = next_fast_len(2 * int(np.ceil(protocol.fov / OBJECT_MM / 2)))
     x0, y0 = protocol.centre_xy[0] - protocol.fov / 2, protocol.centre_xy[1] - protocol.fov / 2
     return Grid(size, protocol.fov / size, x0, y0)
@@ -183,9 +163,9 @@ def render(examination: Examination) -> Images:
     """Compute both series and the truth of one examination."""
     e, p = examination, examination.protocol
     scene = Scene(e.body, e.lesions)
-    noise = e.rng(NOISE)
-    grid = object_grid(p)
-    identity = e.person()
+    noise, grid, subject = e.rng(NOISE), object_grid(p), e.body.subject
+    key = f"{'-'.join(map(str, e.seeds))}-{e.session}"
+    identity = draw_identity(key, subject.sex, subject.age, _rng(e.seeds, IDENTITY), e.session)
     origin = e.rng(IDENTITY).normal([0, 60, -80], [8, 12, 25])
     geometry = oblique(p.tilt, p.swing, origin, uid(identity.key, "frame"))
     dx, dy, steps = e.fault_shift
@@ -204,22 +184,8 @@ def render(examination: Examination) -> Images:
     pixels = {}
     for plane, (name, channel) in enumerate(channels.items()):
         fat = planes[2, places[name]] * np.float32(tissues.fat(channel.sequence))
-        image = acquisition.acquire(
-            planes[plane, places[name]],
-            fat,
-            p,
-            channel,
-            grid.pixel,
-            grid.x,
-            grid.y,
-            depths[name],
-            skin[places[name]],
-            noise,
-        )
+        water, under = planes[plane, places[name]], skin[places[name]]
+        image = acquisition.acquire(water, fat, p, channel, grid, depths[name], under, noise)
         pixels[name] = acquisition.stored(image)
-    t1_grid = Grid(p.matrix, p.pixel, *corner[T1])
-    bones, joint, lesions = scene.truth(t1_grid, p.depths())
-    return Images(pixels, depths, corner, {T1: geometry, STIR: second}, identity, bones, joint, lesions)
-
-
-__all__ = ["Examination", "Images", "Subject", "draw_examination", "follow_up", "patient_name", "render"]
+    truth = scene.truth(Grid(p.matrix, p.pixel, *corner[T1]), p.depths())
+    return Images(pixels, depths, corner, {T1: geometry, STIR: second}, identity, *truth)

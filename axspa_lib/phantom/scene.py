@@ -86,7 +86,7 @@ class Scene:
             canvas = Canvas(grid, t1, stir)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
-                canvas.clear()
+                canvas.planes[:] = 0
                 self._soft_parts(canvas, z + half, materials)
                 background = canvas.planes.copy()
                 for step in half:
@@ -122,7 +122,7 @@ class Scene:
     def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
         z, slab = float(depths.mean()), 2 * float(np.ptp(depths))  # two sub-slices
         self._skin(canvas, z, m)
-        for item in template().structures:
+        for item in template().raw["structures"]:
             if item["name"] == "gluteal":
                 uneven = bowel.grain(m)
                 bowel.paint(self._bowel, canvas, z, uneven, m)
@@ -146,7 +146,7 @@ class Scene:
         bones.foramina(canvas, self.body, self._build, ways, z, m)
         self._discs.remnants(canvas, z, m)
         organs.variants(canvas, self.body, self._variant_side, z, m)
-        for item in template().inner:
+        for item in template().raw["inner"]:
             self._structure(canvas, item, z, m)
         bones.roots(canvas, ways, self.body.depth(z), m)
         self._canal.sac(canvas, z, m)

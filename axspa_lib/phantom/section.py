@@ -41,14 +41,13 @@ def bones_at(body: Body, z: float) -> Bones:
     """Cut both bones at z; their facing edges are the joint line moved apart by half the joint space."""
     cut, gap = body.cut(z), body.subject.joint_gap_mm / 2
     joint = {side: cut["joint", side] for side in SIDES}
-    cartilage: dict[str, Points | None] = {}
-    ilium: dict[str, Points | None] = {}
+    cartilage: dict[str, Points | None] = dict.fromkeys(SIDES)
+    ilium: dict[str, Points | None] = dict.fromkeys(SIDES)
     halves: dict[str, Points] = {}
     for side in SIDES:
-        line, rest = joint[side], cut["ilium", side]
-        extent = body.extent(z, side)
-        cartilage[side] = None if line is None or extent is None else stretch(line, extent)
-        ilium[side] = None
+        line, rest, extent = joint[side], cut["ilium", side], body.extent(z, side)
+        if line is not None and extent is not None:
+            cartilage[side] = _stretch(line, extent)
         if line is not None and rest is not None:
             ilium[side] = np.vstack([offset_line(line, SIGN[side] * gap), rest])
         top, bottom = cut["sacrum_top", side], cut["sacrum_bottom", side]
@@ -59,10 +58,9 @@ def bones_at(body: Body, z: float) -> Bones:
 
 
 def between_foramina(body: Body, z: float) -> list[Points]:
-    """The foramina and the sacral bodies between them, from the first pair down; nothing in the ventral slices.
+    """Return the foramina and the sacral bodies between them, from the first pair down; none in ventral slices.
 
-    Readers of the public scans draw S1 with the alae and the lateral masses: what can be inflamed beside the joint. The
-    truth is drawn as they draw, so that both mean the same by "sacrum".
+    Readers of the public scans exclude them from the sacrum, and so does the truth.
     """
     depth = body.depth(z)
     if depth < PARTED_MM:
@@ -80,14 +78,13 @@ def between_foramina(body: Body, z: float) -> list[Points]:
 
 
 def _hole(path: dict[int, list[float]], depth: float) -> tuple[float, float]:
-    """Centre (x, y) of a foramen at a depth; beyond its canal, where it ends."""
+    """Return the centre (x, y) of a foramen at a depth; beyond its canal, where it ends."""
     depths = sorted(path)
     x, y = (float(np.interp(depth, depths, [path[d][axis] for d in depths])) for axis in (0, 1))
     return x, y
 
 
-def stretch(line: Points, extent: tuple[float, float]) -> Points | None:
-    """The part of a line between two fractions of its points, or None when it is too short to be one."""
+def _stretch(line: Points, extent: tuple[float, float]) -> Points | None:
     if extent[1] - extent[0] < SHORTEST:
         return None
     place = np.linspace(*extent, 25) * (len(line) - 1)
@@ -95,12 +92,12 @@ def stretch(line: Points, extent: tuple[float, float]) -> Points | None:
 
 
 def band(line: Points, low: float, high: float) -> Points:
-    """Closed outline between a line moved sideways by `low` and by `high` mm."""
+    """Return the closed outline between a line moved sideways by `low` and by `high` mm."""
     return np.vstack([offset_line(line, low), offset_line(line, high)[::-1]])
 
 
 def lesion_opacity(lesion: Lesion, body: Body, z: float, grid: Grid, rough: Field) -> tuple[Field, Region] | None:
-    """Shape of a lesion in the slice at z: 0 to 1 on its region of the grid; None where it is not."""
+    """Return a lesion's opacity (0 to 1) on its region of the slice at z; None where it is not."""
     scale = float(lesion.size_at(z))
     line = body.cut(z)["joint", lesion.side]
     if scale <= 0 or min(lesion.along, lesion.depth) <= 0 or line is None:

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 
 from axspa_lib.phantom.acquisition import FAT_HZ_PER_T, acquire, stored
+from axspa_lib.phantom.drawing.texture import Grid
 from axspa_lib.phantom.physics import tissues
 from axspa_lib.phantom.physics.scanner import Protocol
 from axspa_lib.study.errors import ConfigError
 
-N, PIXEL = 220, 1.0
-AXIS = (np.arange(N) - N / 2) * PIXEL
-DISC = ((AXIS[:, None] ** 2 + AXIS[None, :] ** 2) < 50**2).astype(np.float32)[None]
+N = 220
+GRID = Grid(N, 1.0, -N / 2, -N / 2)
+DISC = ((GRID.y[:, None] ** 2 + GRID.x[None, :] ** 2) < 50**2).astype(np.float32)[None]
 
 
 def run(protocol: Protocol, water: np.ndarray, fat: np.ndarray, seed: int = 0) -> np.ndarray:
     flat = replace(protocol, bias=0.0)
     rng = np.random.default_rng(seed)
-    return acquire(water, fat, flat, flat.t1, PIXEL, AXIS, AXIS, np.array([20.0]), np.full((1, N), 90.0), rng)[0]
+    return acquire(water, fat, flat, flat.t1, GRID, np.array([20.0]), np.full((1, N), 90.0), rng)[0]
 
 
 def centre(image: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,26 +38,25 @@ def fill(points: NDArray[np.floating], grid: Grid, margin: int = 1) -> tuple[NDA
 
 def offset(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
     """Move a closed outline inward by `distance` mm, or `(n, 1)`, along its normals (outward when negative)."""
-    tangent = np.empty_like(points)
-    np.subtract(points[2:], points[:-2], out=tangent[1:-1])
-    tangent[0], tangent[-1] = points[1] - points[-1], points[0] - points[-2]
     x, y = points[:, 0], points[:, 1]
     area = float(x[:-1] @ y[1:] - x[1:] @ y[:-1]) + float(x[-1] * y[0] - x[0] * y[-1])
-    return (points + _normal(tangent) * (-distance if area > 0 else distance)).astype(np.float32, copy=False)
+    normal = _normal(points, points[1] - points[-1], points[0] - points[-2])
+    return (points + normal * (-distance if area > 0 else distance)).astype(np.float32, copy=False)
 
 
 def offset_line(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
     """Move an open line `(n, 2)` sideways by `distance` mm (or `(n, 1)`), towards +x for a line that runs caudally."""
+    normal = _normal(points, points[1] - points[0], points[-1] - points[-2])
+    return (points + normal * distance).astype(np.float32, copy=False)
+
+
+def _normal(points: NDArray[np.floating], first: NDArray[np.floating], last: NDArray[np.floating]) -> Any:
+    """Return unit normals `(n, 2)`, towards +x where a line runs caudally; `first` and `last` are its end tangents."""
     tangent = np.empty_like(points)
     np.subtract(points[2:], points[:-2], out=tangent[1:-1])
-    tangent[0], tangent[-1] = points[1] - points[0], points[-1] - points[-2]
-    return (points + _normal(tangent) * distance).astype(np.float32, copy=False)
-
-
-def _normal(tangent: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Unit vectors `(n, 2)` a quarter turn from each tangent, towards +x for one that runs caudally."""
-    length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)
-    return np.stack([tangent[:, 1] / length, -tangent[:, 0] / length], axis=1)
+    tangent[0], tangent[-1] = first, last
+    tangent /= np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)[:, None]
+    return tangent[:, ::-1] * np.array([1, -1], tangent.dtype)
 
 
 class Canvas:
@@ -67,31 +68,25 @@ class Canvas:
         self._water = {
             name: (tissues.water(t1, tissue), tissues.water(stir, tissue)) for name, tissue in tissues.tissues().items()
         }
-
         self._even: dict[tuple[str, float | None, float], NDArray[np.float32]] = {}
-
-    def clear(self) -> None:
-        """Make everything air again."""
-        self.planes[:] = 0
 
     def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
         """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` scales its proton density."""
-        if not isinstance(ff, np.ndarray) and not isinstance(pd, np.ndarray):
-            key = tissue, ff, float(pd)
-            if key not in self._even:
-                self._even[key] = self._value(tissue, ff, pd)
-            return self._even[key]
-        return self._value(tissue, ff, pd)
+        if isinstance(ff, np.ndarray) or isinstance(pd, np.ndarray):
+            return self._value(tissue, ff, pd)
+        key = tissue, ff, float(pd)
+        if key not in self._even:
+            self._even[key] = self._value(tissue, ff, pd)
+        return self._even[key]
 
     def _value(self, tissue: str, ff: float | Field | None, pd: float | Field) -> NDArray[np.float32]:
         known = tissues.tissues()[tissue]
-        fraction = known.ff if ff is None else ff
-        t1, stir = self._water[tissue]
-        wet = known.pd * pd * (1 - np.asarray(fraction, np.float32))
-        lipid = known.pd * pd * np.asarray(fraction, np.float32)
-        wet, lipid = np.broadcast_arrays(wet, lipid)
-        out = np.stack([wet * np.float32(t1), wet * np.float32(stir), lipid])
-        return out.astype(np.float32).reshape(3, *(wet.shape or (1, 1)))
+        fraction = np.asarray(known.ff if ff is None else ff, np.float32)
+        wet, lipid = np.atleast_2d(known.pd * pd * (1 - fraction)), np.atleast_2d(known.pd * pd * fraction)
+        out = np.empty((3, *wet.shape), np.float32)
+        for plane, pool, signal in zip(out, (wet, wet, lipid), (*self._water[tissue], 1), strict=True):
+            np.multiply(pool, np.float32(signal), out=plane, casting="same_kind")
+        return out
 
     def cover(self, opacity: Field, region: Region, value: NDArray[np.float32]) -> None:
         """Blend a value over a region with opacity 0 to 1."""

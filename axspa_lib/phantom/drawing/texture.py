@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -29,12 +30,12 @@ class Grid:
         size = max(rows.stop - rows.start, columns.stop - columns.start)
         return Grid(size, self.pixel, self.x0 + columns.start * self.pixel, self.y0 + rows.start * self.pixel)
 
-    @property
+    @cached_property
     def x(self) -> NDArray[np.float64]:
         """x of the columns, mm."""
         return self.x0 + self.pixel * np.arange(self.size, dtype=np.float64)
 
-    @property
+    @cached_property
     def y(self) -> NDArray[np.float64]:
         """y of the rows, mm."""
         return self.y0 + self.pixel * np.arange(self.size, dtype=np.float64)
@@ -72,25 +73,14 @@ class Noise:
         layer = near * self._lattice[below] + far * self._lattice[below + 1]
         c, s = np.cos(angle), np.sin(angle)
         if warp is None:
-            matrix = np.array(
-                [[c * grid.pixel, s * grid.pixel, c * grid.x0 + s * grid.y0],
-                 [-s * grid.pixel, c * grid.pixel, -s * grid.x0 + c * grid.y0]]
-            )  # fmt: skip
-            matrix += np.array([[0, 0, self._EXTENT / 2], [0, 0, self._EXTENT / 2]])
-            matrix /= np.array([[self.grain[0]], [self.grain[1]]])
-            plane = cv2.warpAffine(
-                layer, matrix, (grid.size, grid.size),
-                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP,
-            )  # fmt: skip
-        else:
-            x = (grid.x[None, :] + warp[0]).astype(np.float32)
-            y = (grid.y[:, None] + warp[1]).astype(np.float32)
-            u = (c * x + s * y + self._EXTENT / 2) / self.grain[0]
-            v = (-s * x + c * y + self._EXTENT / 2) / self.grain[1]
-            plane = cv2.remap(
-                layer, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
-            )
-        return plane.astype(np.float32, copy=False)
+            p, half, flags = grid.pixel, self._EXTENT / 2, cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+            rows = (c * p, s * p, c * grid.x0 + s * grid.y0 + half), (-s * p, c * p, -s * grid.x0 + c * grid.y0 + half)
+            matrix = np.array(rows) / np.array([self.grain]).T
+            return cv2.warpAffine(layer, matrix, (grid.size, grid.size), flags=flags, borderMode=cv2.BORDER_WRAP)
+        x, y = (grid.x[None, :] + warp[0]).astype(np.float32), (grid.y[:, None] + warp[1]).astype(np.float32)
+        u = ((c * x + s * y + self._EXTENT / 2) / self.grain[0]).astype(np.float32)
+        v = ((-s * x + c * y + self._EXTENT / 2) / self.grain[1]).astype(np.float32)
+        return cv2.remap(layer, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def cloud(rng: np.random.Generator, grid: Grid, sigma: float) -> Field:

@@ -33,7 +33,7 @@ class Arches:
     def __init__(self, body: Body) -> None:
         rng = np.random.default_rng([body.subject.texture_seed, 70])
         self._body = body
-        self._items = [item for item in template().structures if item.get("role") == "arch"]
+        self._items = [item for item in template().raw["structures"] if item.get("role") == "arch"]
         self._lacking = {name for name in ("spinous", "spinous_s2") if rng.random() < 0.5}
         count = len(self._items), len(SIDES)
         common, own = rng.normal(0, 1, (count[0], 1, 5)), rng.normal(0, 1, (*count, 5))

@@ -184,9 +184,11 @@ def grain(m: Materials) -> Field:
 
 def paint(loops: list[Loop], canvas: Canvas, z: float, uneven: Field, m: Materials) -> None:
     """Paint every organ that the slice at z cuts; `uneven` as of `grain`."""
+    middle, half = (canvas.grid.x.mean(), canvas.grid.y.mean()), canvas.grid.size * canvas.grid.pixel / 2
     for loop in loops:
         off = (z - loop.centre[2]) / loop.axes[2]
-        if off**2 > 0.97 or not _on(canvas, loop):
+        away = max(abs(loop.centre[0] - middle[0]), abs(loop.centre[1] - middle[1]))
+        if off**2 > 0.97 or away >= half + 1.4 * loop.axes[0]:  # not in the slice, or beyond the field of view
             continue
         cut = _cut(loop, float(off))
         _wall(canvas, loop, cut, m)
@@ -248,12 +250,6 @@ def _plicae(loop: Loop) -> Points:
     """Factor by angle of the width of an open lumen, into which circular folds of the wall reach."""
     waves = np.cos(11 * _ANGLE + 40 * loop.bend) * (0.6 + 0.4 * np.cos(4 * _ANGLE + 9 * loop.angle))
     return (1 - loop.folded * np.clip(waves, 0, 1))[:, None].astype(np.float32)
-
-
-def _on(canvas: Canvas, loop: Loop) -> bool:
-    """Whether any of it may lie within the field of view."""
-    away = np.abs(np.array(loop.centre[:2]) - (canvas.grid.x.mean(), canvas.grid.y.mean()))
-    return bool(away.max() < canvas.grid.size * canvas.grid.pixel / 2 + 1.4 * loop.axes[0])
 
 
 def _ring(loop: Loop, scale: float) -> Points:

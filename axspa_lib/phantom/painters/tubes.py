@@ -12,6 +12,8 @@ from axspa_lib.phantom.person.anatomy import Points
 
 def stretches(seen: NDArray[np.bool_]) -> list[slice]:
     """Runs of at least three true values."""
+    if not seen.any():
+        return []
     edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]]).astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 3]
 

@@ -16,22 +16,23 @@ from numpy.typing import NDArray
 from axspa_lib.phantom.person.anatomy import Body, population
 from axspa_lib.phantom.physics import tissues
 from axspa_lib.study.errors import ConfigError
-from axspa_lib.study.labels import LEFT, QUADRANTS, RIGHT
+from axspa_lib.study.labels import QUADRANTS, SIDES
 
 #: Protocol at which the contrast of a lesion is stated (a typical 1.5 T STIR of the cohort).
 REFERENCE_STIR = tissues.Sequence(tr=4000, te=60, ti=150)
-#: Lesion types, in the order of their painting.
-TYPES = ("sclerosis", "fat", "backfill", "oedema", "mechanical", "erosion")
+#: Tissue of each lesion type, in the order of painting.
+TYPES = {"sclerosis": "sclerosis", "fat": "fat_lesion", "backfill": "fat_lesion", "oedema": "oedema",
+         "mechanical": "oedema", "erosion": "erosion"}  # fmt: skip
 ACTIVE = ("oedema", "mechanical")
 _DEPTH_SAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion.
+    """A lesion beside the joint.
 
     Attributes:
-        type: one of `TYPES`; `mechanical` is oedema that is no spondyloarthritis.
+        type: a key of `TYPES`; `mechanical` is oedema that is no spondyloarthritis.
         side, bone: the patient's side, "sacral" or "iliac".
         place: where along the joint line its middle is, 0 cranial to 1 caudal.
         z: scanner depth of its middle, mm; `half_z` its half extent along the slices, mm.
@@ -58,58 +59,49 @@ class Lesion:
     def __post_init__(self) -> None:
         if self.type not in TYPES:
             raise ConfigError(f"unknown lesion type {self.type!r}: choose one of {', '.join(TYPES)}")
-        if min(self.half_z, self.along, self.depth, self.strength) < 0:
-            raise ConfigError("a lesion's extents and strength cannot be negative")
-        if not (0 <= self.fat <= 1 and 0 <= self.sclerosis <= 1 and self.fat + self.sclerosis <= 1):
-            raise ConfigError("the shares of fat and sclerosis in a lesion lie between 0 and 1 together")
+        shares = (self.fat, self.sclerosis, 1 - self.fat - self.sclerosis)
+        if min(self.half_z, self.along, self.depth, self.strength, *shares) < 0:
+            raise ConfigError(
+                f"extents, strength, and shares of fat and sclerosis must not be negative or sum above 1: {self}"
+            )
 
     @property
     def quadrant(self) -> str:
-        """The quadrant its middle lies in."""
+        """Quadrant in which its middle lies."""
         return f"{self.bone}_{'upper' if self.place < 0.5 else 'lower'}"
 
     def size_at(self, z: NDArray[Any] | float) -> NDArray[Any]:
-        """Scale of both half axes in the slice plane at `z`: 1 in its middle, 0 beyond `half_z`."""
+        """Return the scale of both half axes in the slice at `z`: 1 in its middle, 0 beyond `half_z`."""
         if self.half_z == 0:
-            return np.zeros_like(np.asarray(z, dtype=float))
+            return np.zeros(np.shape(z))
         return np.sqrt(np.clip(1 - ((np.asarray(z, dtype=float) - self.z) / self.half_z) ** 2, 0, None))
 
 
 def mixture(lesion: Lesion) -> list[tuple[str, float]]:
-    """Tissues painted one after the other, each with its opacity at the lesion's core."""
+    """Return the tissues painted one after the other, each with its opacity at the lesion's core."""
+    core = [(TYPES[lesion.type], min(1.0, lesion.strength))]
     if lesion.type in ACTIVE:
-        core = [("oedema", min(1.0, lesion.strength))]
-        if lesion.strength > 1:
-            core.append(("effusion", min(0.5, 0.2 * (lesion.strength - 1))))
-        if lesion.fat:
-            core.append(("fat_lesion", lesion.fat))
-        if lesion.sclerosis:
-            core.append(("sclerosis", lesion.sclerosis))
-        return core
-    name = {"sclerosis": "sclerosis", "fat": "fat_lesion", "backfill": "fat_lesion", "erosion": "erosion"}[lesion.type]
-    return [(name, min(1.0, lesion.strength))]
+        free = min(0.5, max(0.2 * (lesion.strength - 1), 0.0))
+        core += [("effusion", free), ("fat_lesion", lesion.fat), ("sclerosis", lesion.sclerosis)]
+    return [(tissue, share) for tissue, share in core if share or tissue == TYPES[lesion.type]]
 
 
-def contrast(lesion: Lesion, marrow_ff: float, sequence: tissues.Sequence = REFERENCE_STIR) -> float:
-    """Signal of the lesion's core over normal marrow of fat fraction `marrow_ff`."""
-    known = tissues.tissues()
-    fat = tissues.fat(sequence)
+def contrast(lesion: Lesion, marrow_ff: float) -> float:
+    """Return the STIR signal of the lesion's core over normal marrow of fat fraction `marrow_ff`."""
 
     def pools(name: str, ff: float | None = None) -> NDArray[np.float64]:
-        tissue = known[name]
+        tissue = tissues.tissues()[name]
         fraction = tissue.ff if ff is None else ff
-        return np.array([tissue.pd * (1 - fraction) * tissues.water(sequence, tissue), tissue.pd * fraction * fat])
+        wet, fat = tissues.water(REFERENCE_STIR, tissue), tissues.fat(REFERENCE_STIR)
+        return np.array([tissue.pd * (1 - fraction) * wet, tissue.pd * fraction * fat])
 
-    normal = pools("marrow", marrow_ff)
-    value = normal
+    value = normal = pools("marrow", marrow_ff)
     for name, opacity in mixture(lesion):
         value = (1 - opacity) * value + opacity * pools(name)
     return float(abs(value.sum()) / abs(normal.sum()))
 
 
-def draw_lesions(
-    rng: np.random.Generator, body: Body, group: str, slice_mm: float, rates: dict[str, Any] | None = None
-) -> list[Lesion]:
+def draw_lesions(rng: np.random.Generator, body: Body, group: str, slice_mm: float) -> list[Lesion]:
     """Draw all lesions of a patient.
 
     Args:
@@ -117,27 +109,27 @@ def draw_lesions(
         body: the person; its joint says where lesions can lie.
         group: "inflamed" (spondyloarthritis), "mechanical" (mimic) or "clear".
         slice_mm: distance of slices, the unit in which extents along z were published.
-        rates: section `disease` of `population.yaml`.
     """
-    p = population()["disease"] if rates is None else rates
+    p = population()["disease"]
     lesions: list[Lesion] = []
-    if group == "inflamed":
-        for _ in range(1 + rng.poisson(p["oedema"]["extra"])):
-            lesions.append(_active(rng, body, "oedema", p["oedema"], p, slice_mm))
-        if rng.random() < p["oedema"]["bilateral_pair"]:  # the opposite bone of one lesion is inflamed too
-            lesions.append(_across(rng, lesions[0]))
-    elif group == "mechanical":
-        for _ in range(1 + rng.poisson(p["mechanical"]["extra"])):
-            lesions.append(_active(rng, body, "mechanical", p["mechanical"], p, slice_mm))
+    kind = {"inflamed": "oedema", "mechanical": "mechanical"}.get(group)
+    if kind is not None:
+        lesions = [_active(rng, body, kind, p, slice_mm) for _ in range(1 + rng.poisson(p[kind]["extra"]))]
+    if group == "inflamed" and rng.random() < p["oedema"]["bilateral_pair"]:  # in the opposite bone as well
+        first, factor = lesions[0], float(rng.uniform(0.4, 0.9))
+        lesions.append(replace(
+            first, bone="iliac" if first.bone == "sacral" else "sacral", along=first.along * factor,
+            depth=first.depth * factor, seed=int(rng.integers(2**31)),
+        ))  # fmt: skip
     for name, rate in p["structural"]["inflamed" if group == "inflamed" else "other"].items():
         if rng.random() < rate:
             for _ in range(1 + rng.poisson(p["structural_extra"][name])):
                 lesions.append(_structural(rng, body, name, p, slice_mm))
-    return sorted(lesions, key=lambda lesion: TYPES.index(lesion.type))
+    return sorted(lesions, key=lambda lesion: list(TYPES).index(lesion.type))
 
 
 def _where(rng: np.random.Generator, body: Body, p: dict[str, Any], kind: str) -> tuple[str, str, float, float]:
-    side = (RIGHT, LEFT)[int(rng.integers(2))]
+    side = SIDES[int(rng.integers(2))]
     shares = p["quadrants"][kind]
     quadrant = str(rng.choice(QUADRANTS, p=np.array([shares[q] for q in QUADRANTS])))
     bone, half = quadrant.split("_")
@@ -147,9 +139,8 @@ def _where(rng: np.random.Generator, body: Body, p: dict[str, Any], kind: str) -
     return side, bone, place, float(low + (high - low) * (fifth + rng.random()) / 5)
 
 
-def _active(
-    rng: np.random.Generator, body: Body, kind: str, own: dict[str, Any], p: dict[str, Any], slice_mm: float
-) -> Lesion:
+def _active(rng: np.random.Generator, body: Body, kind: str, p: dict[str, Any], slice_mm: float) -> Lesion:
+    own = p[kind]
     side, bone, place, z = _where(rng, body, p, kind)
     area = float(rng.lognormal(np.log(own["area_mm2"][0]), own["area_mm2"][1]))
     slim = float(np.clip(rng.lognormal(np.log(0.55), 0.35), 0.2, 1.4))
@@ -164,13 +155,6 @@ def _active(
                   float(rng.uniform(0.15, 0.4)), int(rng.integers(2**31)))  # fmt: skip
 
 
-def _across(rng: np.random.Generator, lesion: Lesion) -> Lesion:
-    factor = float(rng.uniform(0.4, 0.9))
-    other = "iliac" if lesion.bone == "sacral" else "sacral"
-    return replace(lesion, bone=other, along=lesion.along * factor, depth=lesion.depth * factor,
-                   seed=int(rng.integers(2**31)))  # fmt: skip
-
-
 def _structural(rng: np.random.Generator, body: Body, kind: str, p: dict[str, Any], slice_mm: float) -> Lesion:
     side, bone, place, z = _where(rng, body, p, "oedema")
     if kind == "sclerosis" and rng.random() < 0.75:
@@ -182,10 +166,8 @@ def _structural(rng: np.random.Generator, body: Body, kind: str, p: dict[str, An
                   float(rng.uniform(0.2, 0.5)), int(rng.integers(2**31)))  # fmt: skip
 
 
-def evidence(
-    lesions: list[Lesion], body: Body, slices: NDArray[Any], thickness: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """What each active lesion offers to a reader in every quadrant.
+def evidence(lesions: list[Lesion], body: Body, slices: NDArray[Any], thickness: float) -> NDArray[np.float64]:
+    """Return what each active lesion offers to a reader in every quadrant.
 
     Args:
         lesions: all lesions; only oedema counts.
@@ -193,14 +175,12 @@ def evidence(
         slices: z of the slices, mm; `thickness` of a slice, mm.
 
     Returns:
-        `(lesion, slice, side, quadrant)` area in mm² times (contrast − 1), sides R then L, quadrants as `QUADRANTS`;
-        and the indices of these lesions in `lesions`.
+        `(active lesion, slice, side, quadrant)`: area in mm² times (contrast − 1), sides R then L.
     """
-    active = [k for k, lesion in enumerate(lesions) if lesion.type in ACTIVE]
+    active = [lesion for lesion in lesions if lesion.type in ACTIVE]
     out = np.zeros((len(active), len(slices), 2, 4))
     offsets = (np.arange(_DEPTH_SAMPLES) - (_DEPTH_SAMPLES - 1) / 2) * thickness / _DEPTH_SAMPLES
-    for row, k in enumerate(active):
-        lesion = lesions[k]
+    for row, lesion in enumerate(active):
         scale = lesion.size_at(np.asarray(slices)[:, None] + offsets)
         area = 0.5 * np.pi * lesion.along * lesion.depth * (scale**2).mean(1)
         low, high = body.joint_range(lesion.side)
@@ -208,31 +188,25 @@ def evidence(
         worth = area * max(contrast(lesion, body.subject.marrow_ff) - 1, 0.0)
         reach = lesion.along / 62.0  # the joint line is about 62 mm long
         above = float(np.clip((0.5 - lesion.place) / max(2 * reach, 1e-6) + 0.5, 0, 1))
-        side = (RIGHT, LEFT).index(lesion.side)
+        side = SIDES.index(lesion.side)
         upper = QUADRANTS.index(f"{lesion.bone}_upper")
         out[row, :, side, upper] += worth * above
         out[row, :, side, upper + 1] += worth * (1 - above)
-    return out, np.array(active, dtype=np.int64)
+    return out
 
 
 def joint_present(body: Body, slices: NDArray[Any]) -> NDArray[np.bool_]:
-    """Half-slices with a cartilaginous joint: `(slice, side)`, sides R then L."""
-    out = np.zeros((len(slices), 2), dtype=bool)
-    for column, side in enumerate((RIGHT, LEFT)):
-        for row, z in enumerate(slices):
-            extent = body.extent(float(z), side)
-            out[row, column] = extent is not None and extent[1] - extent[0] > 0.25
-    return out
+    """Return which half-slices `(slice, side)` have a cartilaginous joint, sides R then L."""
+    extents = [[body.extent(float(z), side) or (0.0, 0.0) for side in SIDES] for z in slices]
+    return np.diff(extents, axis=2)[..., 0] > 0.25
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """What a second time differs by: activity times `change`, structural damage times `1 + progression`.
-
-    A change of 0 clears the inflammation, 1 leaves it as it was.
+    """Changes until a second examination: activity times `change`, structural damage times `1 + progression`.
 
     Raises:
-        ConfigError: a negative change, or a progression below −1.
+        ConfigError: a negative or infinite change, or a progression below −1.
     """
 
     change: float
@@ -241,25 +215,20 @@ class FollowUp:
     def __post_init__(self) -> None:
         if not (0 <= self.change < np.inf and -1 <= self.progression < np.inf):
             raise ConfigError(
-                f"a change of activity cannot be negative or infinite ({self.change}) nor damage fall below nothing "
-                f"({self.progression})"
+                f"choose a change of activity of at least 0, not infinite or negative ({self.change}), and a "
+                f"progression of at least −1 ({self.progression})"
             )
 
 
 def follow_up(lesions: list[Lesion], since: FollowUp) -> list[Lesion]:
-    """The same lesions at a second time. Oedema keeps its place; strength and extents shrink or grow together."""
-    out = []
-    for lesion in lesions:
-        factor, strength = np.sqrt(since.change), lesion.strength * min(since.change, 1.0)
-        if lesion.type not in ACTIVE:
-            factor, strength = np.sqrt(1 + since.progression), lesion.strength
-        out.append(
-            replace(
-                lesion,
-                along=lesion.along * factor,
-                depth=lesion.depth * factor,
-                half_z=lesion.half_z * factor,
-                strength=strength,
-            )
-        )
-    return out
+    """Return the same lesions at a second time, in their places: strength and extents change together."""
+
+    def changed(lesion: Lesion) -> Lesion:
+        active = lesion.type in ACTIVE
+        factor = np.sqrt(since.change if active else 1 + since.progression)
+        return replace(
+            lesion, along=lesion.along * factor, depth=lesion.depth * factor, half_z=lesion.half_z * factor,
+            strength=lesion.strength * (min(since.change, 1.0) if active else 1.0),
+        )  # fmt: skip
+
+    return [changed(lesion) for lesion in lesions]

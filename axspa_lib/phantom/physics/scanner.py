@@ -22,18 +22,18 @@ MODELS = {
 }
 
 
+#: Stored value of muscle by vendor.
+STORED = {"SIEMENS": 200.0, "GE MEDICAL SYSTEMS": 520.0, "Philips Medical Systems": 380.0}
+
+
 @dataclass(frozen=True)
 class Channel:
     """How one sequence is sampled and looks.
 
     Attributes:
-        sequence: contrast.
-        read_mm, phase_mm: size of an acquired pixel along readout and phase.
-        bandwidth_hz: receiver bandwidth per acquired pixel.
-        noise: standard deviation of the noise over the signal of muscle.
-        ghost: amplitude of the ghosts of motion along the phase direction.
-        scale: stored value of muscle.
-        etl: echo train length.
+        read_mm, phase_mm: size of an acquired pixel along readout and phase; `bandwidth_hz` of the receiver per pixel.
+        noise: standard deviation of the noise over the signal of muscle, whose stored value is `scale`.
+        ghost: amplitude of the ghosts of motion along the phase direction; `etl` is the echo train length.
         shift_mm: where the patient moved between the sequences (row, column).
         uneven: slopes of the logarithm of the sensitivity that no normalisation removes, per 100 mm along x, y and z.
     """
@@ -48,10 +48,6 @@ class Channel:
     etl: int
     shift_mm: tuple[float, float] = (0.0, 0.0)
     uneven: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        if min(self.read_mm, self.phase_mm, self.bandwidth_hz, self.scale) <= 0 or self.noise < 0 or self.ghost < 0:
-            raise ConfigError("pixel sizes, bandwidth and scale must be positive, noise and ghosts not negative")
 
 
 @dataclass(frozen=True)
@@ -80,15 +76,14 @@ class Protocol:
     centre_xy: tuple[float, float]
 
     def __post_init__(self) -> None:
-        if self.slices < 1:
-            raise ConfigError(f"an acquisition needs at least one slice, not {self.slices}")
-        if self.thickness <= 0 or self.gap < 0:
+        if self.slices < 1 or self.thickness <= 0 or self.gap < 0:
             raise ConfigError(
-                f"slice thickness must be positive and the gap not negative ({self.thickness}, {self.gap} mm)"
+                f"choose at least one slice of positive thickness and a gap of at least 0 mm, not {self.slices} slices "
+                f"of {self.thickness} mm with a gap of {self.gap} mm"
             )
         if self.fov <= 0 or self.matrix < 16:
             raise ConfigError(
-                f"field of view must be positive and the matrix at least 16 ({self.fov} mm, {self.matrix})"
+                f"choose a positive field of view and a matrix above 15, not {self.fov} mm, {self.matrix}"
             )
 
     @property
@@ -102,51 +97,43 @@ class Protocol:
         return self.fov / self.matrix
 
     def depths(self) -> NDArray[np.float64]:
-        """z of the slice centres, ventral to dorsal, mm."""
+        """Return z of the slice centres, ventral to dorsal, mm."""
         return self.first_z + self.spacing * np.arange(self.slices, dtype=np.float64)
 
 
 @cache
 def mixes() -> dict[str, Any]:
-    """Scanner mixes by cohort."""
+    """Load the scanner mixes by cohort."""
     return yaml.safe_load((MANIFEST / "phantom" / "scanners.yaml").read_text(encoding="utf-8"))
 
 
 def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) -> Protocol:
-    """The habit of one centre."""
+    """Draw the habit of one centre."""
 
     def pick(shares: dict[Any, float]) -> Any:
-        keys = list(shares)
-        weights = np.array([shares[k] for k in keys], dtype=float)
-        return keys[int(rng.choice(len(keys), p=weights / weights.sum()))]
+        weights = np.array(list(shares.values()), dtype=float)
+        return list(shares)[int(rng.choice(len(shares), p=weights / weights.sum()))]
 
     def within(bounds: list[float]) -> float:
-        low, high = bounds
-        return float(rng.uniform(low, high))
+        return float(rng.uniform(*bounds))
 
     vendor, field = pick(mix["vendors"]), float(pick(mix["fields"]))
     fov, matrix = round(within(mix["fov_mm"]) / 10) * 10.0, int(pick(mix["recon"]))
     read = max(within(mix["acquired_mm"]), fov / matrix)
     ti = within(mix["stir_ti_3t"] if field > 2 else mix["stir"]["ti"])
-    scale = {"SIEMENS": 200.0, "GE MEDICAL SYSTEMS": 520.0, "Philips Medical Systems": 380.0}[vendor] * rng.uniform(
-        0.7, 1.3
-    )
+    scale = STORED[vendor] * rng.uniform(0.7, 1.3)
 
     def channel(name: str, sequence: Sequence) -> Channel:
-        """Settings of one sequence."""
         pixel = read * mix[name]["coarser"]
         phase = pixel / within(mix["phase_share"])
         noise = float(rng.lognormal(np.log(mix["noise"][name][0]), mix["noise"][name][1]))
         etl = round(within(mix[name]["etl"]))
-        share = 1.0 if name == "t1" else rng.uniform(0.25, 0.5)
-        return Channel(
-            sequence, pixel, phase, within(mix["bandwidth_hz"]), noise, within(mix["ghost"]), scale * share, etl
-        )
+        own = scale * (1.0 if name == "t1" else rng.uniform(0.25, 0.5))
+        return Channel(sequence, pixel, phase, within(mix["bandwidth_hz"]), noise, within(mix["ghost"]), own, etl)
 
     t1 = channel("t1", Sequence(round(within(mix["t1"]["tr"])), round(within(mix["t1"]["te"]), 1), 0, field))
-    stir = channel(
-        "stir", Sequence(round(within(mix["stir"]["tr"]), -1), round(within(mix["stir"]["te"])), round(ti), field)
-    )
+    tr, te = round(within(mix["stir"]["tr"]), -1), round(within(mix["stir"]["te"]))
+    stir = channel("stir", Sequence(tr, te, round(ti), field))
     habit = Protocol(
         vendor=vendor, model=str(rng.choice(MODELS[vendor])), centre=centre, field_t=field,
         slices=int(rng.integers(mix["slices"][0], mix["slices"][1] + 1)),
@@ -161,14 +148,13 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
 
 
 def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, rng: np.random.Generator) -> Protocol:
-    """One examination at a centre: its habit, adjusted to the patient by the technician."""
+    """Adjust the habit of a centre to one patient, with what the transmit field leaves of shading."""
     slices = int(np.clip(habit.slices + rng.integers(-1, 2), *mix["slices"]))
     middle = joint_middle + rng.normal(0, 3.0)
     first = middle - habit.spacing * (slices - 1) / 2
 
-    def adjust(channel: Channel, moves: bool) -> Channel:
-        """The same settings after the scanner's prescan, and the patient's movement between sequences."""
-        down, across = rng.normal(0, mix["stir_motion_mm"], 2) if moves else (0.0, 0.0)
+    def adjust(channel: Channel, motion_mm: float) -> Channel:
+        down, across = rng.normal(0, motion_mm, 2) if motion_mm else (0.0, 0.0)
         return replace(
             channel, noise=channel.noise * float(rng.lognormal(0, 0.12)), 
             scale=channel.scale * float(rng.lognormal(0, 0.15)),
@@ -179,13 +165,12 @@ def patient_protocol(habit: Protocol, mix: dict[str, Any], joint_middle: float, 
         habit, slices=slices, first_z=float(first), tilt=float(np.clip(habit.tilt + rng.normal(0, 4), 20, 55)),
         swing=float(rng.normal(0, 1.5)), bias=habit.bias * float(rng.uniform(0.8, 1.2)),
         bias_place=(float(rng.normal(0, 20)), float(rng.normal(0, 15))),
-        t1=adjust(habit.t1, False), stir=adjust(habit.stir, True),
+        t1=adjust(habit.t1, 0.0), stir=adjust(habit.stir, mix["stir_motion_mm"]),
         centre_xy=(float(rng.normal(0, 4)), float(rng.normal(27 + 0.06 * (habit.fov - 250), 10))),
     )  # fmt: skip
 
-    def shaded(channel: Channel, name: str) -> Channel:
-        """The same channel with what the patient and the transmit field leave of shading."""
+    def shaded(name: str) -> Channel:
         across, down, dorsal = map(float, rng.normal(*mix["uneven"][name]))
-        return replace(channel, uneven=(across, down, dorsal))
+        return replace(getattr(planned, name), uneven=(across, down, dorsal))
 
-    return replace(planned, t1=shaded(planned.t1, "t1"), stir=shaded(planned.stir, "stir"))
+    return replace(planned, t1=shaded("t1"), stir=shaded("stir"))

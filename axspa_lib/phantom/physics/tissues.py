@@ -43,28 +43,23 @@ class Sequence:
     field_t: float = 1.5
 
     def __post_init__(self) -> None:
+        times = f"TR {self.tr}, TE {self.te}, TI {self.ti} ms"
         if self.tr <= 0 or self.te <= 0 or self.ti < 0:
-            raise ConfigError(
-                f"TR and TE must be positive and TI not negative: TR {self.tr}, TE {self.te}, TI {self.ti}"
-            )
-        if self.ti >= self.tr:
-            raise ConfigError(
-                f"the inversion time ({self.ti} ms) must be shorter than the repetition time ({self.tr} ms)"
-            )
-        if self.te >= self.tr:
-            raise ConfigError(f"the echo time ({self.te} ms) must be shorter than the repetition time ({self.tr} ms)")
+            raise ConfigError(f"TR and TE must be positive and TI not negative: {times}")
+        if max(self.ti, self.te) >= self.tr:
+            raise ConfigError(f"the echo time and the inversion time must be shorter than the repetition time: {times}")
         if not 0.2 <= self.field_t <= 7:
             raise ConfigError(f"a field strength of {self.field_t} T is not one this model describes (0.2 to 7 T)")
 
 
 def at_field(values: tuple[float, float], field_t: float) -> float:
-    """A relaxation time in ms at `field_t`: power law through the two tabulated fields."""
+    """Return a relaxation time in ms at `field_t`: power law through the two tabulated fields."""
     low, high = values
     return low * (field_t / TABULATED_T[0]) ** (math.log(high / low) / math.log(TABULATED_T[1] / TABULATED_T[0]))
 
 
 def pool(sequence: Sequence, t1: float, t2: float) -> float:
-    """Signed signal of one pool per unit of proton density: `(1 − e^(−TR/T1)) e^(−TE/T2)`, STIR with inversion."""
+    """Return one pool's signed signal per proton density: `(1 − e^(−TR/T1)) e^(−TE/T2)`, STIR with inversion."""
     recovery = 1 - math.exp(-sequence.tr / t1)
     if sequence.ti:
         recovery = 1 - 2 * math.exp(-sequence.ti / t1) + math.exp(-sequence.tr / t1)
@@ -72,40 +67,34 @@ def pool(sequence: Sequence, t1: float, t2: float) -> float:
 
 
 def water(sequence: Sequence, tissue: Tissue) -> float:
-    """Signed signal of the tissue's water pool, MT included (its root under STIR), per unit of water."""
+    """Return the signed signal of a tissue's water, with MT (its root under STIR), per unit of water."""
     mt = math.sqrt(tissue.mt) if sequence.ti else tissue.mt
     return mt * pool(sequence, at_field(tissue.t1, sequence.field_t), at_field(tissue.t2, sequence.field_t))
 
 
 def fat(sequence: Sequence) -> float:
-    """Signed signal of the fat pool, per unit of fat."""
-    times = table()[1]
-    return pool(sequence, at_field(times.t1, sequence.field_t), at_field(times.t2, sequence.field_t))
+    """Return the signed signal of the fat pool, per unit of fat."""
+    return water(sequence, table()[1])
 
 
 def signal(sequence: Sequence, tissue: Tissue, ff: float | None = None) -> float:
-    """Magnitude of a whole tissue; `ff` replaces its fat fraction.
-
-    >>> t1 = Sequence(546, 8.7)
-    >>> round(signal(t1, tissues()["csf"]) / signal(t1, tissues()["muscle"]), 2)
-    0.74
-    """
+    """Return the magnitude of a whole tissue; `ff` replaces its fat fraction."""
     fraction = tissue.ff if ff is None else ff
     return tissue.pd * abs((1 - fraction) * water(sequence, tissue) + fraction * fat(sequence))
 
 
 def tissues() -> dict[str, Tissue]:
-    """All tissues by name."""
+    """Return all tissues by name."""
     return table()[0]
 
 
 @cache
 def table() -> tuple[dict[str, Tissue], Tissue]:
-    """The tissues by name, and the fat pool."""
+    """Load the tissues by name, and the fat pool."""
     values = yaml.safe_load((MANIFEST / "phantom" / "tissues.yaml").read_text(encoding="utf-8"))
-    pool_values: dict[str, Any] = values["fat_pool"]
-    fat_pool = Tissue(1.0, 1.0, tuple(pool_values["t1"]), tuple(pool_values["t2"]), 1.0)
-    return {
-        name: Tissue(row["pd"], row["ff"], tuple(row["t1"]), tuple(row["t2"]), row["mt"])
-        for name, row in values["tissues"].items()
-    }, fat_pool
+
+    def tissue(row: dict[str, Any]) -> Tissue:
+        return Tissue(row["pd"], row["ff"], tuple(row["t1"]), tuple(row["t2"]), row["mt"])
+
+    fat_pool = tissue({"pd": 1.0, "ff": 1.0, "mt": 1.0} | values["fat_pool"])
+    return {name: tissue(row) for name, row in values["tissues"].items()}, fat_pool
