@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from axspa_lib.study.config import load_study
+
 ROOT = Path(__file__).parents[1]
 #: Names that conda-forge spells differently.
 CONDA = {"pytorch": "torch", "opencv": "opencv-python-headless", "snakemake-minimal": "snakemake"}
@@ -65,3 +67,11 @@ def test_the_conda_environment_holds_every_run_time_dependency():
 def test_no_registry_address_is_written_down():
     text = (ROOT / "requirements.lock").read_text() + (ROOT / "environment.yml").read_text()
     assert "index-url" not in text and "://" not in text
+
+
+def test_the_gpu_runner_installs_detectron2_and_runs_its_profile():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())
+    inputs, (job,) = workflow[True]["workflow_dispatch"]["inputs"], workflow["jobs"].values()
+    environments = [step["with"].get("environment-file") for step in job["steps"] if "with" in step]
+    assert inputs["profile"]["default"] == "detectron2" and "environment.yml" in environments
+    assert load_study("detectron2").detector.implementation == "detectron2"

@@ -13,10 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pycocotools import mask as coco_mask
-from torch import Tensor
 
 from axspa_lib.detector.data import Image, three_channels
+from axspa_lib.detector.instances import decode_rle, encode_rle
 from axspa_lib.detector.network.interface import Detections, DetectorNetwork
 from axspa_lib.detector.network.resize import fed_size, paste, resize
 from axspa_lib.detector.network.runtime import prepared
@@ -55,8 +54,7 @@ def predict(
 
     Args:
         model: from `build_detector`, with trained weights.
-        images: `(patient, slice, image)`, image `(2, rows, columns)` uint8 on the detector's grid: a `DetectionData`
-            or `images_of(t1, stir)`.
+        images: `(patient, slice, image)`, image `(2, rows, columns)` uint8 on the detector's grid: a `DetectionData`.
         config: the detector's configuration.
         device: where the network runs.
         batch_size: slices at a time; 1 on a CPU and 16 on a GPU without it.
@@ -119,9 +117,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def decode_mask(row: Any) -> np.ndarray:
-    """Mask `(row, column)` bool of one row of a table of detections."""
-    size = [int(row["height"]), int(row["width"])]
-    return coco_mask.decode({"size": size, "counts": row["mask_rle"].encode()}).astype(bool)
+    """Return the mask `(row, column)` bool of one row of a table of detections."""
+    return decode_rle({"size": [int(row["height"]), int(row["width"])], "counts": row["mask_rle"]})
 
 
 def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
@@ -144,7 +141,7 @@ def _rows(
         x0, y0, x1, y1 = boxes[number].tolist()
         if x1 <= x0 or y1 <= y0:
             continue
-        rle = _encode(paste(found.masks[number], boxes[number], size))
+        mask = paste(found.masks[number], boxes[number], size).cpu().numpy()
         yield {
             "patient": patient,
             "slice": index,
@@ -157,11 +154,7 @@ def _rows(
             "p_healthy": float(found.probabilities[number, 0]),
             "p_inflamed": float(found.probabilities[number, 1]),
             "side": RIGHT if (x0 + x1) / 2 < size[1] / 2 else LEFT,
-            "mask_rle": rle,
+            "mask_rle": encode_rle(mask)["counts"],
             "height": size[0],
             "width": size[1],
         }
-
-
-def _encode(mask: Tensor) -> str:
-    return coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))["counts"].decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
     images: Entries = []
     annotations: Entries = []
     skipped: Entries = []
-    _, height, width = joints.array.shape
     labelled = _checked(patient, joints, consensus)
     for index in sorted({int(number) for number in labelled["slice"]}):
         half_slices = labelled[labelled["slice"] == index]
@@ -55,7 +55,7 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
                 reason = f"joint of fewer than {MIN_PIXELS} pixels" if pixels else "joint not found"
                 skipped.append({"patient": patient, "slice": index, "side": row["side"], "reason": reason})
                 continue
-            code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            code = encode_rle(mask)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -64,7 +64,7 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
                     "side": row["side"],
                     "bbox": [float(value) for value in coco_mask.toBbox(code)],
                     "area": pixels,
-                    "segmentation": {"size": [height, width], "counts": code["counts"].decode("ascii")},
+                    "segmentation": code,
                     "iscrowd": 0,
                 }
                 | ({"readers": int(row["readers"])} if "readers" in row else {})
@@ -102,10 +102,17 @@ def coco(parts: Iterable[tuple[Entries, Entries]], info: dict[str, Any]) -> dict
     return {"info": dict(info), "images": images, "annotations": annotations, "categories": categories}
 
 
-def decode_rle(segmentation: dict[str, Any]) -> NDArray[np.bool_]:
-    """Mask `(row, column)` of a COCO run-length segmentation (`size`, `counts` as text)."""
-    code = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
-    return coco_mask.decode(code).astype(bool)
+def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the COCO run-length code of a mask `(row, column)`: `size`, and `counts` as text."""
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def decode_rle(code: dict[str, Any]) -> NDArray[np.bool_]:
+    """Return the mask `(row, column)` of a COCO run-length code."""
+    with warnings.catch_warnings():  # pycocotools 2.0.11 and NumPy 2 disagree on a keyword
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        return coco_mask.decode(code).astype(bool)
 
 
 def read_instances(path: Path) -> dict[str, Any]:
@@ -160,7 +167,7 @@ def _checked(patient: str, joints: Volume, consensus: pd.DataFrame) -> pd.DataFr
 
 
 def _problem(dataset: Any) -> str | None:
-    """What is wrong with a dataset, in words; None when nothing is."""
+    """Return in words what is wrong with a dataset, or None."""
     if not isinstance(dataset, dict) or not {"info", "images", "annotations", "categories"} <= dataset.keys():
         return "is not a COCO dataset (info, images, annotations, categories)"
     sizes: dict[int, list[int]] = {}
@@ -177,7 +184,8 @@ def _problem(dataset: Any) -> str | None:
             return f"{name} appears twice or belongs to no image"
         if annotation["category_id"] not in tuple(Inflammation) or annotation["side"] not in SIDES:
             return f"{name} has an unknown class or side"
-        if annotation["segmentation"].get("size") != sizes[annotation["image_id"]]:
+        code = annotation["segmentation"]
+        if not isinstance(code, dict) or code.get("size") != sizes[annotation["image_id"]]:
             return f"{name} has a mask of another size than its image"
         seen.add(annotation["id"])
     return None

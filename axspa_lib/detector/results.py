@@ -117,43 +117,43 @@ def judged_boxes(run: Run, member: int, cohort: str | None = None) -> pd.DataFra
         `patient, slice, side, score, label, right`: a box is right when it overlaps the half-slice's ROI by at least
         half (intersection over union of the boxes) and has the readers' class. No row where the ROIs are not at hand.
     """
-    scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
     columns = ["patient", "slice", "side", "score", "label", "right"]
-    if not found(slices_folder(run, cohort) / "instances.json").is_file():
+    folder = slices_folder(run, cohort)
+    if not found(folder / "instances.json").is_file():
         return pd.DataFrame(columns=columns)
-    dataset = read_instances(slices_folder(run, cohort) / "instances.json")
-    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
-    roi = pd.DataFrame(
-        [(*names[a["image_id"]], a["side"], *a["bbox"]) for a in dataset["annotations"]],
-        columns=["patient", "slice", "side", "left", "top", "wide", "high"],
-    )
-    boxes = predictions(run, cohort)[member].merge(scored, on=["patient", "slice", "side"])
-    boxes = boxes.merge(roi, on=["patient", "slice", "side"])
-    right, bottom = boxes["left"] + boxes["wide"], boxes["top"] + boxes["high"]
-    across = np.maximum(0, np.minimum(boxes["x1"], right) - np.maximum(boxes["x0"], boxes["left"]))
-    along = np.maximum(0, np.minimum(boxes["y1"], bottom) - np.maximum(boxes["y0"], boxes["top"]))
-    area = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"]) + boxes["wide"] * boxes["high"]
-    overlap = across * along / (area - across * along)
-    boxes["right"] = (overlap >= 0.5) & (boxes["label"] == boxes["inflammation"])
+    key = ["patient", "slice", "side"]
+    scored = evaluated(run, cohort).query("joint").dropna(subset="inflammation")
+    boxes = predictions(run, cohort)[member].merge(scored, on=key).merge(_rois(folder), on=key)
+    across = np.maximum(0, np.minimum(boxes["x1"], boxes["right"]) - np.maximum(boxes["x0"], boxes["left"]))
+    along = np.maximum(0, np.minimum(boxes["y1"], boxes["bottom"]) - np.maximum(boxes["y0"], boxes["top"]))
+    roi_area = (boxes["right"] - boxes["left"]) * (boxes["bottom"] - boxes["top"])
+    areas = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"]) + roi_area
+    boxes["right"] = (across * along / (areas - across * along) >= 0.5) & (boxes["label"] == boxes["inflammation"])
     return boxes[columns]
 
 
 def roi_boxes(run: Run, experiment: str = "all_included") -> pd.DataFrame:
-    """Box around the ROI of Algorithm 1 of every half-slice that an experiment was tested on.
+    """Return the box around the ROI of Algorithm 1 of every half-slice that an experiment was tested on.
 
     Returns:
         `patient, slice, side, left, top, right, bottom` in pixels of the detector's grid, out of fold.
     """
-    rows = []
+    parts = []
     for fold in run.study.fold_numbers:
-        dataset = read_instances(slices_folder(run, experiment=experiment, fold=fold) / "instances.json")
-        tested = set(member_run(run, seeds(run, experiment)[0], experiment, fold)["tested"][run.cohort().name])
-        names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
-        for entry in dataset["annotations"]:
-            patient, place = names[entry["image_id"]]
-            if patient in tested:
-                x, y, wide, high = entry["bbox"]
-                rows.append((patient, place, entry["side"], x, y, x + wide, y + high))
+        rois = _rois(slices_folder(run, experiment=experiment, fold=fold))
+        tested = member_run(run, seeds(run, experiment)[0], experiment, fold)["tested"][run.cohort().name]
+        parts.append(rois[rois["patient"].isin(tested)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rois(folder: Path) -> pd.DataFrame:
+    """Tabulate the boxes of a dataset's instances: `patient, slice, side, left, top, right, bottom`."""
+    dataset = read_instances(folder / "instances.json")
+    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
+    rows = []
+    for entry in dataset["annotations"]:
+        x, y, wide, high = entry["bbox"]
+        rows.append((*names[entry["image_id"]], entry["side"], x, y, x + wide, y + high))
     return pd.DataFrame(rows, columns=["patient", "slice", "side", "left", "top", "right", "bottom"])
 
 
@@ -165,20 +165,15 @@ def _detection_case(run: Run, patient: str, place: int, member: int, cohort: str
         for row in rows.to_dict("records")
     ]
     folder = slices_folder(run, cohort, fold=bones_results.fold_of(run, patient, cohort))
-    truth = _truth(folder, {(patient, place)})[patient, place]
+    dataset = read_instances(folder / "instances.json")
+    shown = {image["id"] for image in dataset["images"] if (image["patient"], image["slice"]) == (patient, place)}
+    truth = [
+        Roi(entry["category_id"], decode_rle(entry["segmentation"]))
+        for entry in dataset["annotations"]
+        if entry["image_id"] in shown
+    ]
     t1, stir = (read_volume(folder / f"{patient}_{name}.nii.gz").array[place] for name in SEQUENCES)
     return DetectionCase(f"{patient}, slice {place}", t1, stir, truth, rois)
-
-
-def _truth(folder: Path, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], list[Roi]]:
-    dataset = read_instances(folder / "instances.json")
-    names = {image["id"]: (image["patient"], image["slice"]) for image in dataset["images"]}
-    truth: dict[tuple[str, int], list[Roi]] = {name: [] for name in wanted}
-    for entry in dataset["annotations"]:
-        name = names[entry["image_id"]]
-        if name in truth:
-            truth[name].append(Roi(entry["category_id"], decode_rle(entry["segmentation"])))
-    return truth
 
 
 def seeds(run: Run, experiment: str = "all_included") -> list[int]:

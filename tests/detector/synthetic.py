@@ -61,5 +61,5 @@ def write_cohort(
             write_volume(folder / f"{patient}_{name}.nii.gz", Volume(np.stack(stack), np.diag([4.0, 1.25, 1.25, 1.0])))
     path = folder / "instances.json"
     categories = [{"id": 0, "name": "healthy"}, {"id": 1, "name": "inflamed"}]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    path.write_text(json.dumps({"info": {}, "images": images, "annotations": annotations, "categories": categories}))
     return folder, path

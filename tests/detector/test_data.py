@@ -12,7 +12,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from axspa_lib.detector.data import DetectionData, images_of, three_channels
+from axspa_lib.detector.data import DetectionData, three_channels
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume, read_volume, write_volume
 
@@ -38,7 +38,7 @@ def test_every_slice_and_mask_is_what_was_written(synthetic_cohort: tuple[Path, 
     np.testing.assert_array_equal(first.image[1].numpy(), volume.array[first.index])
     expected = coco_mask.decode(content["annotations"][0]["segmentation"])
     np.testing.assert_array_equal(first.instances[0].mask(), expected.astype(bool))
-    assert first.instances[0].side == "R" and first.spacing == (1.25, 1.25)
+    assert first.instances[0].side == "R"
 
 
 def test_patients_are_chosen_and_an_unknown_one_is_counted(synthetic_cohort: tuple[Path, Path]) -> None:
@@ -54,63 +54,47 @@ def test_channels_come_in_the_configured_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason", "slices", "instances"),
+    ("damage", "words"),
     [
-        (lambda a: a.update(category_id=7), "slice with an instance without class or side", 17, 34),
-        (lambda a: a.update(category_id=None), "slice with an instance without class or side", 17, 34),
-        (lambda a: a.pop("side"), "slice with an instance without class or side", 17, 34),
-        (lambda a: a.update(iscrowd=1), "instance marked as crowd", 18, 35),
-        (lambda a: a.update(segmentation=_one_pixel()), "instance of fewer than 4 pixels", 18, 35),
-        (lambda a: a.update(segmentation=_no_pixel()), "instance of fewer than 4 pixels", 18, 35),
-        (lambda a: a["segmentation"].update(size=[5, 5]), "instance whose mask does not fit the slice", 18, 35),
-        (lambda a: a.update(segmentation=[[1, 2, 3, 4]]), "instance whose mask does not fit the slice", 18, 35),
+        (lambda a: a.update(category_id=7), "annotation 0 has an unknown class"),
+        (lambda a: a.update(category_id=None), "annotation 0 has an unknown class"),
+        (lambda a: a.pop("side"), "annotation 0 is incomplete"),
+        (lambda a: a["segmentation"].update(size=[5, 5]), "annotation 0 has a mask of another size"),
+        (lambda a: a.update(segmentation=[[1, 2, 3, 4]]), "annotation 0 has a mask of another size"),
     ],
 )
-def test_bad_instances_are_left_out_with_a_reason(
-    cohort: tuple[Path, Path, dict[str, Any]], damage: Any, reason: str, slices: int, instances: int
-) -> None:
+def test_bad_instances_are_refused_by_name(cohort: tuple[Path, Path, dict[str, Any]], damage: Any, words: str) -> None:
     folder, path, content = cohort
     damage(content["annotations"][0])
     path.write_text(json.dumps(content))
-    data = DetectionData.load(folder, path, CHANNELS)
-    assert data.skipped == {reason: 1}
-    assert (len(data), sum(len(s.instances) for s in data.slices)) == (slices, instances)
+    with pytest.raises(DataError, match=words):
+        DetectionData.load(folder, path, CHANNELS)
 
 
-def _no_pixel() -> dict[str, Any]:
-    """What is left of an instance that lies outside the slice."""
-    rle = coco_mask.encode(np.zeros((96, 96), np.uint8, order="F"))
-    return {"size": [96, 96], "counts": rle["counts"].decode()}
-
-
-def _one_pixel() -> dict[str, Any]:
-    mask = np.zeros((96, 96), np.uint8, order="F")
-    mask[40, 40] = 1
-    rle = coco_mask.encode(mask)
-    return {"size": [96, 96], "counts": rle["counts"].decode()}
-
-
-def test_a_slice_outside_the_volume_or_of_another_size_is_left_out(cohort: tuple[Path, Path, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("change", [{"slice": 99}, {"slice": -1}, {"height": 80}])
+def test_a_slice_outside_the_volume_or_of_another_size_is_refused(
+    cohort: tuple[Path, Path, dict[str, Any]], change: dict[str, int]
+) -> None:
     folder, path, content = cohort
-    content["images"][0]["slice"] = 99
-    content["images"][1]["height"] = 80
+    content["images"][0].update(change)
+    content["annotations"] = content["annotations"][2:]
     path.write_text(json.dumps(content))
-    data = DetectionData.load(folder, path, CHANNELS)
-    assert len(data) == 16
-    assert data.skipped == {"slice of another size than its instances": 1, "slice outside the volume": 1}
+    with pytest.raises(DataError, match=r"patient p000, slice .* run the preprocessing again"):
+        DetectionData.load(folder, path, CHANNELS)
 
 
-def test_one_bad_patient_does_not_stop_the_cohort(cohort: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_a_damaged_volume_is_refused_by_patient(cohort: tuple[Path, Path, dict[str, Any]]) -> None:
     folder, path, _ = cohort
     volume = read_volume(folder / "p000_T1.nii.gz")
-    values = volume.array.astype(np.float32)
-    values[0, 0, 0] = np.nan
-    write_volume(folder / "p000_T1.nii.gz", Volume(values, volume.affine))
-    (folder / "p001_STIR.nii.gz").write_bytes(b"no image")
-    data = DetectionData.load(folder, path, CHANNELS)
-    assert data.patients == ["p002", "p003", "p004", "p005"]
-    assert sum(data.skipped.values()) == 6
-    assert any("uint8" in reason for reason in data.skipped)
+    write_volume(folder / "p000_T1.nii.gz", Volume(volume.array.astype(np.float32), volume.affine))
+    with pytest.raises(DataError, match=r"patient p000: .*float32"):
+        DetectionData.load(folder, path, CHANNELS)
+    write_volume(folder / "p000_T1.nii.gz", Volume(volume.array[:, 1:], volume.affine))
+    with pytest.raises(DataError, match=r"patient p000: .*uint8 of one shape"):
+        DetectionData.load(folder, path, CHANNELS)
+    (folder / "p000_T1.nii.gz").write_bytes(b"no image")
+    with pytest.raises(DataError, match="p000_T1"):
+        DetectionData.load(folder, path, CHANNELS)
 
 
 def test_without_a_usable_slice_it_says_why(cohort: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -118,17 +102,5 @@ def test_without_a_usable_slice_it_says_why(cohort: tuple[Path, Path, dict[str, 
     with pytest.raises(DataError, match="run the joint extraction again"):
         DetectionData.load(folder, path, CHANNELS, ["nobody"])
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(DataError, match=r"bad\.json: not a COCO"):
+    with pytest.raises(DataError, match=r"bad\.json: is not a COCO"):
         DetectionData.load(folder, tmp_path / "bad.json", CHANNELS)
-
-
-def test_a_pair_of_volumes_without_instances_gives_its_slices() -> None:
-    affine = np.diag([4.0, 1.0, 1.0, 1.0])
-    t1 = Volume(np.full((3, 8, 9), 5, np.uint8), affine)
-    images = images_of(t1, Volume(np.full((3, 8, 9), 7, np.uint8), affine), "me")
-    assert [(p, i, tuple(x.shape)) for p, i, x in images] == [("me", i, (2, 8, 9)) for i in range(3)]
-    assert images[2][2][:, 0, 0].tolist() == [5, 7]
-    with pytest.raises(DataError, match="differ in shape"):
-        images_of(t1, Volume(np.zeros((3, 8, 8), np.uint8), affine))
-    with pytest.raises(DataError, match="uint8"):
-        images_of(t1, Volume(np.zeros((3, 8, 9), np.float32), affine))

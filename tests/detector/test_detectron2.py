@@ -134,3 +134,9 @@ def test_a_checkpoint_of_another_network_is_refused(trained: Path) -> None:
 def test_what_detectron2_cannot_build_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"detector\.fpn_channels: .*32 groups"):
         build_network(config(fpn_channels=32))
+
+
+def test_the_profile_of_that_name_trains_it(data: tuple[DetectionData, DetectionData], tmp_path: Path) -> None:
+    chosen = load_study("detectron2").detector.model_copy(update={"iterations": 1, "validate_every": 1})
+    metrics = train_detector(chosen, *data, seed=0, folder=tmp_path, progress=False)
+    assert type(build_network(chosen)).__name__ == "Detectron2Detector" and np.isfinite(metrics["validation_loss"])
