@@ -176,7 +176,7 @@ def _curate(options: argparse.Namespace) -> None:
         raise AxspaError(f"no folder {options.source}: name the folder of the export")
     source, out = options.source.resolve(), options.out.resolve()
     if source == out or source in out.parents or out in source.parents:
-        raise AxspaError(f"{options.out} and {options.source} lie in each other: curate into a folder of its own")
+        raise AxspaError("SOURCE and OUT lie in each other: curate into a folder of its own")
     study = load_study("paper")
     opened = open_source(options.source, options.kind)
     missing = getattr(opened, "missing", [])

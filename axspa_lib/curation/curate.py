@@ -72,7 +72,7 @@ def curate(
         require_agreement: keep only patients on whom all readers agree, where there are opinions (section 2).
         refine: move STIR onto T1 by a rigid registration, where that improves their match.
         workers: processes.
-        dry_run: read and check everything, write nothing, print the counts.
+        dry_run: read and check everything, write nothing, print the counts and the reasons.
         progress: show a bar.
 
     Returns:
@@ -90,7 +90,7 @@ def curate(
         source.keep_pseudonyms(out.parent / "pseudonyms.csv")
     patients = source.patients()
     if not patients:
-        raise DataError(f"{source.name}: holds no patients; give the folder that holds them")
+        raise DataError("the source holds no patients; give the folder that holds them")
     given = source.opinions()
     opinions, findings = reader_tables.clean_opinions(given, patients)
     known_readers = set(opinions["reader"]) or None
@@ -100,7 +100,8 @@ def curate(
     if given is not None and len(given):  # a table in which nobody is known is a mistake, not the absence of readers
         unread = sorted(set(patients) - set(opinions["patient"]) - {f.patient for f in findings if f.excludes})
         findings += [Finding(p, "opinions", "no reader gave an opinion", "add it to opinions.csv") for p in unread]
-    findings += source.same_people() if hasattr(source, "same_people") else []
+    doubtful = source.same_people() if hasattr(source, "same_people") else []
+    findings += doubtful
     early = {finding.patient for finding in findings if finding.excludes}
     todo = [patient for patient in patients if patient not in early]
     highest = readings.groupby("patient")["slice"].max()
@@ -108,11 +109,15 @@ def curate(
     options = Options(refine, last_slices, t1_alone=bool(getattr(source, "t1_alone", False)))
     work = _records(source, todo, None if dry_run else out, options, workers, progress)
     records = {record["patient"]: record for record in work}
+    findings += _copies(records, {finding.patient for finding in doubtful if "placeholder" in finding.reason})
     findings += [Finding(**finding) for record in records.values() for finding in record["findings"]]
     rows = [records[p]["row"] if p in records else participant(described(source, p)) for p in patients]
     if not len(opinions) and len(readings):
         positive = reader_tables.positive_by_count(consensus(reader_tables.half_slices(readings)))
     tables = _tables(rows, findings, positive, readings, opinions)
+    looked_at = sorted((patient, record.get("series", [])) for patient, record in records.items())
+    taken = [{"patient": patient} | row for patient, rows in looked_at for row in rows]
+    tables["series"] = pd.DataFrame(taken, columns=["patient", "series", "taken", "reason"])
     more_tables = getattr(source, "tables", None)
     tables |= more_tables() if more_tables and not dry_run else {}
     participants = tables["participants"]
@@ -123,9 +128,9 @@ def curate(
     if included.empty and not dry_run:
         runs.write_text(out / "exclusions.csv", tables["exclusions"].to_csv(index=False, lineterminator="\n"))
         commonest = tables["exclusions"]["reason"].mode()[0]
-        raise DataError(f"{source.name}: no patient can be included, most often: {commonest}; see {out}/exclusions.csv")
+        raise DataError(f"no patient can be included, most often: {commonest}; see {out}/exclusions.csv")
     if dry_run:
-        print("\n".join(f"{name}: {value}" for name, value in counts.items()))
+        print("\n".join([*(f"{name}: {value}" for name, value in counts.items()), *_reasons(source, tables)]))
         return out
     _finish(source, out, tables, records, counts, seed, require_agreement, refine)
     return out
@@ -244,6 +249,41 @@ def _tables(
     }
 
 
+def _copies(records: Mapping[str, Mapping[str, Any]], nameless: set[str]) -> list[Finding]:
+    """Give examinations that share a slice, pixel by pixel, one subject, and name them.
+
+    Three or more that nobody names either are a fault of the export rather than copies, and stay apart.
+    """
+    groups: dict[str, list[str]] = {}
+    for patient, record in sorted(records.items()):
+        for checksum in record.get("slices", []):
+            groups.setdefault(str(checksum), []).append(patient)
+    findings: dict[str, Finding] = {}
+    remedy = "keep one of them, or correct the export"
+    for first, *others in sorted({tuple(dict.fromkeys(group)) for group in groups.values()}):
+        apart = len(others) > 1 and nameless.issuperset([first, *others])
+        old, new = {records[name]["row"]["subject"] for name in others}, records[first]["row"]["subject"]
+        if old <= {new} and not any(name in findings for name in others):
+            continue
+        for record in records.values():
+            if record["row"]["subject"] in old and not apart:
+                record["row"]["subject"] = new
+        for name in others:
+            end = "too many to be copies of one" if apart else "so they count as one person"
+            findings[name] = Finding(name, "people", f"holds the same images as {first}, {end}", remedy, excludes=False)
+    return list(findings.values())
+
+
+def _reasons(source: Source, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Every exclusion and every series taken or left out, a line each."""
+    lines = [f"note: {note}" for note in getattr(source, "notes", [])]
+    exclusions, series = tables["exclusions"].to_dict("records"), tables["series"].to_dict("records")
+    lines += [f"{row['patient']}: {row['stage']}: {row['reason']}; {row['remedy']}" for row in exclusions]
+    return lines + [
+        f"{row['patient']}: {row['taken'] or 'left out'}: {row['series']}: {row['reason']}" for row in series
+    ]
+
+
 def _counts(participants: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     included = participants[participants["status"] == "included"]
     excluding = tables["exclusions"][tables["exclusions"]["excludes"]]
@@ -301,6 +341,7 @@ def _finish(
                 "require_agreement": require_agreement,
                 "refine": refine,
                 "counts": counts,
+                "notes": list(getattr(source, "notes", [])),
                 "provenance": {name: provenance[name] for name in ("commit", "python", "versions")},
                 "checksums": checksums,
             },

@@ -1,4 +1,4 @@
-"""De-identification by allow-list: what is read from a header, in which form it may be written, and pseudonyms.
+"""De-identification by allow-list: what is read from a header, and in which form it may be written.
 
 Nothing outside the lists below is read from a DICOM file. Identifiers needed for grouping (patient, study, series,
 frame of reference) become digests as they are read and are never written. Text fields are mapped to known
@@ -7,17 +7,10 @@ vocabularies; other text is dropped. Identity burned into the pixels cannot be j
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
-
-from axspa_lib.study.errors import DataError
-from axspa_lib.study.runs import write_text
 
 #: Geometry and pixel format.
 GEOMETRY = (
@@ -37,11 +30,25 @@ ACQUISITION = (
 
 #: Read to group files and break ties; digested or dropped in memory, never written.
 GROUPING = (
-    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription",
-    "ContrastBolusAgent",
+    "PatientID", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID",
+    "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "SeriesDescription",
+    "ProtocolName", "ContrastBolusAgent",
 )  # fmt: skip
 
-HEADER_TAGS = [*GEOMETRY, *ACQUISITION, *GROUPING]
+#: Where multi-frame files keep the same: per frame, shared by all, and at the top.
+FRAMES = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+_ENHANCED = ("EchoPulseSequence", "EchoPlanarPulseSequence", "ContrastBolusAgentSequence")
+
+#: Inversion time in Philips' own block, ms, and the tag that names the owner of the block.
+_PREPULSE, _OWNER = 0x2001101B, 0x20010010
+
+HEADER_TAGS = [*GEOMETRY, *ACQUISITION, *GROUPING, *FRAMES, *_ENHANCED, _OWNER, _PREPULSE]
+
+#: Names in the functional groups of a frame, and the classic keyword of the same value.
+_CLASSIC = {
+    "EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime", "FrameType": "ImageType",
+    "FrameAcquisitionNumber": "AcquisitionNumber", "TemporalPositionIndex": "TemporalPositionIdentifier",
+}  # fmt: skip
 
 #: BIDS name, keyword, factor to the BIDS unit (times: ms to s).
 _NUMBERS = (
@@ -84,6 +91,44 @@ _MODELS = (
 )  # fmt: skip
 
 
+def frames(dataset: Any) -> list[Any]:
+    """Return one header per frame: the dataset itself, or classic keywords from its functional groups (PS3.3 C.7.6.16).
+
+    Enhanced MR states its sequence in other words; they are translated to ScanningSequence and ScanOptions.
+    """
+    if not dataset.get(FRAMES[0]):
+        return [dataset]
+    top = {keyword: dataset.get(keyword) for keyword in (*GEOMETRY, *ACQUISITION, *GROUPING)}
+    shared = _flat(dataset.get(FRAMES[1]) or [])
+    headers = []
+    for item in dataset.get(FRAMES[0]):
+        found = top | shared | _flat([item])
+        inverts = found.pop("InversionRecovery", "") == "YES"
+        planar = dataset.get("EchoPlanarPulseSequence", "") == "YES"
+        kind = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["GR", "SE"]}.get(dataset.get("EchoPulseSequence", ""), [])
+        if not found["ScanningSequence"]:
+            found["ScanningSequence"] = kind + ["IR"] * inverts + ["EP"] * planar
+        if found.pop("SpectrallySelectedSuppression", "") in ("FAT", "FAT_AND_WATER", "WATER"):
+            found["ScanOptions"] = ["FS"]
+        if dataset.get("ContrastBolusAgentSequence"):
+            found["ContrastBolusAgent"] = "yes"
+        headers.append(found)
+    return headers
+
+
+def _flat(items: Any) -> dict[str, Any]:
+    """Return the values in the sequences of functional groups by classic keyword."""
+    wanted = {*GEOMETRY, *ACQUISITION, *GROUPING, "InversionRecovery", "SpectrallySelectedSuppression"}
+    found = {}
+    for element in (element for item in items for element in item if element.VR == "SQ" and not element.tag.is_private):
+        for value in (value for group in element.value[:1] for value in group):
+            keyword = _CLASSIC.get(value.keyword, value.keyword)
+            if keyword in wanted and value.value not in (None, ""):
+                several = keyword == "InversionTime" and not isinstance(value.value, int | float)
+                found[keyword] = value.value[0] if several else value.value
+    return found
+
+
 def acquisition(header: Any) -> dict[str, Any]:
     """BIDS sidecar of one header: numbers, terms of the standard and known vendor names; nothing else.
 
@@ -102,6 +147,8 @@ def acquisition(header: Any) -> dict[str, Any]:
         found = [term for term in terms(header, keyword) if term in allowed]
         if found:
             fields[name] = found[0] if len(found) == 1 else found
+    if not fields.get("InversionTime") and text(header, _OWNER).strip() == "Philips Imaging DD 001":
+        fields["InversionTime"] = round((number(header, _PREPULSE) or 0) * 1e-3, 9) or ""
     fields["Manufacturer"] = vendor(text(header, "Manufacturer"))
     fields["ManufacturersModelName"] = model(text(header, "ManufacturerModelName"))
     return {name: value for name, value in fields.items() if value != ""}
@@ -152,10 +199,11 @@ def model(value: str) -> str:
     return next((name for name in known if name != "Magnetom"), known[0] if known else "")
 
 
-def number(header: Any, keyword: str) -> float | None:
+def number(header: Any, keyword: str | int) -> float | None:
     """A finite number of a header, or none."""
     try:
-        value = float(header.get(keyword))
+        found = header.get(keyword)
+        value = float(getattr(found, "value", found))
     except Exception:
         return None
     return value if math.isfinite(value) else None
@@ -170,10 +218,11 @@ def numbers(header: Any, keyword: str, count: int) -> list[float] | None:
     return values if len(values) == count and all(map(math.isfinite, values)) else None
 
 
-def text(header: Any, keyword: str) -> str:
+def text(header: Any, keyword: str | int) -> str:
     """A text field of a header, for comparison only; never to be written."""
     try:
         value = header.get(keyword)
+        value = getattr(value, "value", value)
     except Exception:
         return ""
     return "" if value is None else str(value)
@@ -193,75 +242,3 @@ def token(value: str) -> str:
     """Digest by which two identifiers can be compared without being kept; empty for an empty one."""
     value = value.strip()
     return hashlib.sha256(value.encode()).hexdigest() if value else ""
-
-
-def shown_name(path: Path, number: int, total: int) -> str:
-    """How a message calls a file: by name if that is a short code, else by number, for names often are original UIDs.
-
-    >>> shown_name(Path("IM-0001.dcm"), 1, 15), shown_name(Path("1.2.840.1.77"), 3, 15)
-    ('IM-0001.dcm', 'file 3 of 15 by name')
-    """
-    plain = re.fullmatch(r"[A-Za-z]{0,8}[-_]?\d{1,8}(\.(dcm|ima))?", path.name, re.IGNORECASE)
-    return path.name if plain else f"file {number} of {total} by name"
-
-
-class Pseudonyms:
-    """Who is who: patient and study identifiers to pseudonyms, in one local file that git ignores (`pseudonyms*.csv`).
-
-    A pseudonym once given stays, whoever is added later: the first study of a person is `P0001`, the next `P0001-2`.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        """Read an existing map; with no path, the map lives in memory only.
-
-        Raises:
-            DataError: the file is there and is not such a map.
-        """
-        self.path = path
-        self._people: dict[str, str] = {}
-        self._studies: dict[tuple[str, str], str] = {}
-        if path is None or not path.exists():
-            return
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    self._people[row["patient_id"]] = row["subject"]
-                    self._studies[row["patient_id"], row["study_uid"]] = row["pseudonym"]
-        except (KeyError, UnicodeDecodeError, csv.Error):
-            raise DataError(f"{path}: is not a map of pseudonyms; move it away and curate again") from None
-
-    def assign(self, studies: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
-        """Subject and pseudonym of each (patient identifier, study identifier): those of the map, then new ones."""
-        given = {}
-        for patient, study in studies:
-            subject = self._people.setdefault(patient, f"P{len(self._people) + 1:04d}")
-            if (patient, study) not in self._studies:
-                number = 1 + sum(person == patient for person, _ in self._studies)
-                self._studies[patient, study] = subject if number == 1 else f"{subject}-{number}"
-            given[patient, study] = (subject, self._studies[patient, study])
-        return given
-
-    def by_identifier(self, patients: Iterable[str]) -> dict[str, str]:
-        """Pseudonym by patient identifier and by study identifier, of those `patients` for which that is unique."""
-        wanted = set(patients)
-        found: dict[str, set[str]] = {}
-        for (patient, study), name in self._studies.items():
-            if name in wanted:
-                found.setdefault(patient, set()).add(name)
-                found.setdefault(study, set()).add(name)
-        return {
-            key: next(iter(names)) if len(names) == 1 else f"{self._people.get(key, 'unknown')} (several examinations)"
-            for key, names in found.items()
-        }
-
-    def save(self) -> None:
-        """Write the map, whole or not at all, readable by its owner only."""
-        if self.path is None:
-            return
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["pseudonym", "subject", "patient_id", "study_uid"])
-        for (patient, study), name in self._studies.items():
-            writer.writerow([name, self._people[patient], patient, study])
-        write_text(self.path, text.getvalue())
-        self.path.chmod(0o600)

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -27,6 +29,7 @@ from pydicom.uid import (
 )
 
 from axspa_lib.curation import deidentify as allow
+from axspa_lib.curation.identity import is_placeholder
 from axspa_lib.study.errors import DataError
 
 P = ParamSpec("P")
@@ -80,23 +83,41 @@ def _guarded(read: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
-    """What one DICOM file says of itself; identifiers as digests."""
+    """What one slice says of itself; identifiers as digests.
+
+    Attributes:
+        path: its file.
+        index: which frame of the file, or none where the file is one slice.
+        people: digest of the birth date, by which two people with one PatientID are told apart.
+        frame: digest of the frame of reference.
+        stated: numbers of series, image and acquisition, and temporal position, as far as stated.
+    """
 
     path: Path
+    index: int | None
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
     shape: tuple[int, int]
     patient: str
+    people: str
     study: str
     series: str
     frame: str
+    sop: str
+    stated: tuple[float | None, ...]
     image_type: tuple[str, ...]
     description: str
     contrast_agent: bool
     echo: float | None
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit normal of the plane (LPS)."""
+        normal = np.cross(self.orientation[:3], self.orientation[3:])
+        return normal / np.linalg.norm(normal)
 
 
 @_guarded
@@ -140,24 +161,31 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
 
 
 @_guarded
-def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
-    """Header of one slice, checked.
+def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Header]:
+    """Headers of the slices of one file, checked: one, or as many as there are frames.
 
     Raises:
-        NotDicom: the file is of another kind (or a DICOMDIR).
-        DataError: it is no single-frame grey MR slice with a position, an orientation and a spacing.
+        NotDicom: the file is of another kind, a DICOMDIR, a presentation state, a report or a screenshot.
+        DataError: it holds no grey MR slices with a position, an orientation and a spacing.
     """
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
-    name = path.name
-    sop = str(dataset.get("SOPClassUID", ""))
-    if sop == _DIRECTORY:
+    sop = str(dataset.get("SOPClassUID", "")).strip()
+    kind = UID(sop).name
+    if sop == _DIRECTORY or (kind != sop and ("Image Storage" not in kind or "Secondary Capture" in kind)):
         raise NotDicom
-    frames = allow.number(dataset, "NumberOfFrames") or 1
-    if sop.startswith(_MR + ".") or frames > 1:
-        raise DataError(
-            f"{name}: multi-frame (enhanced) DICOM; convert it to one file per slice (e.g. dcmtk or dcm4che emf2sf) "
-            "or to NIfTI with dcm2niix, and curate that"
-        )
+    found = allow.frames(dataset)
+    if len(found) == 1 and found[0] is dataset:
+        if sop.startswith(_MR + ".") or (allow.number(dataset, "NumberOfFrames") or 1) > 1:
+            raise DataError(
+                f"{path.name}: multi-frame DICOM that does not say where each frame lies; export one file per slice"
+            )
+        return [_header(path, dataset, None)]
+    return [_header(path, header, index) for index, header in enumerate(found)]
+
+
+def _header(path: Path, dataset: Any, index: int | None) -> Header:
+    """Check one slice; `dataset` maps keywords to values."""
+    name = path.name
     rows, columns = allow.number(dataset, "Rows"), allow.number(dataset, "Columns")
     if not rows or not columns:
         raise DataError(f"{name}: holds no image (no pixel data); take it out of the folder or export it again")
@@ -179,51 +207,59 @@ def read_header(path: Path, dataset: pydicom.Dataset | None = None) -> Header:
         raise DataError(
             f"{name}: has an ImageOrientationPatient that is no pair of perpendicular unit vectors; export again"
         )
+    identifier = allow.text(dataset, "PatientID")
+    keywords = ("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier")
     return Header(
         path=path,
+        index=index,
         position=tuple(found["ImagePositionPatient"]),
         orientation=tuple(found["ImageOrientationPatient"]),
         spacing=tuple(found["PixelSpacing"]),
         shape=(int(rows), int(columns)),
-        patient=allow.token(allow.text(dataset, "PatientID")),
+        patient="" if is_placeholder(identifier) else allow.token(identifier),
+        people=allow.token(allow.text(dataset, "PatientBirthDate")),
         study=allow.token(allow.text(dataset, "StudyInstanceUID")),
         series=allow.token(allow.text(dataset, "SeriesInstanceUID")),
         frame=allow.token(allow.text(dataset, "FrameOfReferenceUID")),
+        sop=allow.token(allow.text(dataset, "SOPInstanceUID")),
+        stated=tuple(allow.number(dataset, keyword) for keyword in keywords),
         image_type=tuple(allow.terms(dataset, "ImageType")),
-        description=allow.text(dataset, "SeriesDescription").lower(),
+        description=(allow.text(dataset, "SeriesDescription") or allow.text(dataset, "ProtocolName")).lower(),
         contrast_agent=bool(allow.text(dataset, "ContrastBolusAgent").strip()),
         echo=allow.number(dataset, "EchoTime"),
     )
 
 
 @_guarded
-def read_fields(path: Path, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
-    """Acquisition fields of one file (`deidentify.acquisition`)."""
-    return allow.acquisition(dataset if dataset is not None else read_dataset(path, pixels=False))
+def read_fields(path: Path, index: int | None = None) -> dict[str, Any]:
+    """Acquisition fields of one slice (`deidentify.acquisition`)."""
+    return allow.acquisition(allow.frames(read_dataset(path, pixels=False))[index or 0])
 
 
 @_guarded
-def identifiers(path: Path) -> tuple[str, str]:
-    """Patient and study identifier of a file as they are, for the local map of pseudonyms and nothing else."""
-    dataset = read_dataset(path, pixels=False)
-    study = allow.text(dataset, "StudyInstanceUID").strip()
-    return allow.text(dataset, "PatientID").strip() or study, study
+def identifiers(path: Path, dataset: pydicom.Dataset | None = None) -> tuple[str, str, str]:
+    """Patient, study and series identifier of a file as they are, for the local map of pseudonyms and nothing else."""
+    dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
+    found = [allow.text(dataset, keyword).strip() for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")]
+    return found[0], found[1], found[2]
 
 
 @_guarded
-def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
-    """Pixels `(row, column)` with rescale and MONOCHROME1 undone; integer where the file's scale allows, else float32.
+def read_pixels(path: Path, dataset: pydicom.Dataset, index: int | None = None, header: Any = None) -> NDArray[Any]:
+    """Pixels `(row, column)` of a slice: rescale and MONOCHROME1 undone, padding made background.
+
+    Integer where the file's scale allows, else float32.
 
     Raises:
         DataError: no pixel data, truncated, or compressed by a method no installed decoder reads.
     """
     if "PixelData" not in dataset:
         raise DataError(f"{path.name}: holds no pixel data; export the images, not only their headers")
-    syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian)))
+    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if int(dataset.Rows) * int(dataset.Columns) > 2**24:
         raise DataError(f"{path.name}: claims {dataset.Rows} x {dataset.Columns} pixels; export it again")
     try:
-        array = dataset.pixel_array if _decodable(syntax) else _decoded_by_gdcm(path, dataset)
+        array = dataset.pixel_array if _decodable(syntax) else _decoded_by_gdcm(dataset, index or 0)
     except Exception as error:
         if syntax in _NATIVE:
             what = f"pixel data truncated or damaged ({type(error).__name__}); export it again"
@@ -233,15 +269,17 @@ def read_pixels(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
                 "of a kind that no decoder here reads; export it uncompressed, or decompress it with `gdcmconv --raw`"
             )
         raise DataError(f"{path.name}: {what}") from None
+    array = array[index or 0] if array.ndim == 3 and index is not None else array
     if array.ndim != 2:
         raise DataError(
             f"{path.name}: holds {array.ndim}-dimensional pixels where one slice is needed; export it again"
         )
-    padding = _padding(array, dataset)
-    if allow.text(dataset, "PhotometricInterpretation").strip() == "MONOCHROME1":
-        array = _inverted(array, dataset)
-    slope = allow.number(dataset, "RescaleSlope")
-    intercept = allow.number(dataset, "RescaleIntercept")
+    header = header or allow.frames(dataset)[index or 0]
+    padding = _padding(array, header)
+    if allow.text(header, "PhotometricInterpretation").strip() == "MONOCHROME1":
+        array = _inverted(array, header)
+    slope = allow.number(header, "RescaleSlope")
+    intercept = allow.number(header, "RescaleIntercept")
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if slope == 0:
         raise DataError(f"{path.name}: has a RescaleSlope of zero; export it again")
@@ -296,14 +334,27 @@ def _decodable(syntax: UID) -> bool:
         return False
 
 
-def _decoded_by_gdcm(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
-    """Stored values as SimpleITK's GDCM decodes them: JPEG lossless and JPEG-LS, which pydicom needs plugins for."""
+def _decoded_by_gdcm(dataset: pydicom.Dataset, index: int) -> NDArray[Any]:
+    """Stored values of a frame as SimpleITK's GDCM decodes them: JPEG lossless and JPEG-LS, without pydicom's plugins.
+
+    GDCM sees nothing but the compressed image, so that it applies no scale of its own.
+    """
     import SimpleITK as sitk
 
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    slope = allow.number(dataset, "RescaleSlope") or 1.0
-    stored = (image.astype(np.float64) - (allow.number(dataset, "RescaleIntercept") or 0.0)) / slope
-    return np.rint(stored).astype(np.int32).squeeze(0)
+    bare = pydicom.Dataset()
+    for keyword in ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+                    "HighBit", "PixelRepresentation"):  # fmt: skip
+        bare[keyword] = dataset[keyword]
+    frames = int(allow.number(dataset, "NumberOfFrames") or 1)
+    bare.PixelData = encapsulate([get_frame(dataset.PixelData, index, number_of_frames=frames)])
+    bare["PixelData"].is_undefined_length = True
+    bare.SOPClassUID, bare.SOPInstanceUID = _MR, "1.2.3"
+    bare.file_meta = pydicom.dataset.FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        pydicom.dcmwrite(file.name, bare, enforce_file_format=True)
+        array: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(file.name))
+    return array.squeeze(0)
 
 
 def _syntax_name(syntax: UID) -> str:

@@ -1,374 +1,269 @@
-"""Two sources of DICOM: folders `{patient}/{T1,STIR}/`, and whatever a PACS exported."""
+"""A folder of DICOM: patients whose folders are named `T1` and `STIR`, and whatever a PACS exported, side by side."""
 
 from __future__ import annotations
 
-import logging
+import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
-from axspa_lib.curation import annotations as reader_tables
-from axspa_lib.curation import deidentify
-from axspa_lib.curation.annotations import Finding
-from axspa_lib.curation.dicom import Header, NotDicom, identifiers, read_fields, read_header
-from axspa_lib.curation.dicom_stack import Stack, read_stack
-from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
-from axspa_lib.curation.nifti import read_masks
-from axspa_lib.curation.recognise import less_plain, recognise
-from axspa_lib.curation.source import PERMISSIONS, Examination, Source, files_below, folders_in
+from axspa_lib.curation.deidentify import token
+from axspa_lib.curation.dicom import Header, NotDicom, identifiers, read_dataset, read_headers
+from axspa_lib.curation.dicom_stack import Stack, candidate, pixel_digest, read_folder, read_stack, split
+from axspa_lib.curation.identity import MAX_VISITS, Known, is_placeholder
+from axspa_lib.curation.series import choose, judge
+from axspa_lib.curation.source import PERMISSIONS, Examination, FolderSource, files_below, folders_in, is_hidden
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, STIR, T1
-
-log = logging.getLogger(__name__)
-
-#: Examinations of one person that an export plausibly holds.
-MAX_VISITS = 12
 
 _LOCKED = f"a folder cannot be read; {PERMISSIONS}"
 
 
-def open_dicom(path: Path) -> Source:
-    """`LayoutSource` where the folders of any patient are named after the sequences, else `ExportSource`."""
-    return LayoutSource(path) if any(map(_sorted_by_sequence, folders_in(path))) else ExportSource(path)
-
-
-def _sorted_by_sequence(patient: Path) -> bool:
-    try:
-        return any(child.name.upper() in SEQUENCES for child in folders_in(patient))
-    except DataError:  # the patient is refused when it is read
-        return False
-
-
-class LayoutSource:
-    """`SOURCE/{patient}/{T1,STIR}/*`, beside it optionally `patients.csv`, `readings.csv`, `opinions.csv`, `truth/`."""
-
-    def __init__(self, path: Path) -> None:
-        """Read `patients.csv`; images are read by `load`.
-
-        Raises:
-            DataError: `patients.csv` is there and is no such table.
-        """
-        self.path = path
-        self.name = path.name
-        self._people = reader_tables.people(reader_tables.read_table(path / "patients.csv", reader_tables.PATIENTS))
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the phantom made it (`simulation.json`)."""
-        return (self.path / "simulation.json").is_file()
-
-    def patients(self) -> list[str]:
-        """Names of the patients' folders, sorted."""
-        return sorted(folder.name for folder in folders_in(self.path) if folder.name != "truth")
-
-    def describe(self, patient: str) -> Examination:
-        """Who it is, without images."""
-        subject, session, centre = self._people.get(patient, (patient, "", ""))
-        return Examination(patient, subject, session, centre)
-
-    def fingerprint(self, patient: str) -> str:
-        """Changes when a file of the patient does."""
-        files = [
-            *files_below(self.path / patient, unreadable=lambda error: None),
-            *(self.path / "truth").glob(f"{patient}_*.nii*"),
-        ]
-        return _fingerprint(self.path, files)
-
-    def load(self, patient: str) -> Examination:
-        """Read T1, STIR and masks of one patient.
-
-        Raises:
-            DataError: they cannot be used; says why.
-        """
-        stacks: dict[str, Stack] = {}
-        children = {child.name.upper(): child for child in folders_in(self.path / patient)}
-        for sequence in SEQUENCES:
-            if sequence not in children:
-                raise DataError(f"{sequence}: there is no folder {sequence}; put the series there")
-            files = list(files_below(children[sequence]))
-            if not files:
-                raise DataError(f"{sequence}: the folder is empty; export the series again")
-            stacks[sequence] = read_stack(files, sequence)
-            found, reason = recognise(stacks[sequence].fields)
-            if found not in (None, sequence):
-                raise DataError(f"{sequence}: the folder holds a {found} ({reason}); put each series in its own folder")
-        examination = _examination(self.describe(patient), stacks[T1], stacks[STIR])
-        bones, truth, notes = read_masks(self.path / "truth", patient, stacks[T1].volume)
-        return replace(examination, reference_bones=bones, truth=truth, notes=[*examination.notes, *notes])
-
-    def readings(self) -> pd.DataFrame | None:
-        """`readings.csv`, or none."""
-        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
-
-    def opinions(self) -> pd.DataFrame | None:
-        """`opinions.csv`, or none."""
-        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
-
-    def same_people(self) -> list[Finding]:
-        """Examinations with one PatientID that count as several people only because `patients.csv` is silent on them.
-
-        An identifier that more than `MAX_VISITS` examinations share is a placeholder and tells nothing.
-        """
-        sharing: dict[str, list[str]] = {}
-        for patient in self.patients():
-            if identifier := self._identifier(patient):
-                sharing.setdefault(identifier, []).append(patient)
-        return [
-            Finding(
-                patient,
-                "people",
-                f"has the PatientID of {', '.join(other for other in patients if other != patient)} and counts as "
-                "another person, so training and test may share that person",
-                "give all examinations of a person one subject in patients.csv",
-                excludes=False,
-            )
-            for patients in sharing.values()
-            if len(patients) <= MAX_VISITS and len({self.describe(patient).subject for patient in patients}) > 1
-            for patient in patients
-            if patient not in self._people
-        ]
-
-    def _identifier(self, patient: str) -> str:
-        """Token of the PatientID of a patient's T1; '' where there is none that can be read, which `load` reports."""
-        try:
-            for child in folders_in(self.path / patient):
-                if child.name.upper() == T1:
-                    return next((read_header(file).patient for file in files_below(child)), "")
-        except (DataError, NotDicom):
-            pass
-        return ""
-
-
-@dataclass(frozen=True)
-class _Series:
-    first: Header
-    files: tuple[Path, ...]
-
-
 @dataclass
 class _Study:
-    """Headers by series of one study, and why files of it are not usable."""
+    """One study of an export: its slices, why files of it are not usable, and damaged files among its own.
 
-    any_file: Path
-    series: dict[str, list[Header]] = field(default_factory=dict)
-    refused: Counter[str] = field(default_factory=Counter)
-
-
-class ExportSource:
-    """Nested folders of DICOM in any order: files grouped by patient, study and series; sequences recognised.
-
-    An examination is a study; patients get pseudonyms, because the export's own names may identify.
+    Attributes:
+        names: patient and study identifier as they are.
+        headers: its slices.
+        refused: reasons, by series where that is known.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Remember the folder; headers are read when they are first needed."""
-        self.path = path
-        self.name = path.name
-        self._pseudonyms = deidentify.Pseudonyms()
-        self._headers: list[_Study] | None = None
-        self._studies: dict[str, tuple[Examination, list[_Series], list[str]]] | None = None
+    names: tuple[str, ...]
+    headers: list[Header] = field(default_factory=list)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stray: int = 0
 
-    def prepare(self, progress: bool = False) -> None:
-        """Read the headers of the export, once; with a bar, for a PACS export may hold 100,000 files.
+
+class DicomSource(FolderSource):
+    """Folders of DICOM in any order; how each patient is read is decided by the patient's own folder.
+
+    A folder with both a folder `T1` and a folder `STIR` is one examination. All other files are an export: grouped by
+    patient and study, series recognised.
+    """
+
+    name = "DICOM"
+
+    def examinations(self, progress: bool) -> list[Known]:
+        """Find the folders sorted by sequence, read the headers of all other files.
 
         Raises:
-            DataError: no file of the export is usable.
+            DataError: no file is usable.
         """
-        if self._headers is None:
-            self._headers = self._read_headers(progress)
+        self._folders = _sorted_by_sequence(self.path)
+        self._studies = self._export(progress)
+        found = []
+        for folder in self._folders:
+            name = folder.relative_to(self.path).as_posix()
+            found.append(Known(name, "", (name, folder.name), token=self._identifier(folder)))
+        people: dict[str, set[str]] = {}
+        for study in self._studies:
+            people.setdefault(study.names[0], set()).update(header.people for header in study.headers if header.people)
+        visits = Counter(study.names[0] for study in self._studies)
+        for study in self._studies:
+            person, *uids = study.names
+            shared = visits[person] > MAX_VISITS or len(people[person]) > 1
+            alone = is_placeholder(person) or shared
+            names = tuple(uids) if alone else study.names
+            found.append(Known(uids[0] if alone else person, uids[0], names, False, "" if alone else token(person)))
+        return found
 
-    def keep_pseudonyms(self, path: Path) -> None:
-        """Use and extend the pseudonym map at `path` (git ignores `pseudonyms*.csv`)."""
-        self._pseudonyms, self._studies = deidentify.Pseudonyms(path), None
-        self._index()
-        self._pseudonyms.save()
-
-    def patients(self) -> list[str]:
-        """Pseudonyms of the examinations, sorted."""
-        return sorted(self._index())
-
-    def describe(self, patient: str) -> Examination:
-        """Who it is, without images."""
-        return self._index()[patient][0]
-
-    def fingerprint(self, patient: str) -> str:
-        """Changes when a file of the examination does."""
-        return _fingerprint(self.path, [file for series in self._index()[patient][1] for file in series.files])
+    def files(self, patient: str) -> Iterable[Path]:
+        """Return the files of an examination."""
+        place = self.index(patient)[0]
+        if place < len(self._folders):
+            return files_below(self._folders[place], unreadable=lambda error: None)
+        return {header.path for header in self._studies[place - len(self._folders)].headers}
 
     def load(self, patient: str) -> Examination:
-        """Recognise and read T1 and STIR of one examination.
+        """Choose and read T1 and STIR of one examination, with its masks.
 
         Raises:
             DataError: no series, or more than one, can be the T1 or the STIR; or it cannot be read.
         """
-        examination, series, notes = self._index()[patient]
-        if not series:
-            raise DataError(f"no file of it is usable, most often: {notes[0]}")
-        chosen, reasons = _choose(series)
-        stacks = {name: read_stack(chosen[name].files, name, anonymous=True) for name in SEQUENCES}
-        read = _examination(examination, stacks[T1], stacks[STIR])
-        return replace(read, notes=[*notes, *reasons, *read.notes])
+        place = self.index(patient)[0]
+        study = _Study(()) if place < len(self._folders) else self._studies[place - len(self._folders)]
+        notes: list[str] = []
+        whole: dict[str, list[Header]] = {"": study.headers}
+        if place < len(self._folders):
+            whole, notes = _read_sorted(self._folders[place])
+        elif not study.headers:
+            raise DataError(f"no file of it is usable, most often: {study.refused.most_common(1)[0][0][1]}")
+        parts = [candidate(part, headers, hint) for hint, headers in whole.items() for part in split(headers)]
+        commonest = study.refused.most_common(1)[0][0][1] if study.refused else ""
+        try:
+            choice = choose(parts, lambda one: pixel_digest(one.key))
+        except DataError as error:
+            if not commonest:
+                raise
+            reason, _, remedy = str(error).rpartition("; ")
+            what = f"{reason}, and {study.refused.total()} files of it are not usable: {commonest.replace('; ', ', ')}"
+            raise DataError(f"{what}; {remedy}") from None
+        if commonest:
+            notes.append(f"{study.refused.total()} other files left out, most often: {commonest}")
+        stacks = {}
+        for name, one in choice.taken.items():
+            damaged = [reason for (series, reason), _ in study.refused.items() if series == one.key[0].series]
+            if damaged:
+                raise DataError(f"{name}: a file of its series cannot be read: {damaged[0]}")
+            stacks[name] = read_stack((), name, one.key, whole.get(name, study.headers), anonymous=not whole.get(name))
+        first, second = stacks[T1].header, stacks[STIR].header
+        if first.patient and second.patient and first.patient != second.patient:
+            raise DataError("T1 and STIR carry different patient identifiers; put the series of one patient together")
+        if study.stray and not _complete(stacks):
+            what = f"{study.stray} damaged files lie beside it and nothing tells whether they are slices of it"
+            raise DataError(f"{what}; export it again")
+        examination = replace(
+            self.describe(patient),
+            t1=stacks[T1].volume,
+            stir=stacks[STIR].volume,
+            sidecar={name: stack.fields for name, stack in stacks.items()},
+            notes=[*notes, *(choice.notes if study.headers else []), *stacks[T1].notes, *stacks[STIR].notes],
+            shared_frame=bool(first.frame) and first.frame == second.frame,
+            first_known=stacks[T1].first_known,
+            series=choice.report,
+        )
+        return self.with_masks(examination)
 
-    def readings(self) -> pd.DataFrame | None:
-        """`readings.csv` of the export folder, or none; its patients become pseudonyms."""
-        return self._pseudonymous(reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS))
+    def _identifier(self, folder: Path) -> str:
+        """Token of the PatientID of a folder's T1; '' where there is none that can be read, which `load` reports."""
+        try:
+            for child in folders_in(folder):
+                if child.name.upper() == T1:
+                    return next((read_headers(file)[0].patient for file in files_below(child)), "")
+        except (DataError, NotDicom):
+            pass
+        return ""
 
-    def opinions(self) -> pd.DataFrame | None:
-        """`opinions.csv` of the export folder, or none; its patients become pseudonyms."""
-        return self._pseudonymous(reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS))
-
-    def _pseudonymous(self, table: pd.DataFrame | None) -> pd.DataFrame | None:
-        """Patients named by pseudonym, or by their identifier in the headers; no other name is repeated."""
-        if table is None:
-            return None
-        names = {patient: patient for patient in self.patients()} | self._pseudonyms.by_identifier(self.patients())
-        for row, name in enumerate(table["patient"], start=1):
-            names.setdefault(name, f"unknown (first in row {row})")
-        return table.assign(patient=table["patient"].map(names))
-
-    def _index(self) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
-        if self._studies is None:
-            self.prepare()
-            self._studies = self._named(self._headers or [])
-        return self._studies
-
-    def _read_headers(self, progress: bool) -> list[_Study]:
+    def _export(self, progress: bool) -> list[_Study]:
+        """Studies of all files that lie in no folder sorted by sequence."""
         studies: dict[tuple[str, str], _Study] = {}
         refused: Counter[str] = Counter()
-        files = list(files_below(self.path, unreadable=lambda error: refused.update([_LOCKED])))
-        for file in tqdm(files, unit="file", desc="reading headers", disable=not progress):
-            try:
-                header = read_header(file)
-                study = studies.setdefault((header.patient or header.study, header.study), _Study(file))
-                study.series.setdefault(header.series, []).append(header)
-            except NotDicom:
+        stray: Counter[Path] = Counter()
+        sorted_ones = set(self._folders)
+        locked: list[str] = []
+        listed = files_below(self.path, lambda error: locked.append(error.filename))
+        files = [f for f in listed if not sorted_ones.intersection(f.parents)]
+        other = 0
+        for file in tqdm(files, unit="file", desc="reading headers", disable=not progress or not files):
+            if file.parent == self.path / "truth" or (file.parent == self.path and file.suffix in (".csv", ".json")):
                 continue
+            names = None
+            try:
+                dataset = read_dataset(file, pixels=False)
+                names = identifiers(file, dataset)
+                headers = read_headers(file, dataset)
+                self._study(studies, names).headers += headers
+            except NotDicom:
+                other += file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha", ".img"))
             except DataError as error:
                 reason = str(error).removeprefix(f"{file.name}: ")
                 refused[reason] += 1
-                key = _whose(file)
-                if key is not None:
-                    studies.setdefault(key, _Study(file)).refused[reason] += 1
-        if refused and not any(study.series for study in studies.values()):
+                if names and names[1]:
+                    self._study(studies, names).refused[token(names[2]), reason] += 1
+                else:
+                    stray[file.parent] += 1
+        if other:
+            self.notes.append(f"{other} images of another format (NIfTI, NRRD) beside the DICOM files were not used")
+        closed = [path for path in map(Path, locked) if not sorted_ones.intersection([path, *path.parents])]
+        if closed:
+            self.notes.append(f"{len(closed)} folders left out, {_LOCKED}")
+        if refused and not self._folders and not any(study.headers for study in studies.values()):
             reason = refused.most_common(1)[0][0]
-            raise DataError(f"{self.name}: none of {refused.total()} DICOM files is usable, most often: {reason}")
-        if refused[_LOCKED]:
-            log.warning("%s: %d folders left out, %s", self.name, refused[_LOCKED], _LOCKED)
-        return list(studies.values())
+            raise DataError(f"none of {refused.total()} DICOM files is usable, most often: {reason}")
+        for study in studies.values():
+            study.stray = sum(stray[folder] for folder in {header.path.parent for header in study.headers})
+        known = {folder for study in studies.values() for folder in {header.path.parent for header in study.headers}}
+        if lost := sum(number for folder, number in stray.items() if folder not in known):
+            self.notes.append(f"{lost} damaged files tell no patient and were not used; export them again")
+        return _merged(list(studies.values()))
 
-    def _named(self, studies: list[_Study]) -> dict[str, tuple[Examination, list[_Series], list[str]]]:
-        """Series and notes by pseudonym; without series, the note is why its files are not usable."""
-        own = {identifiers(study.any_file): study for study in studies}
-        index = {}
-        for key, (subject, patient) in self._pseudonyms.assign(sorted(own)).items():
-            study = own[key]
-            parts = [part for members in study.series.values() for part in _stacks(members)]
-            series = [_Series(part[0], tuple(header.path for header in part)) for part in parts]
-            notes = [reason for reason, _ in study.refused.most_common(1)]
-            if series and notes:
-                notes = [f"{study.refused.total()} other files left out, most often: {notes[0]}"]
-            session = patient.removeprefix(subject).removeprefix("-")
-            index[patient] = (Examination(patient, subject, session), series, notes)
-        return index
+    @staticmethod
+    def _study(studies: dict[tuple[str, str], _Study], names: tuple[str, str, str]) -> _Study:
+        person, study, series = names
+        study = study or person or series
+        return studies.setdefault((person, study), _Study((person, study)))
 
 
-def _whose(file: Path) -> tuple[str, str] | None:
-    """Digests of patient and study of a file that is refused, where it still tells."""
-    try:
-        patient, study = map(deidentify.token, identifiers(file))
-    except (DataError, NotDicom, OSError):
-        return None
-    return (patient, study) if study else None
+def _sorted_by_sequence(root: Path) -> list[Path]:
+    """Folders that hold a folder `T1` and a folder `STIR`; beside them also those that hold only one, or nothing."""
+    found: dict[Path, int] = {}
+    locked: list[Path] = []
+    walk = os.walk(root, onerror=lambda error: locked.append(Path(error.filename)), followlinks=True)
+    for folder, children, _ in walk:
+        named = {child.upper() for child in children} & set(SEQUENCES)
+        if named and Path(folder) != root:
+            found[Path(folder)] = len(named)
+        deep = len(Path(folder).parts) > len(root.parts) + 8  # links in a circle
+        children[:] = [] if named or deep else sorted(child for child in children if not is_hidden(child))
+    both = [folder for folder, number in found.items() if number == 2]
+    if not both and not locked:
+        both = [folder for folder in found if not _holds_others(folder)]
+        return sorted(both)
+    alone = [folder for folder, number in found.items() if number == 1 and not _holds_others(folder)]
+    above = {parent for other in found for parent in (other, *other.parents)}
+    empty = [
+        child
+        for child in (folders_in(root) if both or alone else [])
+        if child.name != "truth"
+        and child not in above
+        and (child in locked or not any(True for _ in files_below(child, lambda error: None)))
+    ]
+    return sorted([*both, *alone, *empty])
 
 
-def _choose(series: list[_Series]) -> tuple[dict[str, _Series], list[str]]:
-    """The T1 and the STIR among the series of a study, and why each was taken."""
-    candidates: dict[str, list[tuple[_Series, str]]] = {name: [] for name in SEQUENCES}
-    refused = 0
-    for one in series:
-        name, reason = recognise(read_fields(one.first.path), one.first.description, one.first.contrast_agent)
-        if name is None or "LOCALIZER" in one.first.image_type or not _semi_coronal(one.first):
-            refused += 1
-        else:
-            candidates[name].append((one, reason))
-    for name in SEQUENCES:
-        if not candidates[name]:
-            raise DataError(
-                f"none of the {len(series)} series is a (semi)coronal {name} by its sequence parameters; "
-                f"sort the series by hand into {{patient}}/{{T1,STIR}}/"
-            )
-    pairs = [(t1, stir) for t1 in candidates[T1] for stir in candidates[STIR]]
-    ranked = sorted(pairs, key=_mismatch)
-    if len(ranked) > 1 and _mismatch(ranked[0]) == _mismatch(ranked[1]):
-        raise DataError(
-            f"{len(candidates[T1])} series can be the T1 and {len(candidates[STIR])} the STIR; "
-            "sort the series by hand into {patient}/{T1,STIR}/"
-        )
-    (t1, why_t1), (stir, why_stir) = ranked[0]
-    reasons = [f"T1: {why_t1}", f"STIR: {why_stir}"]
-    return {T1: t1, STIR: stir}, [*reasons, f"{refused} other series left out"] if refused else reasons
+def _holds_others(folder: Path) -> bool:
+    """Whether files lie beside the folders named after sequences, so that these are no layout."""
+    files = files_below(folder, unreadable=lambda error: None)
+    return any(file.relative_to(folder).parts[0].upper() not in SEQUENCES for file in files)
 
 
-def _mismatch(pair: tuple[tuple[_Series, str], tuple[_Series, str]]) -> tuple[bool, float, int, bool, int]:
-    """How badly two series fit: frame, plane, number of slices; then plainness and matrix."""
-    t1, stir = pair[0][0], pair[1][0]
-    return (
-        t1.first.frame != stir.first.frame,
-        round(_angle(t1.first, stir.first) / MAX_PLANE_ANGLE, 1),
-        abs(len(t1.files) - len(stir.files)),
-        less_plain(t1.first.description),
-        -t1.first.shape[0] * t1.first.shape[1],
-    )
+def _read_sorted(folder: Path) -> tuple[dict[str, list[Header]], list[str]]:
+    """Headers by sequence of a folder sorted by sequence, and notes."""
+    children = {child.name.upper(): child for child in folders_in(folder)}
+    whole, notes = {}, []
+    for sequence in SEQUENCES:
+        if sequence not in children:
+            raise DataError(f"{sequence}: there is no folder {sequence}; put the series there")
+        files = list(files_below(children[sequence]))
+        if not files:
+            raise DataError(f"{sequence}: the folder is empty; export the series again")
+        whole[sequence], more = read_folder(files, sequence)
+        notes += more
+    return whole, notes
 
 
-def _normal(header: Header) -> np.ndarray:
-    return np.cross(header.orientation[:3], header.orientation[3:])
+def _complete(stacks: dict[str, Stack]) -> bool:
+    """Whether no slice of the T1 can be missing: it has as many as the STIR, on one lattice."""
+    t1, stir = stacks[T1].volume, stacks[STIR].volume
+    return len(t1.array) >= len(stir.array)
 
 
-def _angle(first: Header, second: Header) -> float:
-    return float(np.degrees(np.arccos(np.clip(abs(_normal(first) @ _normal(second)), 0, 1))))
-
-
-def _semi_coronal(header: Header) -> bool:
-    """By the plane alone, so that localizers and axial series are no candidates."""
-    normal = _normal(header) * (1 if _normal(header)[1] >= 0 else -1)  # LPS: towards posterior
-    tilt = np.degrees(np.arctan2(normal[2], normal[1]))
-    return bool(abs(normal[0]) < 0.5 and TILT_RANGE[0] <= tilt <= TILT_RANGE[1])
-
-
-def _stacks(headers: list[Header]) -> list[list[Header]]:
-    """Split a series by orientation, matrix and echo: some scanners file several stacks under one UID."""
-    parts: dict[tuple[object, ...], list[Header]] = {}
-    for header in headers:
-        key = (tuple(round(v, 2) + 0.0 for v in header.orientation), header.shape, header.echo)
-        parts.setdefault(key, []).append(header)
-    return list(parts.values())
-
-
-def _examination(person: Examination, t1: Stack, stir: Stack) -> Examination:
-    first, second = t1.header, stir.header
-    if first.patient and second.patient and first.patient != second.patient:
-        raise DataError("T1 and STIR carry different patient identifiers; put the series of one patient together")
-    return replace(
-        person,
-        t1=t1.volume,
-        stir=stir.volume,
-        sidecar={T1: t1.fields, STIR: stir.fields},
-        notes=[*t1.notes, *stir.notes],
-        shared_frame=bool(first.frame) and first.frame == second.frame,
-    )
-
-
-def _fingerprint(root: Path, files: list[Path]) -> str:
-    lines = []
-    for file in sorted(files):
-        try:
-            stat = file.stat()
-        except OSError:
-            continue
-        lines.append(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}")
-    return deidentify.token("\n".join(lines))
+def _merged(studies: list[_Study]) -> list[_Study]:
+    """Join the study with only the T1 of a person to that with only the STIR, in one frame of reference."""
+    by_person: dict[str, list[_Study]] = {}
+    for study in studies:
+        by_person.setdefault(study.names[0], []).append(study)
+    result = []
+    for several in by_person.values():
+        halves: dict[str, list[_Study]] = {name: [] for name in SEQUENCES}
+        if 1 < len(several) <= MAX_VISITS:
+            for study in several:
+                roles = {judge(candidate(part, study.headers))[0] for part in split(study.headers)} - {None}
+                if len(roles) == 1:
+                    halves[str(roles.pop())].append(study)
+        for one in halves[T1]:
+            frames = {header.frame for header in one.headers} - {""}
+            fitting = [two for two in halves[STIR] if frames & {header.frame for header in two.headers}]
+            if len(fitting) == 1:
+                two = fitting[0]
+                several = [study for study in several if study is not two]
+                halves[STIR].remove(two)
+                one.names, one.headers = (*one.names, *two.names[1:]), one.headers + two.headers
+                one.refused += two.refused
+                one.stray += two.stray
+        result += several
+    return result

@@ -1,8 +1,9 @@
-"""One DICOM series to a canonical volume: the geometry of its slices checked, every refusal with its own reason."""
+"""Slices to stacks: which slices make one, and one stack to a canonical volume; every refusal has its own reason."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.curation.deidentify import shown_name
-from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_header, read_pixels
-from axspa_lib.curation.geometry import to_canonical
+from axspa_lib.curation import deidentify as allow
+from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_headers, read_pixels
+from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, SAME_GRID, cluster, fill_background, to_canonical
+from axspa_lib.curation.identity import shown_name
+from axspa_lib.curation.series import MIN_SLICES, Candidate, angle
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
 
-#: A stack of fewer slices is a localizer or a fragment (the paper's scans have 12 to 18).
-MIN_SLICES = 4
-
 #: Slices nearer than this, in mm, are the same slice.
 SAME_POSITION_MM = 0.05
+
+#: Echo times that differ by less are one echo, ms.
+SAME_ECHO_MS = 1.0
 
 #: Tolerance of the distance between slices, as a share of the median distance.
 UNEVEN = 0.1
@@ -34,77 +37,215 @@ class Stack:
     header: Header
     fields: dict[str, Any]
     notes: tuple[str, ...]
+    first_known: bool = False
 
 
-def read_stack(paths: Sequence[Path], label: str, anonymous: bool = False) -> Stack:
-    """Read the files of one series into a canonical volume.
+def read_folder(paths: Sequence[Path], label: str) -> tuple[list[Header], list[str]]:
+    """Headers of the files of one folder, localizers and files of other kinds left out, and a note on these.
+
+    Raises:
+        DataError: a file is damaged, nothing is left, or slices of several people or series are mixed.
+    """
+    headers: list[Header] = []
+    skipped = 0
+    for number, path in enumerate(sorted(paths), start=1):
+        try:
+            found = [header for header in read_headers(path) if "LOCALIZER" not in header.image_type]
+            headers += found
+            skipped += not found
+        except NotDicom:
+            skipped += 1
+        except DataError as error:
+            shown = str(error).replace(path.name, shown_name(path, number, len(paths)), 1)
+            raise DataError(f"{label}: {shown}") from None
+    if not headers:
+        what = "only localizers or files that are no DICOM" if skipped else "no files"
+        raise DataError(f"{label}: holds {what}; export the series again")
+    if len({header.patient for header in headers}) > 1:
+        raise DataError(f"{label}: holds slices of different patients; separate them")
+    if len({header.series for header in headers}) > 1:
+        number = len({header.series for header in headers})
+        raise DataError(f"{label}: {number} series are mixed in one folder; keep one series per folder")
+    return headers, [f"{label}: {skipped} other files skipped"] if skipped else []
+
+
+def split(headers: Sequence[Header]) -> list[list[Header]]:
+    """Divide slices into stacks: by series, matrix and grid; where positions repeat, by kind of image, echo, repeat."""
+    parts = _by(headers, lambda header: (header.series, header.shape))
+    parts = [
+        [part[i] for i in group]
+        for part in parts
+        for group in cluster([(*header.orientation, *header.spacing) for header in part], SAME_GRID)
+    ]
+    echoes = {id(header): group for part in parts for group, header in _echoes(part)}
+    divisions: list[Callable[[Header], Any]] = [
+        lambda header: header.image_type,
+        lambda header: echoes[id(header)],
+        lambda header: header.stated[2],
+        lambda header: header.stated[3],
+    ]
+    for division in divisions:
+        parts = [smaller for part in parts for smaller in (_by(part, division) if _repeats(part) else [part])]
+    return parts
+
+
+def candidate(part: Sequence[Header], whole: Sequence[Header], hint: str = "") -> Candidate:
+    """Describe a stack for the choice; its fields are read from its first file."""
+    first = min(part, key=lambda header: (header.position, str(header.path), header.index or 0))
+    number = "" if first.stated[0] is None else f"{first.stated[0]:.0f}"
+    if len({header.stated[2] for header in whole if header.series == first.series}) > 1 and first.stated[2] is not None:
+        number += f" acquisition {first.stated[2]:.0f}"
+    return Candidate(
+        key=list(part),
+        fields=read_fields(first.path, first.index),
+        words=first.description,
+        image_type=first.image_type,
+        contrast_agent=any(header.contrast_agent for header in part),
+        normal=tuple(first.normal),
+        shape=(len(_places(part)), *first.shape),
+        number=number.strip(),
+        frame=first.frame,
+        hint=hint,
+    )
+
+
+def read_stack(
+    paths: Sequence[Path], label: str, headers: Sequence[Header] | None = None, whole: Sequence[Header] = (),
+    anonymous: bool = False,
+) -> Stack:  # fmt: skip
+    """Read one series into a canonical volume.
 
     Args:
         paths: candidate files; those that are no DICOM are skipped and counted in the notes.
         label: what the series is, for messages (`T1`).
+        headers: the slices to read, where they are known; instead of `paths`.
+        whole: all slices of the examination, to see whether the stack misses some.
         anonymous: call files by number only, because the folder's names may identify.
 
     Raises:
         DataError: the files do not make one regular stack; says why.
     """
-    headers: list[Header] = []
-    pixels: list[NDArray[Any]] = []
-    fields: dict[str, Any] = {}
-    skipped = 0
-    for index, path in enumerate(sorted(paths)):
+    notes: list[str] = []
+    if headers is None:
+        whole, notes = read_folder(paths, label)
+        headers = max(split(whole), key=len)
+    paths = sorted({header.path for header in headers})
+    pixels: dict[tuple[Path, int | None], NDArray[Any]] = {}
+    for number, path in enumerate(paths, start=1):
         try:
             dataset = read_dataset(path)
-            header = read_header(path, dataset)
-            if "LOCALIZER" in header.image_type:
-                skipped += 1
-                continue
-            pixels.append(read_pixels(path, dataset))
-            headers.append(header)
-            fields = fields or read_fields(path, dataset)
-        except NotDicom:
-            skipped += 1
-        except DataError as error:
-            shown = f"file {index + 1} of {len(paths)}" if anonymous else shown_name(path, index + 1, len(paths))
+            frames = allow.frames(dataset)
+            for header in (header for header in headers if header.path == path):
+                pixels[path, header.index] = read_pixels(path, dataset, header.index, frames[header.index or 0])
+        except (DataError, NotDicom) as error:
+            shown = f"file {number} of {len(paths)}" if anonymous else shown_name(path, number, len(paths))
             raise DataError(f"{label}: {str(error).replace(path.name, shown, 1)}") from None
-    if not headers:
-        what = "only localizers or files that are no DICOM" if skipped else "no files"
-        raise DataError(f"{label}: holds {what}; export the series again")
     try:
-        volume, first = _assemble(headers, pixels)
+        _refuse_fragments(headers, whole)
+        _refuse_missing(headers, whole)
+        once = _once(headers, pixels)
+        if len(once) < len(headers):
+            notes.append(f"{label}: {len(headers) - len(once)} files are there twice, used once")
+        volume, filled = _assemble(once, [pixels[header.path, header.index] for header in once])
     except DataError as error:
         raise DataError(f"{label}: {error}") from None
-    notes = (f"{label}: {skipped} other files skipped",) if skipped else ()
-    return Stack(volume, first, fields, notes)
+    if filled:
+        notes.append(f"{label}: {filled} voxels of padding made background")
+    front = min(once, key=lambda header: header.position[1])
+    return Stack(volume, front, read_fields(front.path, front.index), tuple(notes), front.stated[1] in (0.0, 1.0))
 
 
-def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume, Header]:
+def _by(headers: Sequence[Header], key: Callable[[Header], Any]) -> list[list[Header]]:
+    """Divide by a key, in the order of the key."""
+    groups: dict[Any, list[Header]] = {}
+    for header in headers:
+        groups.setdefault(key(header), []).append(header)
+    return [groups[name] for name in sorted(groups, key=repr)]
+
+
+def _echoes(part: Sequence[Header]) -> list[tuple[int, Header]]:
+    groups = cluster([(header.echo or 0.0,) for header in part], SAME_ECHO_MS)
+    return [(number, part[i]) for number, group in enumerate(groups) for i in group]
+
+
+def _along(headers: Sequence[Header]) -> NDArray[np.float64]:
+    return np.array([header.position for header in headers]) @ headers[0].normal
+
+
+def _places(headers: Sequence[Header]) -> list[float]:
+    """Different positions along the normal, mm."""
+    places = np.sort(_along(headers))
+    return [float(places[0]), *places[1:][np.diff(places) >= SAME_POSITION_MM].tolist()]
+
+
+def _repeats(headers: Sequence[Header]) -> bool:
+    """Whether different slices lie at one position (copies of one file, by SOPInstanceUID, do not count)."""
+    different = {(header.sop or str(header.path), header.index): header for header in headers}
+    return len(_places(headers)) < len(different)
+
+
+def _once(headers: Sequence[Header], pixels: dict[tuple[Path, int | None], NDArray[Any]]) -> list[Header]:
+    """Order slices along the normal; of slices at one position with the same pixels keep one.
+
+    Raises:
+        DataError: slices at one position differ.
+    """
+    along = _along(headers)
+    kept: list[tuple[float, Header]] = []
+    different = 0
+    for place, header in sorted(zip(along.tolist(), headers, strict=True), key=lambda item: (item[0], item[1].path)):
+        if kept and place - kept[-1][0] < SAME_POSITION_MM:
+            other = kept[-1][1]
+            different += not np.array_equal(pixels[other.path, other.index], pixels[header.path, header.index])
+        else:
+            kept.append((place, header))
+    if different:
+        raise DataError(f"{different} slices are there more than once (same position, other image); keep one of each")
+    return [header for _, header in kept]
+
+
+def _refuse_fragments(headers: Sequence[Header], whole: Sequence[Header]) -> None:
+    """Refuse a stack beside which slices of its series lie that fit no stack: they may be its own."""
+    first, mine = headers[0], {id(header) for header in headers}
+    for part in split([header for header in whole if header.series == first.series]):
+        other = part[0]
+        if id(other) in mine or len(_places(part)) >= MIN_SLICES:
+            continue
+        if len(headers) >= MIN_SLICES and angle(first.normal, other.normal) > MAX_PLANE_ANGLE:
+            continue
+        if other.shape != first.shape:
+            raise DataError("its slices have different matrices; keep one series per folder")
+        if np.abs(np.subtract(other.spacing, first.spacing)).max() > SAME_GRID:
+            raise DataError("its slices have different pixel spacings; keep one series per folder")
+        if np.abs(np.subtract(other.orientation, first.orientation)).max() > SAME_GRID:
+            raise DataError("its slices have different orientations (a localizer, or series mixed); keep one series")
+        raise DataError("slices are there more than once (same position, another acquisition); keep one of each")
+
+
+def _refuse_missing(headers: Sequence[Header], whole: Sequence[Header]) -> None:
+    """Refuse a stack when the image numbers of its series leave gaps or begin late."""
+    series = [header for header in whole if header.series == headers[0].series and header.index is None]
+    numbers = {int(header.stated[1]) for header in series if header.stated[1] is not None}
+    unique = len({header.stated[1] for header in headers}) >= len(_places(headers))
+    if not numbers or not unique or max(numbers) > 2 * len(numbers):
+        return
+    missing = sorted(set(range(1, max(numbers))) - numbers)
+    if missing:
+        named = ", ".join(map(str, missing[:5]))
+        raise DataError(f"slices are missing (no image with the InstanceNumber {named}); export the whole series")
+
+
+def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume, int]:
+    """Stack ordered slices; return the volume and the number of voxels that were padding."""
     first = headers[0]
-    if len({header.patient for header in headers}) > 1:
-        raise DataError("holds slices of different patients; separate them")
-    if len({header.series for header in headers}) > 1:
-        number = len({header.series for header in headers})
-        raise DataError(f"{number} series are mixed in one folder; keep one series per folder")
-    if any(header.shape != first.shape for header in headers):
-        raise DataError("its slices have different matrices; keep one series per folder")
-    orientations = np.array([header.orientation for header in headers])
-    if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise DataError("its slices have different orientations (a localizer, or series mixed); keep one series")
-    if np.ptp(np.array([header.spacing for header in headers]), axis=0).max() > 1e-3:
-        raise DataError("its slices have different pixel spacings; keep one series per folder")
-    if len({header.echo for header in headers}) > 1:
+    if len({group for group, _ in _echoes(headers)}) > 1:
         raise DataError("its slices have different echo times; keep one echo per folder")
     if len(headers) < MIN_SLICES:
         raise DataError(f"only {len(headers)} slices (a localizer or a fragment); export the whole series")
-    right, down = orientations[0][:3], orientations[0][3:]
-    normal = np.cross(right, down)
+    right, down = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    normal = first.normal
     positions = np.array([header.position for header in headers])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    positions, along = positions[order], along[order]
-    gaps = np.diff(along)
-    if (gaps < SAME_POSITION_MM).any():
-        count = int((gaps < SAME_POSITION_MM).sum())
-        raise DataError(f"{count} slices are there more than once (same position); remove the duplicates")
+    gaps = np.diff(positions @ normal)
     gap = float(np.median(gaps))
     if np.abs(gaps - gap).max() > UNEVEN * gap:
         raise DataError(
@@ -113,15 +254,15 @@ def _assemble(headers: list[Header], pixels: list[NDArray[Any]]) -> tuple[Volume
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     if np.linalg.norm(np.cross(step, normal)) > 0.02 * gap:
         raise DataError("its slices are shifted sideways (sheared stack); export the original series")
-    _refuse_blank([pixels[i] for i in order])
+    _refuse_blank(pixels)
     lps = np.eye(4)
     lps[:3, 0] = step
     lps[:3, 1] = down * first.spacing[0]
     lps[:3, 2] = right * first.spacing[1]
     lps[:3, 3] = positions[0]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
-    array = np.stack([pixels[i] for i in order])
-    return to_canonical(array, affine, slice_axis=0), headers[int(order[0])]
+    array, filled = fill_background(np.stack(pixels))
+    return to_canonical(array, affine, slice_axis=0), filled
 
 
 def _refuse_blank(slices: Sequence[NDArray[Any]]) -> None:
@@ -132,3 +273,11 @@ def _refuse_blank(slices: Sequence[NDArray[Any]]) -> None:
         raise DataError(
             f"{len(blank)} of {len(slices)} slices are constant (no image in them); export the series again"
         )
+
+
+def pixel_digest(headers: Sequence[Header]) -> str:
+    """Checksum of the pixels of a stack, by which two copies are known."""
+    found = sorted((header.position, header.path, header.index) for header in headers)
+    datasets = {path: read_dataset(path) for _, path, _ in found}
+    images = [read_pixels(path, datasets[path], index).tobytes() for _, path, index in found]
+    return hashlib.sha256(b"".join(dict.fromkeys(images))).hexdigest()

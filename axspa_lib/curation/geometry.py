@@ -6,11 +6,13 @@ patient left. Only axes are permuted and flipped: no voxel value changes, and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage as ndi
 
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
@@ -23,6 +25,12 @@ MAX_PLANE_ANGLE = 10.0
 
 #: Share of the T1 slices that STIR must cover for a pair.
 MIN_COVERED = 0.75
+
+#: Direction cosines, and spacings in mm, that differ by less are one orientation and one spacing.
+SAME_GRID = 5e-3
+
+#: Stacks whose slices lie on one lattice within this share of the slice distance differ by whole slices.
+WHOLE_SLICE = 0.1
 
 #: A rigid registration that moves a corner further, in mm, has failed.
 MAX_REFINE_MM = 30.0
@@ -81,6 +89,56 @@ def to_canonical(array: NDArray[Any], affine: NDArray[Any], slice_axis: int | No
     return Volume(np.ascontiguousarray(volume.array), volume.affine)
 
 
+def cluster(vectors: Sequence[Sequence[float]], tolerance: float) -> list[list[int]]:
+    """Group vectors that lie within a tolerance of the first of their group in every component.
+
+    Args:
+        vectors: equally long.
+        tolerance: largest difference of a component; the order of the vectors does not matter.
+
+    Returns:
+        Indices by group.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(vectors)), key=lambda i: tuple(vectors[i])):
+        for group in groups:
+            if all(abs(a - b) <= tolerance for a, b in zip(vectors[index], vectors[group[0]], strict=True)):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
+
+
+def fill_background(array: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Turn padding into background: NaN that reaches the edge, and one extreme value far from all others.
+
+    Returns:
+        The array with 0 (or its lowest measured value, if that is below) in these voxels, and their number.
+
+    Raises:
+        DataError: voxels inside the image are not finite.
+    """
+    bad = ~np.isfinite(array)
+    if bad.any():
+        edge = np.ones(array.shape, bool)
+        edge[tuple(slice(1, -1) for _ in array.shape)] = False
+        if bad.all() or (bad & ~ndi.binary_propagation(edge & bad, mask=bad)).any():
+            raise DataError(f"{int(bad.sum())} voxels are NaN or infinite; export the original intensities")
+    values = array[~bad]
+    for extreme, near in ((values.min(), np.min), (values.max(), np.max)):
+        others = values[values != extreme]
+        span = float(np.ptp(others.astype(np.float64))) if others.size else 0.0
+        apart = abs(float(near(others)) - float(extreme)) if others.size else 0.0
+        typical = float(extreme) in (-32768.0, 32767.0, 65535.0) or abs(float(extreme)) >= 1e9
+        if span > 0 and len(values) - len(others) > 1 and apart > (span if typical else 10 * span):
+            bad |= array == extreme
+            values = others
+    if not bad.any():
+        return array, 0
+    return np.where(bad, min(values.min(), 0), array).astype(array.dtype), int(bad.sum())
+
+
 def tilt_degrees(volume: Volume) -> float:
     """Angle of the slice direction from posterior towards cranial, degrees; 0 is coronal, 90 axial."""
     direction = volume.affine[:3, 0]
@@ -116,13 +174,14 @@ class Pairing:
     covered: float
 
 
-def pair(t1: Volume, stir: Volume, shared_frame: bool = True) -> Pairing:
+def pair(t1: Volume, stir: Volume, shared_frame: bool = True, first_known: bool = False) -> Pairing:
     """Check that T1 and STIR are registered; resample STIR onto T1 where only their grids differ.
 
     Args:
         t1: canonical.
         stir: canonical.
         shared_frame: both were acquired in one frame of reference, so their positions can be compared.
+        first_known: the most anterior slice of T1 is known to be the first acquired.
 
     Raises:
         DataError: the stacks are not a registered pair; says why (section 2: only registered pairs are kept).
@@ -135,6 +194,10 @@ def pair(t1: Volume, stir: Volume, shared_frame: bool = True) -> Pairing:
             f"T1 and STIR differ ({_difference(t1, stir)}) and do not share a frame of reference, so their positions "
             "cannot be compared; look for the STIR of the same examination"
         )
+    before, behind = _surplus(t1, stir)
+    if before > 0 and behind < before and len(t1.array) < len(stir.array) and not first_known:
+        what = f"T1 begins {before} slice{'s' * (before > 1)} behind the STIR and has fewer"
+        raise DataError(f"{what}, so slices of it may be missing and labels would move; export the whole T1 again")
     angle = _plane_angle(t1, stir)
     if angle > MAX_PLANE_ANGLE:
         raise DataError(
@@ -149,6 +212,17 @@ def pair(t1: Volume, stir: Volume, shared_frame: bool = True) -> Pairing:
         )
     note = f"STIR resampled onto T1 ({_difference(t1, stir)}; {covered:.0%} of the slices covered)"
     return Pairing(moved, True, note, distance, covered)
+
+
+def _surplus(t1: Volume, stir: Volume) -> tuple[int, int]:
+    """Whole slices that STIR has before and behind T1; zeros where the slices do not lie on one lattice."""
+    gap = t1.spacing[0]
+    if abs(stir.spacing[0] - gap) > WHOLE_SLICE * gap / len(t1.array) or _plane_angle(t1, stir) > 1.0:
+        return 0, 0
+    along = t1.affine[:3, 0] / gap**2
+    before = float((t1.affine[:3, 3] - stir.affine[:3, 3]) @ along)
+    behind = len(stir.array) - len(t1.array) - before
+    return (round(before), round(behind)) if abs(before - round(before)) < WHOLE_SLICE else (0, 0)
 
 
 def refine(t1: Volume, pairing: Pairing) -> Pairing:

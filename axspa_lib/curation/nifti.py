@@ -1,24 +1,27 @@
-"""NIfTI to canonical volumes: pairs `{patient}_{T1,STIR}.nii.gz`, `{patient}/{T1,STIR}.nii.gz` or a BIDS tree; masks.
+"""NIfTI, Analyze and NRRD to canonical volumes; which files are the T1 and the STIR of whom; masks.
 
-Of a NIfTI header only shape, data type, scaling and the affine are used: its free-text fields are never read.
+Of a header only shape, data type, scaling and geometry are used: its free-text fields are never read.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
-from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.geometry import grid_distance, to_canonical
-from axspa_lib.curation.source import PERMISSIONS, Examination, files_below
+from axspa_lib.curation.geometry import SAME_GRID_MM, fill_background, grid_distance, to_canonical
+from axspa_lib.curation.identity import Known
+from axspa_lib.curation.series import Candidate, choose, judge
+from axspa_lib.curation.source import PERMISSIONS, Examination, FolderSource, files_below
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, STIR, T1, Bone
 from axspa_lib.study.volume import Volume
@@ -26,63 +29,135 @@ from axspa_lib.study.volume import Volume
 #: A mask lies on the grid of its image when their corners are nearer than this, mm (masks may lack the last digits).
 MASK_MM = 0.5
 
-_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_NAME = {
-    T1: re.compile(r"(?:^|[_\-])T1(?:W|w)?$", re.IGNORECASE),
-    STIR: re.compile(r"(?:^|[_\-])(?:acq-corSTIR_T2w|STIR|T2STIR|TIRM)$", re.IGNORECASE),
-}
+#: Share by which a form of a header may differ from its voxel sizes.
+SAME_SIZE = 0.02
+
+_SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
+
+#: Where the description of a sequence begins in a file name; what stands before it is the patient.
+_SEQUENCE = re.compile(
+    r"(?:^|[_\-. ])(?=(?:e?t[12][a-z0-9]*|pdw?|[a-z0-9]*stir[a-z0-9]*|tirm[a-z0-9]*"
+    r"|(?:acq|run|rec|desc|echo|part)-[a-z0-9]+|cor|tra|sag|ax|semi|obl|scout|survey|locali[sz]er|dixon)(?=[_\-. ]|$))",
+    re.IGNORECASE,
+)
+_CHANNEL = re.compile(r"_(\d{4})$")
 
 
 def read_nifti(path: Path, slice_axis: int | None = None) -> Volume:
     """Read an image in canonical orientation; integer where the file stores unscaled integers, else float32.
 
     Raises:
-        DataError: unreadable, not three-dimensional, not finite, constant, or without orientation.
+        DataError: unreadable, not three-dimensional, without orientation, or with one that contradicts itself.
     """
+    return _read(path, slice_axis)[0]
+
+
+def read_image(path: Path) -> Volume:
+    """`read_nifti` with padding made background, refusing stacks with constant slices.
+
+    Raises:
+        DataError: as `read_nifti`, not finite, or slices hold no image.
+    """
+    return _read_image(path)[0]
+
+
+def _read_image(path: Path) -> tuple[Volume, list[str]]:
+    volume, notes = _read(path)
     try:
-        image: Any = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        array, filled = fill_background(volume.array)
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from None
+    if filled:
+        notes = [*notes, f"{filled} voxels of padding made background"]
+    blank = [index for index, image in enumerate(array) if image.min() == image.max()]
+    if blank:
+        raise DataError(
+            f"{path.name}: {len(blank)} of {len(array)} slices are constant (no image in them); export it again"
+        )
+    return volume.like(array), notes
+
+
+def _read(path: Path, slice_axis: int | None = None) -> tuple[Volume, list[str]]:
+    try:
+        array, affine, notes = _loaded(path)
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from None
     except FileNotFoundError:
         raise DataError(f"{path.name}: vanished while it was read; curate again") from None
     except Exception as error:
         raise DataError(f"{path.name}: cannot be read as NIfTI ({type(error).__name__}); export it again") from None
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
+    if array.ndim > 3 and set(array.shape[3:]) == {1}:
+        array = array.reshape(array.shape[:3])
     if array.ndim != 3:
         raise DataError(f"{path.name}: has {array.ndim} dimensions where 3 are needed; export one volume per file")
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path.name}: holds colours or complex numbers; export grey values")
     if min(array.shape) == 0:
         raise DataError(f"{path.name}: holds no voxel; export it again")
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            number = int((~np.isfinite(array)).sum())
-            raise DataError(f"{path.name}: {number} voxels are NaN or infinite; export the original intensities")
-        array = array.astype(np.float32)
-    header: Any = image.header
-    if isinstance(image, nib.Nifti1Image) and not (header["sform_code"] or header["qform_code"]):
-        raise DataError(
-            f"{path.name}: states no orientation (sform and qform codes are 0); export it with its geometry"
-        )
+    array = array.astype(np.float32) if array.dtype.kind == "f" else array
     try:
-        return to_canonical(array, image.affine, slice_axis)
+        return to_canonical(array, affine, slice_axis), notes
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
 
 
-def read_image(path: Path) -> Volume:
-    """`read_nifti`, refusing stacks with constant slices.
+def _loaded(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
+    """Values, affine (RAS) and notes of a file of any format, told by its content where names mislead."""
+    if path.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        import SimpleITK as sitk
 
-    Raises:
-        DataError: as `read_nifti`, or slices hold no image.
-    """
-    volume = read_nifti(path)
-    blank = [index for index, image in enumerate(volume.array) if image.min() == image.max()]
-    if blank:
-        raise DataError(
-            f"{path.name}: {len(blank)} of {len(volume.array)} slices are constant (no image in them); export it again"
-        )
-    return volume
+        read = sitk.ReadImage(str(path))
+        axes = np.reshape(read.GetDirection(), (read.GetDimension(),) * 2) * read.GetSpacing()
+        if read.GetDimension() != 3 or np.array_equal(np.c_[axes, read.GetOrigin()], np.eye(3, 4)):
+            raise DataError("states no geometry (voxels of 1 mm along the body's axes); export it with its geometry")
+        affine = np.eye(4)
+        affine[:3] = np.diag([-1.0, -1.0, 1.0]) @ np.c_[axes, read.GetOrigin()]
+        return sitk.GetArrayFromImage(read).transpose(2, 1, 0), affine, []
+    image: Any
+    if path.suffix.lower() in (".hdr", ".img"):
+        image = nib.load(path)
+    else:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        second = int.from_bytes(content[:4], "little") == 540 or int.from_bytes(content[:4], "big") == 540
+        image = (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
+    if not isinstance(image, nib.Nifti1Pair):
+        raise DataError("states no orientation (Analyze has none); export it as NIfTI with its geometry")
+    affine, notes = _placed(image)
+    return np.asanyarray(image.dataobj), affine, notes
+
+
+def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
+    """Affine of a NIfTI image by the form that agrees with its voxel sizes, and a note where another does not."""
+    sizes = np.array(image.header.get_zooms()[:3], dtype=float)
+    coded, good = [], {}
+    for name, form in (("sform", image.header.get_sform), ("qform", image.header.get_qform)):
+        try:
+            matrix, code = form(coded=True)
+        except Exception:  # a quaternion that is none
+            matrix, code = None, 1
+        coded += [name] * bool(code)
+        if code and matrix is not None:
+            lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+            if np.isfinite(matrix).all() and (np.abs(lengths - sizes) <= SAME_SIZE * sizes).all():
+                good[name] = (int(code), matrix)
+    if not coded:
+        raise DataError("states no orientation (sform and qform codes are 0); export it with its geometry")
+    if not good:
+        raise DataError(f"its {' and '.join(coded)} contradict its voxel sizes; export it again with its geometry")
+    name = next(iter(good))
+    if len(good) == 2:
+        empty = np.empty(image.shape[:3], np.bool_)
+        apart = grid_distance(Volume(empty, good["sform"][1]), Volume(empty, good["qform"][1]))
+        if apart <= SAME_GRID_MM:
+            return good[name][1], []
+        scanner = [name for name, (code, _) in good.items() if code == 1]
+        if len(scanner) != 1:
+            raise DataError(f"its sform and qform lie {apart:.1f} mm apart; export it again with one geometry")
+        note = f"sform and qform lie {apart:.1f} mm apart, the {scanner[0]} is the scanner's and was used"
+        return good[scanner[0]][1], [note]
+    other = [form for form in coded if form not in good]
+    return good[name][1], [f"the {other[0]} contradicts the voxel sizes, the {name} was used"] if other else []
 
 
 def read_mask(path: Path, image: Volume) -> Volume:
@@ -97,6 +172,8 @@ def read_mask(path: Path, image: Volume) -> Volume:
             f"{path.name}: lies on another grid than the T1 (shapes {mask.array.shape} and {image.array.shape}, "
             f"corners {grid_distance(mask, image):.1f} mm apart); draw or resample it on the T1"
         )
+    if not np.isfinite(mask.array).all():
+        raise DataError(f"{path.name}: holds values that are no labels; save a mask of whole numbers")
     whole = mask.array.dtype.kind in "iu"
     labels = mask.array if whole else np.rint(mask.array)
     highest = labels.max()
@@ -105,25 +182,18 @@ def read_mask(path: Path, image: Volume) -> Volume:
     return image.like(labels.astype(np.uint8 if highest < 256 else np.int32))
 
 
-def read_masks(folder: Path, patient: str, t1: Volume) -> tuple[Volume | None, dict[str, Volume], list[str]]:
-    """`{patient}_{name}.nii[.gz]` of a folder: the bone mask, the other masks by name, and notes on refused ones."""
+def read_masks(files: Mapping[Path, str], t1: Volume) -> tuple[Volume | None, dict[str, Volume], list[str]]:
+    """Read the bone mask and the other masks by name; notes on refused ones."""
     bones: Volume | None = None
     others: dict[str, Volume] = {}
     notes: list[str] = []
-    if not folder.is_dir():
-        return None, {}, []
-    for path in sorted(folder.iterdir()):
-        if not (path.name.startswith(f"{patient}_") and _SUFFIX.search(path.name)):
-            continue
-        name = _SUFFIX.sub("", path.name).removeprefix(f"{patient}_")
-        if not re.fullmatch(r"[a-z]+", name):
-            continue  # a mask of another patient whose name begins alike
+    for path, name in files.items():
         try:
             mask = read_mask(path, t1)
             if name == "bones" and mask.array.max(initial=0) > max(Bone):
                 raise DataError(f"{path.name}: holds values above {max(Bone)}; use 1 for sacrum and 2 for iliac")
         except DataError as error:
-            notes.append(f"reference refused: {error}")
+            notes.append(f"reference refused: {str(error).replace(path.name, f'the mask {name}')}")
             continue
         if name == "bones":
             bones = mask
@@ -132,67 +202,90 @@ def read_masks(folder: Path, patient: str, t1: Volume) -> tuple[Volume | None, d
     return bones, others, notes
 
 
-class NiftiSource:
-    """Pairs of NIfTI files, beside them optionally `patients.csv`, `readings.csv`, `opinions.csv` and `truth/`."""
+class NiftiSource(FolderSource):
+    """Images `{patient}_{T1,STIR}.nii.gz`, `{patient}/{T1,STIR}.nii.gz`, a BIDS tree, or names by dcm2niix."""
 
-    def __init__(self, path: Path) -> None:
-        """List the files.
+    name = "NIfTI"
+
+    def examinations(self, progress: bool) -> list[Known]:
+        """Group images by folder and by what stands in their name before the sequence.
 
         Raises:
-            DataError: a table beside them is not usable.
+            DataError: no name tells a sequence.
         """
-        self.path = path
-        self.name = path.name
-        self._people = reader_tables.people(reader_tables.read_table(path / "patients.csv", reader_tables.PATIENTS))
-        self._files = _pairs(path)
+        groups: dict[tuple[str, str], list[Candidate]] = {}
+        locked: list[OSError] = []
+        for file in files_below(self.path, locked.append):
+            parts = file.relative_to(self.path).parts
+            twin = file.suffix.lower() == ".hdr" and file.with_suffix(".img").is_file()
+            if not _SUFFIX.search(file.name) or twin or parts[0] in ("truth", "derivatives"):
+                continue
+            folder, patient, candidate = _described(file, self.path)
+            groups.setdefault((folder, patient), []).append(candidate)
+        named = {key: files for key, files in sorted(groups.items()) if any(judge(one)[0] for one in files)}
+        number = sum(map(len, groups.values()))
+        if not named and not locked:
+            raise DataError(
+                f"none of {number} images tells by its name which sequence it is; call them {{patient}}_T1 and "
+                "{patient}_STIR (of nnU-Net, add dataset.json with its channel_names)"
+            )
+        if unused := number - sum(map(len, named.values())):
+            self.notes.append(f"{unused} images whose names tell no T1 or STIR were not used")
+        self._files = list(named.values())
+        known = []
+        patients = [patient for _, patient in named]
+        for folder, patient in named:
+            name = patient if patients.count(patient) == 1 else f"{folder}/{patient}"
+            bids = re.fullmatch(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+)", name)
+            known.append(Known(bids[1] if bids else name, bids[2] if bids else "", (name,)))
+        for error in locked:
+            self._files.append([])
+            name = Path(error.filename).relative_to(self.path).as_posix()
+            known.append(Known(name, "", (name,)))
+        return known
 
-    def patients(self) -> list[str]:
-        """Keys of the examinations, sorted."""
-        return sorted(self._files)
-
-    def describe(self, patient: str) -> Examination:
-        """Who it is, without images."""
-        parts = re.fullmatch(r"sub-([A-Za-z0-9]+)_ses-([A-Za-z0-9]+)", patient)
-        default = (parts[1], parts[2], "") if parts else (patient.removeprefix("sub-"), "", "")
-        subject, session, centre = self._people.get(patient, default)
-        return Examination(patient, subject, session, centre)
+    def files(self, patient: str) -> Iterable[Path]:
+        """Return the images of an examination."""
+        return [one.key for one in self._files[self.index(patient)[0]]]
 
     def load(self, patient: str) -> Examination:
-        """Read T1, STIR and masks of one patient.
+        """Choose and read T1, STIR and masks of one patient.
 
         Raises:
             DataError: they cannot be used; says why.
         """
-        files = self._files[patient]
-        if not files:
+        candidates = self._files[self.index(patient)[0]]
+        if not candidates:
             raise DataError(f"its folder cannot be read; {PERMISSIONS}")
-        volumes: dict[str, Volume] = {}
-        for sequence in SEQUENCES:
-            if len(files.get(sequence, [])) != 1:
-                found = len(files.get(sequence, []))
-                raise DataError(f"{sequence}: {found} files where one is needed; keep one volume per sequence")
-            try:
-                volumes[sequence] = read_image(files[sequence][0])
-            except DataError as error:
-                raise DataError(f"{sequence}: {error}") from None
-        bones, truth, notes = read_masks(self.path / "truth", patient, volumes[T1])
-        return replace(
+        read: dict[Path, tuple[Volume, list[str]]] = {}
+        failed: dict[str, str] = {}
+        seen = []
+        for one in candidates:
+            role, _ = judge(one)
+            if role is not None:
+                try:
+                    read[one.key] = volume, _ = _read_image(one.key)
+                except DataError as error:
+                    failed.setdefault(role, str(error).removeprefix(f"{one.key.name}: "))
+                    continue
+                normal = volume.affine[:3, 0] * [-1, -1, 1] / volume.spacing[0]
+                one = replace(one, shape=volume.array.shape, normal=tuple(normal))
+            seen.append(one)
+        for role, reason in failed.items():
+            if not any(judge(one)[0] == role for one in seen):
+                raise DataError(f"{role}: {reason}")
+        choice = choose(seen, lambda one: deidentify.token(read[one.key][0].array.tobytes().hex()))
+        taken = {name: one.key for name, one in choice.taken.items()}
+        examination = replace(
             self.describe(patient),
-            t1=volumes[T1],
-            stir=volumes[STIR],
-            sidecar={name: read_sidecar(files[name][0]) for name in SEQUENCES},
-            notes=notes,
-            reference_bones=bones,
-            truth=truth,
+            t1=read[taken[T1]][0],
+            stir=read[taken[STIR]][0],
+            sidecar={name: read_sidecar(taken[name]) for name in SEQUENCES},
+            notes=[f"{name}: {note}" for name in SEQUENCES for note in read[taken[name]][1]]
+            + (choice.notes if len(seen) > 2 else []),
+            series=choice.report,
         )
-
-    def readings(self) -> pd.DataFrame | None:
-        """`readings.csv`, or none."""
-        return reader_tables.read_table(self.path / "readings.csv", reader_tables.READINGS)
-
-    def opinions(self) -> pd.DataFrame | None:
-        """`opinions.csv`, or none."""
-        return reader_tables.read_table(self.path / "opinions.csv", reader_tables.OPINIONS)
+        return self.with_masks(examination)
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
@@ -205,21 +298,39 @@ def read_sidecar(image: Path) -> dict[str, Any]:
     return deidentify.clean_sidecar(fields) if isinstance(fields, dict) else {}
 
 
-def _pairs(path: Path) -> dict[str, dict[str, list[Path]]]:
-    """Files by patient and sequence, from names alone."""
-    found: dict[str, dict[str, list[Path]]] = {}
+def _described(file: Path, root: Path) -> tuple[str, str, Candidate]:
+    """Folder, patient and candidate of an image, from its name, its folders and its sidecar."""
+    stem = _SUFFIX.sub("", file.name)
+    folder = file.parent
+    hint = folder.name.upper() if folder.name.upper() in SEQUENCES and folder != root else ""
+    if hint or folder.name == "anat":
+        folder = folder.parent
+    channel = _CHANNEL.search(stem)
+    start = _SEQUENCE.search(stem)
+    end = start.start() if start else channel.start() if channel else 0 if hint else len(stem)
+    words = stem[end:].lower().strip("_-. ")
+    if channel and not _T1_OR_STIR.search(words):
+        words = _channels(file, root).get(int(channel[1]), "")
+    patient = "" if hint and not start else stem[:end]
+    fields = read_sidecar(file)
+    if _T1_OR_STIR.search(words) or hint:  # the name says what it is; parameters may only contradict
+        fields = {name: fields[name] for name in ("ScanningSequence", "ScanOptions", "InversionTime") if name in fields}
+    number = next(iter(re.findall(r"_(\d{1,4})$", stem)), "")
+    relative = folder.relative_to(root).as_posix()
+    return relative, patient or folder.name, Candidate(file, fields, words, number=number, hint=hint)
 
-    def unreadable(error: OSError) -> None:
-        found.setdefault(Path(error.filename).name, {})  # `load` refuses it: it has no files
 
-    for file in files_below(path, unreadable):
-        parts = file.relative_to(path).parts
-        if not _SUFFIX.search(file.name) or parts[0] in ("truth", "derivatives"):
-            continue
-        stem = _SUFFIX.sub("", file.name)
-        for sequence, pattern in _NAME.items():
-            match = pattern.search(stem)
-            if match:
-                patient = re.sub(r"_acq-[A-Za-z0-9]+$", "", stem[: match.start()]) or file.parent.name
-                found.setdefault(patient, {}).setdefault(sequence, []).append(file)
-    return found
+_T1_OR_STIR = re.compile(r"(?<![a-z0-9])e?t1(?![0-9])|stir|tirm")
+
+
+def _channels(file: Path, root: Path) -> dict[int, str]:
+    """Names of the channels of nnU-Net by number, from `dataset.json` beside or above an image."""
+    for folder in file.parents:
+        try:
+            fields = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            named = fields.get("channel_names") or fields.get("modality") or {}
+            return {int(number): str(name).lower() for number, name in named.items()}
+        except (OSError, ValueError, AttributeError):
+            if folder == root:
+                break
+    return {}

@@ -17,11 +17,16 @@ KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
 
 #: Module and callable that open each kind; by name, because these modules build on this one.
 _OPENERS = {
-    "dicom": ("dicom_sources", "open_dicom"),
-    "phantom": ("dicom_sources", "open_dicom"),
+    "dicom": ("dicom_sources", "DicomSource"),
+    "phantom": ("dicom_sources", "DicomSource"),
     "nifti": ("nifti", "NiftiSource"),
     "vhi": ("vhi.source", "VhiSource"),
 }
+
+#: Names of images that nibabel or SimpleITK reads.
+IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+_TABLES = {".csv", ".json", ".tsv", ".md", ".txt", ".bval", ".bvec", ".mat", ".docx", ".xlsx", ".pdf", ".raw"}
 
 
 def open_source(path: Path, kind: Kind = "auto") -> Source:
@@ -39,7 +44,7 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
     if kind not in KINDS:
         raise DataError(f"unknown kind of source {kind!r}: choose one of {', '.join(KINDS)}")
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder; give the folder that holds the patients")
+        raise DataError("no such folder; give the folder that holds the patients")
     folders_in(path)
     kind = _recognise(path) if kind == "auto" else kind
     module, opener = _OPENERS[kind]
@@ -48,14 +53,27 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
 
 
 def _recognise(path: Path) -> Kind:
-    """Kind of the cohort in a folder, from names alone."""
+    """Kind of the cohort in a folder: DICOM wherever a file is DICOM, whatever lies beside it."""
+    from axspa_lib.curation.dicom import NotDicom, read_dataset
+
     if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():
         return "vhi"
+    images = others = 0
     for child in files_below(path, unreadable=lambda error: None):
-        if "truth" in child.relative_to(path).parts[:1]:
+        if "truth" in child.relative_to(path).parts[:1] or child.suffix.lower() in _TABLES:
             continue
-        if child.name.lower().endswith((".nii", ".nii.gz")):
-            return "nifti"
-        if child.suffix.lower() not in {".csv", ".json", ".tsv", ".md", ".txt"}:
+        if child.name.lower().endswith(IMAGES):
+            images += 1
+            continue
+        try:
+            read_dataset(child, pixels=False)
             return "dicom"
-    raise DataError(f"{path}: holds no images; give a folder of DICOM or NIfTI files")
+        except NotDicom:
+            others += child.suffix.lower() == ".zip"
+        except DataError:
+            others += 1
+    if images:
+        return "nifti"
+    if others or any(folders_in(path)):
+        return "dicom"
+    raise DataError("the folder holds no images; give a folder of DICOM or NIfTI files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from axspa_lib.study.labels import BIDS_SUFFIX, STIR, T1
 from axspa_lib.study.volume import Volume, write_volume
 
 #: Changes when what a record or an image holds changes; finished patients are then curated again.
-FORMAT = 3
+FORMAT = 4
 
 #: Folder of the records in a curated cohort.
 RECORDS = ".records"
@@ -48,7 +49,8 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
     """Read, pair and write one patient; whatever is wrong with it becomes its finding.
 
     Returns:
-        The record: `patient`, `row` (of participants), `findings`, `files` (checksums by path) and `key`.
+        The record: `patient`, `row` (of participants), `findings`, `files` (checksums by path), `series` (taken and
+        left out), `slices` (checksums of pixels) and `key`.
 
     Raises:
         DataError: nothing can be written (space, permission), which is no fault of the patient.
@@ -58,9 +60,11 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
     examination = described(source, patient)
     row = participant(examination)
     files: dict[str, str] = {}
+    slices: list[str] = []
     writing = False
     try:
         examination = source.load(patient)
+        slices = slice_digests(examination)
         stir, pairing = _paired(examination, options)
         row = participant(examination, pairing)
         _check_slices(row["slices"], options.last_slices.get(patient))
@@ -93,6 +97,7 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
         reason = f"unexpected {type(error).__name__} at {place}"
         findings.append(Finding(patient, "images", reason, "report this with the kind of file"))
     record = {"patient": patient, "key": key, "row": row, "files": files, "findings": [asdict(f) for f in findings]}
+    record |= {"series": examination.series, "slices": slices}
     if out is not None:
         try:
             runs.write_json(_record_path(out, patient), record)
@@ -125,7 +130,8 @@ def _paired(examination: Examination, options: Options) -> tuple[Volume | None, 
             raise _PairingError("there is no STIR; export the STIR series")
         return None, None  # of use for the bone networks, not for detection
     try:
-        pairing = geometry.pair(examination.t1, examination.stir, examination.shared_frame)
+        known = examination.first_known
+        pairing = geometry.pair(examination.t1, examination.stir, examination.shared_frame, known)
         if options.refine:
             pairing = geometry.refine(examination.t1, pairing)
     except DataError as error:
@@ -167,6 +173,13 @@ def _write(out: Path, examination: Examination, stir: Volume | None, row: dict[s
             if "desc-bones" in pattern:
                 row["bones_file"] = file
     return written
+
+
+def slice_digests(examination: Examination) -> list[str]:
+    """Checksums of the pixels of every slice of T1 and STIR, by which one examination under two codes is found."""
+    stacks = (volume for volume in (examination.t1, examination.stir) if volume is not None)
+    images = (np.ascontiguousarray(image, dtype=np.float32) for volume in stacks for image in volume.array)
+    return [hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images]
 
 
 def compact(array: NDArray[Any]) -> NDArray[Any]:

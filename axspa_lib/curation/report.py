@@ -222,11 +222,13 @@ def format_counts(out: Path) -> str:
     with (out / "exclusions.csv").open(encoding="utf-8", newline="") as file:
         people = sum(row["stage"] == "people" for row in csv.DictReader(file))
     if people:
-        lines.append(f"  {people} examinations share a PatientID but count as several people: see patients.csv")
+        lines.append(f"  {people} examinations may share a person with another: see `people` in exclusions.csv")
+    lines += [f"  note: {note}" for note in json.loads((out / "curation.json").read_text(encoding="utf-8"))["notes"]]
     for table, without in (
         ("readings", "no half-slice has a label"),
         ("opinions", "nobody is left out for disagreement"),
     ):
         if len((out / f"{table}.csv").read_text(encoding="utf-8").splitlines()) < 2:
             lines.append(f"  no {table} were found: {without}")
+    lines.append(f"series taken and left out, with reasons: {out / 'series.csv'}")
     return "\n".join([*lines, f"every reason with its remedy: {out / 'exclusions.csv'}"])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from axspa_lib.curation import annotations as reader_tables
+from axspa_lib.curation.annotations import Finding
+from axspa_lib.curation.identity import Known, People, Who
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
 
@@ -33,6 +42,8 @@ class Examination:
         reference_bones: bone mask on the grid of T1 (`labels.Bone`).
         truth: further masks on the grid of T1, by name (`joint`, `lesions`).
         shared_frame: T1 and STIR were acquired in one frame of reference.
+        first_known: the most anterior slice of T1 is known to be the first acquired.
+        series: what was taken and left out (`series.Choice.report`).
     """
 
     patient: str
@@ -46,6 +57,8 @@ class Examination:
     reference_bones: Volume | None = None
     truth: dict[str, Volume] = field(default_factory=dict)
     shared_frame: bool = True
+    first_known: bool = False
+    series: list[dict[str, str]] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -53,7 +66,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name of the cohort."""
+        """What kind of cohort it is, or the name of a public one; never the name of a user's folder."""
         ...
 
     def patients(self) -> list[str]:
@@ -77,6 +90,159 @@ class Source(Protocol):
         ...
 
 
+class FolderSource:
+    """A source in a user's folder: tables, codes and masks are the same whatever the images are.
+
+    Beside the images optionally `patients.csv`, `readings.csv`, `opinions.csv`, `truth/`.
+    """
+
+    #: Kind of the images, which stands for the name of the folder.
+    name = "folder"
+
+    def __init__(self, path: Path) -> None:
+        """Read `patients.csv`; images are read by `load`, zips are unpacked.
+
+        Raises:
+            DataError: a table is there and is no such table, or the folder cannot be listed.
+        """
+        self.path, self.notes = unpacked(path)
+        self.simulated = (path / "simulation.json").is_file()
+        self.people = People(path, self.simulated)
+        self._known: list[Known] | None = None
+        self._named: dict[str, tuple[int, Who]] | None = None
+
+    def examinations(self, progress: bool) -> list[Known]:
+        """Return every examination of the source, in any order."""
+        raise NotImplementedError
+
+    def prepare(self, progress: bool = False) -> None:
+        """Find the examinations, once; with a bar, for a PACS export may hold 100,000 files."""
+        if self._known is None:
+            self._known = self.examinations(progress)
+            self._named = self.people.assign(dict(enumerate(self._known)))
+            if self.people.unused():
+                self.notes.append(
+                    f"{self.people.unused()} rows of patients.csv name nobody of the source and were not used"
+                )
+
+    def keep_pseudonyms(self, path: Path) -> None:
+        """Use and extend the pseudonym map at `path` (git ignores `pseudonyms*.csv`)."""
+        self.prepare()
+        self.people.keep(path)
+        self._named = self.people.assign(dict(enumerate(self._known or [])))
+        self.people.save()
+
+    def index(self, patient: str) -> tuple[int, Who]:
+        """Return the place in `examinations` of a key, and who it is."""
+        self.prepare()
+        return (self._named or {})[patient]
+
+    def patients(self) -> list[str]:
+        """Keys of the examinations, sorted."""
+        self.prepare()
+        return sorted(self._named or {})
+
+    def describe(self, patient: str) -> Examination:
+        """Who it is, without images."""
+        who = self.index(patient)[1]
+        return Examination(who.patient, who.subject, who.session, who.centre)
+
+    def readings(self) -> pd.DataFrame | None:
+        """`readings.csv`, or none."""
+        return self._table("readings", reader_tables.READINGS)
+
+    def opinions(self) -> pd.DataFrame | None:
+        """`opinions.csv`, or none."""
+        return self._table("opinions", reader_tables.OPINIONS)
+
+    def same_people(self) -> list[Finding]:
+        """Examinations that may share a person though they count as several."""
+        return self.people.doubtful(
+            {p: ((self._known or [])[self.index(p)[0]], self.index(p)[1]) for p in self.patients()}
+        )
+
+    def fingerprint(self, patient: str) -> str:
+        """Changes when a file of the examination, or a mask of it, does."""
+        lines = []
+        for file in sorted({*self.files(patient), *self._masks(patient)}):
+            with contextlib.suppress(OSError):
+                stat = file.stat()
+                lines.append(f"{file.relative_to(self.path)} {stat.st_size} {stat.st_mtime_ns}")
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def files(self, patient: str) -> Iterable[Path]:
+        """Return the image files of an examination."""
+        raise NotImplementedError
+
+    def with_masks(self, examination: Examination) -> Examination:
+        """Add `truth/{patient}_{name}.nii[.gz]`: the bone mask, other masks, and notes on those refused."""
+        from axspa_lib.curation.nifti import read_masks
+
+        assert examination.t1 is not None
+        bones, truth, notes = read_masks(self._masks(examination.patient), examination.t1)
+        return replace(examination, reference_bones=bones, truth=truth, notes=[*examination.notes, *notes])
+
+    def _masks(self, patient: str) -> dict[Path, str]:
+        """Mask files of an examination and what they show."""
+        known = (self._known or [])[self.index(patient)[0]]
+        found = {}
+        folder = self.path / "truth"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            for name in (patient, *known.names):
+                match = re.fullmatch(rf"{re.escape(name)}_([a-z]+)\.nii(\.gz)?", path.name)
+                if match:
+                    found[path] = match[1]
+        return found
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame | None:
+        self.prepare()
+        return self.people.translated(reader_tables.read_table(self.path / f"{name}.csv", columns))
+
+
+#: Folders of unpacked zips; each goes when the process ends.
+_UNPACKED: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def unpacked(path: Path) -> tuple[Path, list[str]]:
+    """Return a folder with the same files in which every zip is a folder; itself where there is no zip.
+
+    Returns:
+        The folder, which goes when the process ends, and notes on zips that could not be unpacked.
+    """
+    zips = [file for file in files_below(path, lambda error: None) if file.suffix.lower() == ".zip"]
+    if not zips:
+        return path, []
+    _UNPACKED.append(tempfile.TemporaryDirectory(prefix="axspa-"))
+    root, spoiled = Path(_UNPACKED[-1].name), 0
+    for file in files_below(path, lambda error: None):
+        if file not in zips:
+            target = root / file.relative_to(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(file.resolve())
+    queue = [(file, root / file.relative_to(path)) for file in zips]
+    for file, target in queue:
+        folder = (
+            target.with_name(f"{target.name} unpacked") if target.with_suffix("").exists() else target.with_suffix("")
+        )
+        try:
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, zlib.error):
+            spoiled += 1
+        stamp = file.stat().st_mtime_ns
+        for member in folder.rglob("*"):
+            os.utime(member, ns=(stamp, stamp))
+            if member.suffix.lower() == ".zip" and member.is_file():
+                queue.append((member, member))
+    what = f"{spoiled} of {len(queue)} zips are damaged or encrypted and were not (wholly) used; unpack them"
+    return root, [what] if spoiled else []
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder belongs to a system, not to a user."""
+    return name.startswith((".", "$", "@")) or name == "__MACOSX"
+
+
 def folders_in(path: Path) -> list[Path]:
     """Folders in a folder, sorted, hidden ones not.
 
@@ -84,9 +250,9 @@ def folders_in(path: Path) -> list[Path]:
         DataError: it cannot be listed.
     """
     try:
-        return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+        return sorted(child for child in path.iterdir() if child.is_dir() and not is_hidden(child.name))
     except OSError as error:
-        raise DataError(f"the folder {path.name} cannot be read ({type(error).__name__}); {PERMISSIONS}") from None
+        raise DataError(f"a folder cannot be read ({type(error).__name__}); {PERMISSIONS}") from None
 
 
 def files_below(path: Path, unreadable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
@@ -110,8 +276,8 @@ def files_below(path: Path, unreadable: Callable[[OSError], None] | None = None)
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
             file = Path(folder, name)
-            if not name.startswith(".") and os.path.isfile(file):
+            if not is_hidden(name) and os.path.isfile(file):
                 yield file

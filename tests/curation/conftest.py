@@ -118,6 +118,14 @@ def write_pair(folder: Path, t1: dict[str, Any] | None = None, stir: dict[str, A
     return folder
 
 
+def vouch(root: Path) -> Path:
+    """List every patient's folder, or every pair of NIfTI files, as a code in `patients.csv`."""
+    names = {path.name if path.is_dir() else path.name.rsplit("_", 1)[0] for path in root.iterdir()} - {"truth"}
+    lines = [f"{name},{name}," for name in sorted(names) if not name.endswith(".csv")]
+    (root / "patients.csv").write_text("\n".join(["patient,subject,centre", *lines]), encoding="utf-8")
+    return root
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_pydicom() -> Any:
     """Writing the bad inputs makes pydicom warn of what is meant."""
@@ -133,5 +141,6 @@ def make() -> Any:
 
     class Make:
         Series, pair, save, ramp = Series, staticmethod(write_pair), staticmethod(save), staticmethod(ramp)
+        vouch = staticmethod(vouch)
 
     return Make

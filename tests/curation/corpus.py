@@ -235,7 +235,7 @@ READ: dict[str, tuple[Fields, Fields, NDArray[Any] | None]] = {
     ),
     "non-square-matrix": ({"rows": 30, "columns": 18}, {"rows": 30, "columns": 18}, None),
     "anisotropic-pixels": ({"spacing": (5.0, 1.4, 0.7)}, {"spacing": (5.0, 1.4, 0.7)}, None),
-    "path with spaces and accents é à ß": ({}, {}, None),
+    "path with 2 spaces and accents é à ß": ({}, {}, None),
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def source_folder(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame(rows, columns=["patient", "reader", "slice", "side", "quadrant", "inflammation"]).to_csv(
         root / "readings.csv", index=False
     )
-    return root
+    return make.vouch(root)
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +267,8 @@ def test_a_patient_that_kills_its_process_costs_only_itself(
     """As a decoder that crashes, or a file that exhausts memory, would do."""
     (tmp_path / "deadly.py").write_text(
         "import os\n"
-        "from axspa_lib.curation.dicom_sources import LayoutSource\n"
-        "class Deadly(LayoutSource):\n"
+        "from axspa_lib.curation.dicom_sources import DicomSource\n"
+        "class Deadly(DicomSource):\n"
         "    def load(self, patient):\n"
         "        if patient == 'good-2':\n"
         "            os._exit(9)\n"
@@ -279,6 +279,7 @@ def test_a_patient_that_kills_its_process_costs_only_itself(
     root.mkdir()
     for name in GOOD[1:]:
         (root / name).symlink_to(source_folder / name)
+    (root / "patients.csv").symlink_to(source_folder / "patients.csv")
     source = importlib.import_module("deadly").Deadly(root)
     cohort = Cohort(curate(source, tmp_path / "out", workers=2, **SPLITS))
     assert cohort.patients == ["good-3", "shifted"]
@@ -311,7 +312,7 @@ def annotated(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
              "stranger-reads;9;5;L;iliac_upper;1", "nobody;1;5;L;iliac_upper;1"]  # fmt: skip
     text = "patient;reader;slice;side;quadrant;inflammation\n" + "\n".join(rows)
     (root / "readings.csv").write_bytes(text.encode("utf-16"))
-    return Cohort(curate(open_source(root), tmp_path_factory.mktemp("out") / "lab", **SPLITS))
+    return Cohort(curate(open_source(make.vouch(root)), tmp_path_factory.mktemp("out") / "lab", **SPLITS))
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,7 @@ def test_bad_annotations_cost_their_patient_or_their_row(
 
 def test_opinions_on_others_only_do_not_switch_the_criterion_off(make: Any, tmp_path: Path) -> None:
     make.pair(tmp_path / "in" / "P1")
+    make.vouch(tmp_path / "in")
     (tmp_path / "in" / "opinions.csv").write_text("patient,reader,asas_positive\nP01,1,1\nP01,2,1\n")
     with pytest.raises(DataError, match="no patient can be included"):
         curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)
@@ -349,6 +351,7 @@ def test_a_file_that_is_not_still_costs_its_patient(
     copy = tmp_path / "in"
     for name in GOOD[1:]:
         shutil.copytree(source_folder / name, copy / name)
+    shutil.copy(source_folder / "patients.csv", copy)
     victim = sorted((copy / "good-2" / "STIR").iterdir())[2]
     opened = Path.open
 
@@ -377,10 +380,10 @@ def test_the_demo_patient_becomes_a_cohort(real_data: Path, tmp_path: Path) -> N
         pytest.skip("iaxspa-demo is not there")
     cohort = Cohort(curate(open_source(demo), tmp_path / "demo", **SPLITS))
     row = cohort.participants.iloc[0]
-    assert cohort.patients == ["Patient1"] and (row["slices"], row["rows"], row["columns"]) == (15, 256, 256)
+    assert cohort.patients == ["P0001"] and (row["slices"], row["rows"], row["columns"]) == (15, 256, 256)
     assert (row["spacing_slice_mm"], row["tilt_deg"], row["field_t"]) == (5.0, 38.3, 1.5)
-    assert not row["stir_resampled"] and cohort.sidecar("Patient1", "STIR")["InversionTime"] == 0.14
-    t1, stir = cohort.volume("Patient1", "T1"), cohort.volume("Patient1", "STIR")
+    assert not row["stir_resampled"] and cohort.sidecar("P0001", "STIR")["InversionTime"] == 0.14
+    t1, stir = cohort.volume("P0001", "T1"), cohort.volume("P0001", "STIR")
     middle = (slice(8, 12), slice(40, 120), slice(115, 141))  # the thecal sac: bright on STIR, dark on T1
     assert np.percentile(stir.array[middle], 90) > 4 * np.median(stir.array)
     assert np.percentile(t1.array[middle], 10) < np.median(t1.array[8:12, 60:200, 60:200])

@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from axspa_lib.curation.dicom import NotDicom, read_dataset, read_header, read_pixels
+from axspa_lib.curation.dicom import NotDicom, read_dataset, read_headers, read_pixels
 from axspa_lib.curation.dicom_stack import read_stack
 from axspa_lib.study.errors import DataError
 
@@ -196,8 +196,8 @@ def test_pydicoms_own_files_are_read_or_refused() -> None:
     for file in files:
         try:
             dataset = read_dataset(file)
-            read_header(file, dataset)
-            assert read_pixels(file, dataset).ndim == 2
+            headers = read_headers(file, dataset)
+            assert read_pixels(file, dataset, headers[0].index).ndim == 2
             outcomes["read"] += 1
         except NotDicom:
             outcomes["other"] += 1
@@ -244,6 +244,6 @@ def test_demo_patient_lies_as_anatomy_says(real_data: Path) -> None:
 
 def test_headers_can_travel_to_workers(make: Any, tmp_path: Path) -> None:
     folder = make.Series().write(tmp_path)
-    header = read_header(next(iter(sorted(folder.iterdir()))))
+    header = read_headers(next(iter(sorted(folder.iterdir()))))[0]
     assert pickle.loads(pickle.dumps(header)) == header
     assert "patient-1" not in repr(header)

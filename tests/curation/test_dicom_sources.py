@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from axspa_lib.curation.curate import curate
-from axspa_lib.curation.deidentify import Pseudonyms
-from axspa_lib.curation.dicom_sources import MAX_VISITS, ExportSource, LayoutSource
+from axspa_lib.curation.dicom_sources import DicomSource
+from axspa_lib.curation.identity import MAX_VISITS, Pseudonyms
 from axspa_lib.curation.open import open_source
-from axspa_lib.curation.recognise import recognise
+from axspa_lib.curation.series import Candidate, judge
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.errors import DataError
 from tests.curation.corpus import SHIPPED
@@ -50,7 +50,7 @@ def test_a_messy_export_is_sorted(make: Any, tmp_path: Path) -> None:
     export(make, root, "Dupont^Jeanne 19500101", "1.2.840.1.78")
     export(make, root, "Martin", "1.2.840.1.79")
     source = open_source(root)
-    assert isinstance(source, ExportSource)
+    assert isinstance(source, DicomSource)
     cohort = Cohort(curate(source, tmp_path / "out" / "lab", **SPLITS))
     assert cohort.patients == ["P0001", "P0001-2", "P0002"]
     assert list(cohort.participants["subject"]) == ["P0001", "P0001", "P0002"]
@@ -262,7 +262,7 @@ def test_the_series_in_the_plane_of_the_stir_is_taken(make: Any, tmp_path: Path)
     ],
 )
 def test_sequences_by_parameters_first(fields: Any, description: str, expected: str | None) -> None:
-    found, reason = recognise(fields, description)
+    found, reason = judge(Candidate(0, fields, description))
     assert found == expected and reason and (not description or description not in reason)
 
 
@@ -271,7 +271,7 @@ def test_layout_tables_group_examinations(make: Any, tmp_path: Path) -> None:
         make.pair(tmp_path / "in" / patient, {"patient": "same"}, {"patient": "same"})
     (tmp_path / "in" / "patients.csv").write_text("patient;subject;centre;session\nA1;A;C1;pre\nA2;A;C1;post\n")
     source = open_source(tmp_path / "in", "phantom")
-    assert isinstance(source, LayoutSource)
+    assert isinstance(source, DicomSource)
     cohort = Cohort(curate(source, tmp_path / "out", **SPLITS))
     assert list(cohort.participants["subject"]) == ["A", "A"]
     assert [f.split("/")[1] for f in cohort.participants["t1_file"]] == ["ses-pre", "ses-post"]
@@ -311,7 +311,7 @@ def test_the_demo_in_a_heap_is_recognised(real_data: Path, tmp_path: Path) -> No
         shutil.copy(file, tmp_path / "heap" / f"{file.parent.name}{file.name}")
     heap = open_source(tmp_path / "heap")
     found = heap.load(heap.patients()[0])
-    expected = open_source(demo).load("Patient1")
+    expected = open_source(demo).load("P0001")
     for one, two in ((found.t1, expected.t1), (found.stir, expected.stir)):
         np.testing.assert_array_equal(one.array, two.array)
         np.testing.assert_allclose(one.affine, two.affine)
@@ -325,7 +325,7 @@ def test_two_visits_that_count_as_two_people_are_reported(make: Any, tmp_path: P
             series = make.Series(sequence, patient=person, study=f"1.2.{number}")
             series.write(root / folder / sequence)
     (root / "patients.csv").write_text("patient,subject,centre\nC,C,\nC-later,C,\n")
-    source = LayoutSource(root)
+    source = DicomSource(root)
     found = source.same_people()
     assert [finding.patient for finding in found] == ["A", "A-later"] and not any(f.excludes for f in found)
     assert "A-later" in found[0].reason and "patients.csv" in found[0].remedy and "7" not in found[0].reason
@@ -333,13 +333,13 @@ def test_two_visits_that_count_as_two_people_are_reported(make: Any, tmp_path: P
     assert set(cohort.exclusions.query("stage == 'people'")["patient"]) == {"A", "A-later"}
     people = "".join(f"{patient},{patient[0]},\n" for patient in source.patients())
     (root / "patients.csv").write_text(f"patient,subject,centre\n{people}")
-    assert LayoutSource(root).same_people() == []
+    assert DicomSource(root).same_people() == []
 
 
 def test_an_identifier_that_all_share_is_a_placeholder(make: Any, tmp_path: Path) -> None:
     make.Series("T1", patient="ANONYMOUS").write(tmp_path / "P00" / "T1")
     for number in range(1, MAX_VISITS + 1):
         shutil.copytree(tmp_path / "P00", tmp_path / f"P{number:02d}")
-    assert LayoutSource(tmp_path).same_people() == []
+    assert DicomSource(tmp_path).same_people() == []
     shutil.rmtree(tmp_path / "P12")
-    assert len(LayoutSource(tmp_path).same_people()) == MAX_VISITS
+    assert len(DicomSource(tmp_path).same_people()) == MAX_VISITS

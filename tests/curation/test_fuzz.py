@@ -147,7 +147,7 @@ def test_a_spoiled_patient_never_stops_the_cohort(
     for number, spoiling in enumerate(spoils):
         file = files[(seed + 3 * number) % len(files)]
         file.write_bytes(spoil(file.read_bytes(), *spoiling))
-    out = curate(open_source(root / "in"), root / "out", seed=0, bones_split=None, detection_split=None)
+    out = curate(open_source(make.vouch(root / "in")), root / "out", seed=0, bones_split=None, detection_split=None)
     cohort = Cohort(out)
     assert "good" in cohort.patients
     assert not cohort.exclusions["reason"].str.contains("unexpected").any(), cohort.exclusions["reason"].tolist()

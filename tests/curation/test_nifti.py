@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def curated(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def curated(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     source = tmp_path_factory.mktemp("nifti")
     (source / "truth").mkdir()
     for name in (*REFUSED, "good", "single-volume-in-4d", "mask-on-another-grid"):
@@ -68,6 +68,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
         if name in REFUSED:
             REFUSED[name][0](source / f"{name}_T1.nii")
     nib.save(image((9, 9, 9)), source / "truth" / "mask-on-another-grid_bones.nii.gz")
+    make.vouch(source)
     out = tmp_path_factory.mktemp("out") / "cohort"
     return Cohort(curate(open_source(source), out, seed=0, bones_split=None, detection_split=None))
 
@@ -76,7 +77,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def test_a_patient_that_cannot_be_used_has_its_reason(curated: Cohort, name: str) -> None:
     rows = curated.exclusions.set_index("patient").loc[[name]]
     assert len(rows) == 1 and rows["excludes"].all() and rows["stage"].iloc[0] == "images"
-    assert re.search(f"T1: {name}_T1.nii: .*{REFUSED[name][1]}", rows["reason"].iloc[0]), rows["reason"].iloc[0]
+    assert re.search(f"T1: .*{REFUSED[name][1]}", rows["reason"].iloc[0]), rows["reason"].iloc[0]
 
 
 def test_no_patient_is_harmed_by_another_and_a_bad_mask_costs_the_mask(curated: Cohort) -> None:
