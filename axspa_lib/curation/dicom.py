@@ -130,7 +130,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     """
     try:
         before = path.stat()
-        if before.st_size > MAX_BYTES:
+        if before.st_size > MAX_BYTES or path.name.upper() == "DICOMDIR":
             raise NotDicom
         with path.open("rb") as file:
             start = file.read(132)

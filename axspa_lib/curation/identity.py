@@ -24,8 +24,8 @@ from axspa_lib.study.runs import write_text
 MAX_VISITS = 12
 
 _PLACEHOLDER = re.compile(
-    r"[\W_]*(?:(?:anon|unknown|unbekannt|inconnu|de-?id|remov|delet|dummy|test|none|null|n/?a|no\W?(?:name|id)|patient|pat|"
-    r"name|id|x+|0+|9+|1|123\d*)\w*)?[\W_]*",
+    r"[\W_\d]*(?:anon|unknown|unbekannt|inconnu|de-?id|remov|delet|dummy|test)[a-z]*[\W_]*"
+    r"|[\W_]*(?:none|null|n/?a|no\W?(?:name|id)|patient|name|id|x+|0+|9{3,}|12345\d*)?[\W_]*",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?<!\d)(?:(?:19|20)\d\d[-_. /]?\d\d[-_. /]?\d\d|\d\d[-_. /]?\d\d[-_. /]?(?:19|20)\d\d)(?!\d)")

@@ -154,7 +154,7 @@ def _by_parameters(fields: Mapping[str, Any], words: str, hint: str) -> tuple[st
     if inverts or (tr is not None and tr >= STIR_TR):
         if (inverts or (te or 0) > 0.02) and _STIR_WORDS.search(words):
             return STIR, "long repetition without a stated inversion time; the description decides"
-        return None, "long repetition and no inversion time"
+        return None, f"{'inversion' if inverts else 'long repetition'} without an inversion time that nulls fat"
     if tr is None or te is None:
         said = {name for name, pattern in ((T1, _T1_WORDS), (STIR, _STIR_WORDS)) if pattern.search(words)} or {hint}
         return (
