@@ -51,9 +51,6 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
 
     Returns:
         Text columns, names in lower case; None when the file does not exist.
-
-    Raises:
-        DataError: not a text table, or columns are missing.
     """
     try:
         text = _decode(path.read_bytes(), path.name)
@@ -142,11 +139,7 @@ def opinion_of(opinions: pd.DataFrame, require_agreement: bool) -> tuple[pd.Seri
 
 
 def people(table: pd.DataFrame | None) -> dict[str, tuple[str, str, str]]:
-    """Return subject, session and centre by patient, from `patients.csv` (the column `session` is optional).
-
-    Raises:
-        DataError: a patient is listed twice.
-    """
+    """Return subject, session and centre by patient, from `patients.csv` (the column `session` is optional)."""
     if table is None:
         return {}
     twice = table.loc[table["patient"].duplicated(), "patient"]

@@ -71,15 +71,8 @@ def curate(
         folds: more than 1 adds folds of a cross-validation, by subject.
         require_agreement: keep only patients on whom all readers agree, where there are opinions (section 2).
         refine: move STIR onto T1 by a rigid registration, where that improves their match.
-        workers: processes.
+        workers, progress: processes; show a bar.
         dry_run: read and check everything, write nothing, print the counts and the reasons.
-        progress: show a bar.
-
-    Returns:
-        `out`.
-
-    Raises:
-        DataError: the source has no patients or an unusable table, none can be included, or `out` cannot be written.
     """
     out = Path(out)
     if not dry_run:
@@ -132,7 +125,8 @@ def curate(
     if dry_run:
         print("\n".join([*(f"{name}: {value}" for name, value in counts.items()), *_reasons(source, tables)]))
         return out
-    _finish(source, out, tables, records, counts, seed, require_agreement, refine)
+    settings = {"seed": seed, "require_agreement": require_agreement, "refine": refine}
+    _finish(source, out, tables, records, settings | {"counts": counts})
     return out
 
 
@@ -309,43 +303,29 @@ def _counts(participants: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> dict
 
 
 def _finish(
-    source: Source,
-    out: Path,
-    tables: dict[str, pd.DataFrame],
-    records: dict[str, dict[str, Any]],
-    counts: dict[str, Any],
-    seed: int,
-    require_agreement: bool,
-    refine: bool,
+    source: Source, out: Path, tables: dict[str, pd.DataFrame], records: dict[str, dict[str, Any]], more: dict[str, Any]
 ) -> None:
     """Write tables, remove images of patients that are not included, write `curation.json` last."""
     included = set(tables["participants"].loc[tables["participants"]["status"] == "included", "patient"])
     checksums: dict[str, str] = {}
     for patient, record in sorted(records.items()):
-        if patient in included:
-            checksums |= record["files"]
+        checksums |= record["files"] if patient in included else {}
+    provenance = runs.provenance()
+    summary = {
+        "cohort": out.name,
+        "source": source.name,
+        "simulated": bool(getattr(source, "simulated", False)),
+        "format": FORMAT,
+        **more,
+        "notes": list(getattr(source, "notes", [])),
+        "provenance": {name: provenance[name] for name in ("commit", "python", "versions")},
+    }
     try:
         for name, table in tables.items():
             runs.write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
             checksums[f"{name}.csv"] = runs.sha256(out / f"{name}.csv")
         _sweep(out, checksums)
-        provenance = runs.provenance()
-        runs.write_json(
-            out / "curation.json",
-            {
-                "cohort": out.name,
-                "source": source.name,
-                "simulated": bool(getattr(source, "simulated", False)),
-                "format": FORMAT,
-                "seed": seed,
-                "require_agreement": require_agreement,
-                "refine": refine,
-                "counts": counts,
-                "notes": list(getattr(source, "notes", [])),
-                "provenance": {name: provenance[name] for name in ("commit", "python", "versions")},
-                "checksums": checksums,
-            },
-        )
+        runs.write_json(out / "curation.json", summary | {"checksums": checksums})
     except OSError as error:
         raise DataError(cannot_write(out, error)) from None
 

@@ -132,37 +132,20 @@ def _flat(items: Any) -> dict[str, Any]:
 def acquisition(header: Any) -> dict[str, Any]:
     """BIDS sidecar of one header: numbers, terms of the standard and known vendor names; nothing else.
 
-    Args:
-        header: a pydicom dataset.
-
     Returns:
         BIDS names to values; times in seconds, lengths in mm, field in tesla, angles in degrees, bandwidth in Hz/pixel.
     """
-    fields: dict[str, Any] = {}
-    for name, keyword, factor in _NUMBERS:
-        value = number(header, keyword)
-        if value is not None:
-            fields[name] = round(value * factor, 9)
-    for name, keyword, allowed in _TERMS:
-        found = [term for term in terms(header, keyword) if term in allowed]
-        if found:
-            fields[name] = found[0] if len(found) == 1 else found
-    if not fields.get("InversionTime") and text(header, _OWNER).strip() == "Philips Imaging DD 001":
-        fields["InversionTime"] = round((number(header, _PREPULSE) or 0) * 1e-3, 9) or ""
-    fields["Manufacturer"] = vendor(text(header, "Manufacturer"))
-    fields["ManufacturersModelName"] = model(text(header, "ManufacturerModelName"))
-    return {name: value for name, value in fields.items() if value != ""}
+    found: dict[str, Any] = {name: number(header, keyword) for name, keyword, _ in _NUMBERS}
+    found = {name: round(found[name] * factor, 9) for name, _, factor in _NUMBERS if found[name] is not None}
+    found |= {name: terms(header, keyword) for name, keyword, _ in _TERMS}
+    if not found.get("InversionTime") and text(header, _OWNER).strip() == "Philips Imaging DD 001":
+        found["InversionTime"] = round((number(header, _PREPULSE) or 0) * 1e-3, 9) or None
+    names = {"Manufacturer": "Manufacturer", "ManufacturersModelName": "ManufacturerModelName"}
+    return clean_sidecar(found | {name: text(header, keyword) for name, keyword in names.items()})
 
 
 def clean_sidecar(fields: dict[str, Any]) -> dict[str, Any]:
-    """The allow-listed part of a BIDS sidecar found beside a NIfTI file.
-
-    Args:
-        fields: as read from JSON.
-
-    Returns:
-        Fields of the same names as `acquisition` writes, with finite numbers and known terms only.
-    """
+    """The allow-listed part of a BIDS sidecar: finite numbers and known terms under the names of `acquisition`."""
     clean: dict[str, Any] = {}
     for name, _, _ in _NUMBERS:
         value = fields.get(name)

@@ -122,15 +122,10 @@ class Header:
 
 @_guarded
 def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
-    """The allow-listed part of one DICOM file.
-
-    Raises:
-        NotDicom: the file is of another kind.
-        DataError: it is DICOM (or claims to be) and cannot be read, or changed while it was read.
-    """
+    """The allow-listed part of one DICOM file."""
     try:
         before = path.stat()
-        if before.st_size > MAX_BYTES:
+        if before.st_size > MAX_BYTES or path.name.upper() == "DICOMDIR":
             raise NotDicom
         with path.open("rb") as file:
             start = file.read(132)
@@ -162,12 +157,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
 
 @_guarded
 def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Header]:
-    """Headers of the slices of one file, checked: one, or as many as there are frames.
-
-    Raises:
-        NotDicom: the file is of another kind, a DICOMDIR, a presentation state, a report or a screenshot.
-        DataError: it holds no grey MR slices with a position, an orientation and a spacing.
-    """
+    """Headers of the slices of one file, checked: one, or as many as there are frames."""
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
     sop = str(dataset.get("SOPClassUID", "")).strip()
     kind = UID(sop).name
@@ -249,9 +239,6 @@ def read_pixels(path: Path, dataset: pydicom.Dataset, index: int | None = None, 
     """Pixels `(row, column)` of a slice: rescale and MONOCHROME1 undone, padding made background.
 
     Integer where the file's scale allows, else float32.
-
-    Raises:
-        DataError: no pixel data, truncated, or compressed by a method no installed decoder reads.
     """
     if "PixelData" not in dataset:
         raise DataError(f"{path.name}: holds no pixel data; export the images, not only their headers")

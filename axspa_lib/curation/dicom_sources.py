@@ -48,11 +48,7 @@ class DicomSource(FolderSource):
     name = "DICOM"
 
     def examinations(self, progress: bool) -> list[Known]:
-        """Find the folders sorted by sequence, read the headers of all other files.
-
-        Raises:
-            DataError: no file is usable.
-        """
+        """Find the folders sorted by sequence, read the headers of all other files."""
         self._folders = _sorted_by_sequence(self.path)
         self._studies = self._export(progress)
         found = []
@@ -79,11 +75,7 @@ class DicomSource(FolderSource):
         return {header.path for header in self._studies[place - len(self._folders)].headers}
 
     def load(self, patient: str) -> Examination:
-        """Choose and read T1 and STIR of one examination, with its masks.
-
-        Raises:
-            DataError: no series, or more than one, can be the T1 or the STIR; or it cannot be read.
-        """
+        """Choose and read T1 and STIR of one examination, with its masks."""
         place = self.index(patient)[0]
         study = _Study(()) if place < len(self._folders) else self._studies[place - len(self._folders)]
         notes: list[str] = []

@@ -41,11 +41,7 @@ class Stack:
 
 
 def read_folder(paths: Sequence[Path], label: str) -> tuple[list[Header], list[str]]:
-    """Headers of the files of one folder, localizers and files of other kinds left out, and a note on these.
-
-    Raises:
-        DataError: a file is damaged, nothing is left, or slices of several people or series are mixed.
-    """
+    """Headers of the files of one folder, localizers and files of other kinds left out, and a note on these."""
     headers: list[Header] = []
     skipped = 0
     for number, path in enumerate(sorted(paths), start=1):
@@ -121,9 +117,6 @@ def read_stack(
         headers: the slices to read, where they are known; instead of `paths`.
         whole: all slices of the examination, to see whether the stack misses some.
         anonymous: call files by number only, because the folder's names may identify.
-
-    Raises:
-        DataError: the files do not make one regular stack; says why.
     """
     notes: list[str] = []
     if headers is None:
@@ -185,11 +178,7 @@ def _repeats(headers: Sequence[Header]) -> bool:
 
 
 def _once(headers: Sequence[Header], pixels: dict[tuple[Path, int | None], NDArray[Any]]) -> list[Header]:
-    """Order slices along the normal; of slices at one position with the same pixels keep one.
-
-    Raises:
-        DataError: slices at one position differ.
-    """
+    """Order slices along the normal; of slices at one position with the same pixels keep one."""
     along = _along(headers)
     kept: list[tuple[float, Header]] = []
     different = 0

@@ -75,11 +75,7 @@ def sources() -> dict[str, dict[str, Any]]:
 
 
 def manifest(name: str) -> pd.DataFrame:
-    """Return the files of a collection: `path` (relative to its folder), `bytes`, `sha256`.
-
-    Raises:
-        DataError: no collection of that name.
-    """
+    """Return the files of a collection: `path` (relative to its folder), `bytes`, `sha256`."""
     known = sources()
     if name not in known:
         raise DataError(f"no public collection is called {name!r}: choose one of {', '.join(known)}")
@@ -110,10 +106,6 @@ def fetch_collection(
 
     Returns:
         What is there now, and what is missing and why: a part of a collection is enough to work with.
-
-    Raises:
-        DataError: a file has another checksum than published (named, not kept), the disk is too small or cannot
-            be written, the mirror is not a folder, or nothing at all could be had.
     """
     table, source = manifest(name), sources()[name]
     altered_allowed = "altered_copies" in source

@@ -51,9 +51,6 @@ def to_canonical(array: NDArray[Any], affine: NDArray[Any], slice_axis: int | No
         array: three dimensions in any order.
         affine: 4 x 4, maps indices of `array` to RAS mm.
         slice_axis: the axis of `array` along which slices were acquired.
-
-    Raises:
-        DataError: not three-dimensional, a singular or sheared affine, or a plane that is not (semi)coronal.
     """
     affine = np.asarray(affine, dtype=np.float64)
     if array.ndim != 3:
@@ -115,9 +112,6 @@ def fill_background(array: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
     Returns:
         The array with 0 (or its lowest measured value, if that is below) in these voxels, and their number.
-
-    Raises:
-        DataError: voxels inside the image are not finite.
     """
     bad = ~np.isfinite(array)
     if bad.any():
@@ -182,9 +176,6 @@ def pair(t1: Volume, stir: Volume, shared_frame: bool = True, first_known: bool 
         stir: canonical.
         shared_frame: both were acquired in one frame of reference, so their positions can be compared.
         first_known: the most anterior slice of T1 is known to be the first acquired.
-
-    Raises:
-        DataError: the stacks are not a registered pair; says why (section 2: only registered pairs are kept).
     """
     distance = grid_distance(t1, stir)
     if distance <= SAME_GRID_MM:

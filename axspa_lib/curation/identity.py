@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -24,8 +25,8 @@ from axspa_lib.study.runs import write_text
 MAX_VISITS = 12
 
 _PLACEHOLDER = re.compile(
-    r"[\W_]*(?:(?:anon|unknown|unbekannt|inconnu|de-?id|remov|delet|dummy|test|none|null|n/?a|no\W?(?:name|id)|patient|pat|"
-    r"name|id|x+|0+|9+|1|123\d*)\w*)?[\W_]*",
+    r"[\W_\d]*(?:anon|unknown|unbekannt|inconnu|de-?id|remov|delet|dummy|test)[a-z]*[\W_]*"
+    r"|[\W_]*(?:none|null|n/?a|no\W?(?:name|id)|patient|name|id|x+|0+|9{3,}|12345\d*)?[\W_]*",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?<!\d)(?:(?:19|20)\d\d[-_. /]?\d\d[-_. /]?\d\d|\d\d[-_. /]?\d\d[-_. /]?(?:19|20)\d\d)(?!\d)")
@@ -37,10 +38,9 @@ class Known:
     """One examination as its source knows it.
 
     Attributes:
-        person: identifier of the person, as on the disk or in the header.
-        visit: identifier of the examination of that person.
-        names: by which tables may call it; the first is listed in `patients.csv` where it is a code.
-        coded: `names[0]` may be a code (folders and files); identifiers of headers never are.
+        person, visit: identifiers as on the disk or in the header.
+        names: by which tables may call it.
+        coded: its names may be codes (folders and files); identifiers of headers never are.
         token: digest of the PatientID, by which one person under several codes is found; empty where it tells nothing.
     """
 
@@ -51,9 +51,8 @@ class Known:
     token: str = ""
 
 
-@dataclass(frozen=True)
-class Who:
-    """What is written of an examination: patient (its key), subject, session and centre, all codes."""
+class Who(NamedTuple):
+    """What is written of an examination, all codes; `patient` is its key."""
 
     patient: str
     subject: str
@@ -93,11 +92,7 @@ class People:
     """The examinations of a source by the key under which they are written."""
 
     def __init__(self, root: Path, simulated: bool = False) -> None:
-        """Read `patients.csv` of a source.
-
-        Raises:
-            DataError: it is there and is no such table.
-        """
+        """Read `patients.csv` of a source."""
         self.simulated = simulated
         self._table = reader_tables.people(reader_tables.read_table(root / "patients.csv", reader_tables.PATIENTS))
         self._pseudonyms = Pseudonyms()
@@ -194,11 +189,7 @@ class Pseudonyms:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read an existing map; with no path, the map lives in memory only.
-
-        Raises:
-            DataError: the file is there and is not such a map.
-        """
+        """Read an existing map; with no path, the map lives in memory only."""
         self.path = path
         self._people: dict[str, str] = {}
         self._studies: dict[tuple[str, str], str] = {}

@@ -43,21 +43,13 @@ _SEQUENCE = re.compile(
 _CHANNEL = re.compile(r"_(\d{4})$")
 
 
-def read_nifti(path: Path, slice_axis: int | None = None) -> Volume:
-    """Read an image in canonical orientation; integer where the file stores unscaled integers, else float32.
-
-    Raises:
-        DataError: unreadable, not three-dimensional, without orientation, or with one that contradicts itself.
-    """
-    return _read(path, slice_axis)[0]
+def read_nifti(path: Path) -> Volume:
+    """Read an image in canonical orientation; integer where the file stores unscaled integers, else float32."""
+    return _read(path)[0]
 
 
 def read_image(path: Path) -> Volume:
-    """`read_nifti` with padding made background, refusing stacks with constant slices.
-
-    Raises:
-        DataError: as `read_nifti`, not finite, or slices hold no image.
-    """
+    """`read_nifti` with padding made background, refusing stacks with constant slices."""
     return _read_image(path)[0]
 
 
@@ -77,7 +69,7 @@ def _read_image(path: Path) -> tuple[Volume, list[str]]:
     return volume.like(array), notes
 
 
-def _read(path: Path, slice_axis: int | None = None) -> tuple[Volume, list[str]]:
+def _read(path: Path) -> tuple[Volume, list[str]]:
     try:
         array, affine, notes = _loaded(path)
     except DataError as error:
@@ -96,7 +88,7 @@ def _read(path: Path, slice_axis: int | None = None) -> tuple[Volume, list[str]]
         raise DataError(f"{path.name}: holds no voxel; export it again")
     array = array.astype(np.float32) if array.dtype.kind == "f" else array
     try:
-        return to_canonical(array, affine, slice_axis), notes
+        return to_canonical(array, affine), notes
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
 
@@ -161,11 +153,7 @@ def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
 
 
 def read_mask(path: Path, image: Volume) -> Volume:
-    """A label mask on the grid of `image`, uint8 or int32.
-
-    Raises:
-        DataError: on another grid, or with values that are no labels.
-    """
+    """A label mask on the grid of `image`, uint8 or int32."""
     mask = read_nifti(path)
     if mask.array.shape != image.array.shape or grid_distance(mask, image) > MASK_MM:
         raise DataError(
@@ -208,11 +196,7 @@ class NiftiSource(FolderSource):
     name = "NIfTI"
 
     def examinations(self, progress: bool) -> list[Known]:
-        """Group images by folder and by what stands in their name before the sequence.
-
-        Raises:
-            DataError: no name tells a sequence.
-        """
+        """Group images by folder and by what stands in their name before the sequence."""
         groups: dict[tuple[str, str], list[Candidate]] = {}
         locked: list[OSError] = []
         for file in files_below(self.path, locked.append):
@@ -249,11 +233,7 @@ class NiftiSource(FolderSource):
         return [one.key for one in self._files[self.index(patient)[0]]]
 
     def load(self, patient: str) -> Examination:
-        """Choose and read T1, STIR and masks of one patient.
-
-        Raises:
-            DataError: they cannot be used; says why.
-        """
+        """Choose and read T1, STIR and masks of one patient."""
         candidates = self._files[self.index(patient)[0]]
         if not candidates:
             raise DataError(f"its folder cannot be read; {PERMISSIONS}")

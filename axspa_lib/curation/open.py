@@ -36,9 +36,6 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
         path: folder of the cohort.
         kind: `dicom` (`{patient}/{T1,STIR}/`, or any export of a PACS), `phantom` (the first with readings and truth),
             `nifti`, `vhi`, or `auto` to recognise it.
-
-    Raises:
-        DataError: the folder is missing, empty or of no known kind.
     """
     path = Path(path)
     if kind not in KINDS:

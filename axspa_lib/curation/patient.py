@@ -51,9 +51,6 @@ def curate_patient(source: Source, patient: str, out: Path | None, options: Opti
     Returns:
         The record: `patient`, `row` (of participants), `findings`, `files` (checksums by path), `series` (taken and
         left out), `slices` (checksums of pixels) and `key`.
-
-    Raises:
-        DataError: nothing can be written (space, permission), which is no fault of the patient.
     """
     key = _key(source, patient, options)
     findings: list[Finding] = []

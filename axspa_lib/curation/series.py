@@ -85,13 +85,10 @@ class Candidate:
         key: by which its source reads it.
         fields: acquisition fields, BIDS names and units (`deidentify.acquisition`).
         words: description or file name in lower case; only known words of it are ever repeated.
-        image_type: terms of ImageType.
-        contrast_agent: whether the header names one.
-        normal: slice normal (LPS), or none where the plane is known to be usable.
+        normal: slice normal (LPS), or none where the plane is not known yet.
         shape: slices, rows and columns.
         number: series number, and whatever else tells its stack from others of the series.
-        frame: digest of the frame of reference.
-        hint: the sequence that the folder or file is named after, or empty.
+        hint: the sequence that its folder is named after, or empty.
     """
 
     key: Any
@@ -154,7 +151,7 @@ def _by_parameters(fields: Mapping[str, Any], words: str, hint: str) -> tuple[st
     if inverts or (tr is not None and tr >= STIR_TR):
         if (inverts or (te or 0) > 0.02) and _STIR_WORDS.search(words):
             return STIR, "long repetition without a stated inversion time; the description decides"
-        return None, "long repetition and no inversion time"
+        return None, f"{'inversion' if inverts else 'long repetition'} without an inversion time that nulls fat"
     if tr is None or te is None:
         said = {name for name, pattern in ((T1, _T1_WORDS), (STIR, _STIR_WORDS)) if pattern.search(words)} or {hint}
         return (
@@ -195,9 +192,6 @@ def choose(candidates: Iterable[Candidate], digest: Callable[[Candidate], str] |
     Args:
         candidates: all stacks of an examination.
         digest: checksum of the pixels of a candidate, asked when nothing else decides.
-
-    Raises:
-        DataError: no stack, or more than one, can be the T1 or the STIR; lists them.
     """
     judged = sorted(((one, *judge(one)) for one in candidates), key=lambda row: (row[0].shown, row[0].frame, row[2]))
     able: dict[str, list[Candidate]] = {name: [] for name in SEQUENCES}

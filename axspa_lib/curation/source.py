@@ -62,32 +62,17 @@ class Examination:
 
 
 class Source(Protocol):
-    """A cohort before curation."""
+    """A cohort before curation; `load` refuses an examination by a sentence with the reason and the remedy.
+
+    Its name is the kind of cohort, or that of a public one; patients are the keys of examinations, sorted.
+    """
 
     @property
-    def name(self) -> str:
-        """What kind of cohort it is, or the name of a public one; never the name of a user's folder."""
-        ...
-
-    def patients(self) -> list[str]:
-        """Keys of all examinations, sorted."""
-        ...
-
-    def load(self, patient: str) -> Examination:
-        """Read one examination.
-
-        Raises:
-            DataError: it cannot be used; one sentence with the reason and the remedy.
-        """
-        ...
-
-    def readings(self) -> pd.DataFrame | None:
-        """Annotations by quadrant as the source has them, or none."""
-        ...
-
-    def opinions(self) -> pd.DataFrame | None:
-        """Opinions on patients as the source has them, or none."""
-        ...
+    def name(self) -> str: ...
+    def patients(self) -> list[str]: ...
+    def load(self, patient: str) -> Examination: ...
+    def readings(self) -> pd.DataFrame | None: ...
+    def opinions(self) -> pd.DataFrame | None: ...
 
 
 class FolderSource:
@@ -100,11 +85,7 @@ class FolderSource:
     name = "folder"
 
     def __init__(self, path: Path) -> None:
-        """Read `patients.csv`; images are read by `load`, zips are unpacked.
-
-        Raises:
-            DataError: a table is there and is no such table, or the folder cannot be listed.
-        """
+        """Read `patients.csv`; images are read by `load`, zips are unpacked."""
         self.path, self.notes = unpacked(path)
         self.simulated = (path / "simulation.json").is_file()
         self.people = People(path, self.simulated)
@@ -244,11 +225,7 @@ def is_hidden(name: str) -> bool:
 
 
 def folders_in(path: Path) -> list[Path]:
-    """Folders in a folder, sorted, hidden ones not.
-
-    Raises:
-        DataError: it cannot be listed.
-    """
+    """Folders in a folder, sorted, hidden ones not."""
     try:
         return sorted(child for child in path.iterdir() if child.is_dir() and not is_hidden(child.name))
     except OSError as error:
@@ -261,9 +238,6 @@ def files_below(path: Path, unreadable: Callable[[OSError], None] | None = None)
     Args:
         path: the folder.
         unreadable: told of every folder that cannot be listed; by default that is an error.
-
-    Raises:
-        DataError: a folder cannot be listed, and nobody is told.
     """
 
     def refuse(error: OSError) -> None:

@@ -47,9 +47,6 @@ def make_splits(
         `patient, subject, bones, detection`, sorted by patient; '' where an examination is in no subset. A cohort
         with fewer usable subjects than non-empty parts stays unsplit. Numbers of patients are met exactly when
         every subject has one examination, and as nearly as whole subjects allow otherwise.
-
-    Raises:
-        DataError: a column is missing, a patient is listed twice, or the numbers are not non-negative with a sum.
     """
     table = _checked(participants)
     result = table[["patient", "subject"]].assign(bones=NONE, detection=NONE)
@@ -87,9 +84,6 @@ def subject_folds(participants: pd.DataFrame, k: int, seed: int) -> pd.DataFrame
 
     Returns:
         `patient, subject, fold` with fold 0 to k - 1, sorted by patient.
-
-    Raises:
-        DataError: fewer subjects than folds, or `k` below 2.
     """
     table = _checked(participants)
     subjects = _subjects(table)
@@ -119,11 +113,6 @@ def check_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
     Args:
         splits: `patient, subject, bones, detection` (missing values count as ''), and `fold` if there are folds.
         participants: `patient, subject` of the cohort.
-
-    Raises:
-        DataError: names the first patient or subject at fault: listed twice, unknown, missing, given to another
-            subject, in a subset of unknown name, without a fold, or a subject whose examinations lie
-            in two subsets or two folds.
     """
     remedy = "correct splits.csv or delete it and curate again"
     for column in ("patient", "subject", *TASKS):

@@ -30,9 +30,6 @@ def make_source(study: Study, cohort: str, *, workers: int = 1, progress: bool =
 
     Returns:
         The record written to `run.json`; `folder` is the source's folder, relative to that of the record.
-
-    Raises:
-        DataError: the user's folder is missing, or a collection cannot be had.
     """
     target = Layout.of(study).source(cohort)
     with record_stage(target, {"cohort": cohort, "seed": study.seed}) as record:

@@ -45,6 +45,7 @@ class Series:
     syntax: str = ExplicitVRLittleEndian
     description: str = ""
     prefix: str = "I"
+    offset: int = 0
     edit: Callable[[Dataset, int], Dataset | None] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -90,7 +91,7 @@ class Series:
         ds.ImagePositionPatient = [float(value) for value in corner]
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
-        ds.PixelData = ramp(world).astype("<u2").tobytes()
+        ds.PixelData = (ramp(world) + self.offset).astype("<u2").tobytes()
         return ds
 
     def write(self, folder: Path) -> Path:

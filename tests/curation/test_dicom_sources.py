@@ -33,7 +33,11 @@ def export(make: Any, root: Path, person: str, study: str, **changes: Any) -> No
         ("T1", {"series": f"{study}.6", "slices": 3, "edit": localizer}),
     ]
     for number, (sequence, fields) in enumerate(series):
-        fields = {"patient": person, "study": study, "prefix": f"S{number}-"} | fields | changes.get(sequence, {})
+        fields = (
+            {"patient": person, "study": study, "prefix": f"S{number}-", "offset": int(study.split(".")[-1])}
+            | fields
+            | changes.get(sequence, {})
+        )
         make.Series(sequence, **fields).write(root / f"{person} {study}" / f"folder {number % 2}")
     (root / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL\4\0\0\0\0\0")
     (root / "autorun.inf").write_text("[autorun]")
@@ -140,7 +144,7 @@ def test_readings_name_people_as_the_export_does_and_no_name_is_repeated(make: A
     assert b"patient" in written and not any(name in written for name in (b"Dupont", b"Martin", b"Twice", b"1.2.3.3"))
 
 
-def test_folders_without_permission_are_reported(make: Any, tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+def test_folders_without_permission_are_reported(make: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """By a system that refuses to list them, because a superuser may read everything."""
     for name in ("locked", "locked-t1", "good"):
         make.pair(tmp_path / "layout" / name)
@@ -157,14 +161,17 @@ def test_folders_without_permission_are_reported(make: Any, tmp_path: Path, monk
             return real(path)
 
         monkeypatch.setattr(os, function, refuse)
-    cohort = Cohort(curate(open_source(tmp_path / "layout"), tmp_path / "one", **SPLITS))
-    reasons = cohort.exclusions.set_index("patient")
+    cohort = Cohort(curate(open_source(make.vouch(tmp_path / "layout")), tmp_path / "one", **SPLITS))
+    reasons = cohort.exclusions.query("excludes").set_index("patient")
     assert cohort.patients == ["good"] and set(reasons.index) == {"locked", "locked-t1"}
     assert reasons["reason"].str.contains("cannot be read (PermissionError)", regex=False).all()
     assert reasons["remedy"].str.contains("permissions").all()
     cohort = Cohort(curate(open_source(tmp_path / "export"), tmp_path / "two", **SPLITS))
-    assert len(cohort.patients) == 2 and "1 folders left out, a folder cannot be read" in caplog.text
-    with pytest.raises(DataError, match="the folder whole cannot be read"):
+    notes = cohort.curation["notes"]
+    assert len(cohort.patients) == 2 and notes == [
+        "1 folders left out, a folder cannot be read; check its permissions and curate again"
+    ]
+    with pytest.raises(DataError, match="a folder cannot be read"):
         open_source(tmp_path / "whole")
 
 
@@ -212,16 +219,16 @@ def test_an_export_of_multi_frame_files_only_says_what_to_do(make: Any, tmp_path
         return ds
 
     make.Series("T1", edit=enhanced).write(tmp_path / "in" / "x")
-    with pytest.raises(DataError, match=r"none of 6 DICOM files is usable.*multi-frame.*dcm2niix"):
+    with pytest.raises(DataError, match=r"none of 6 DICOM files is usable.*multi-frame.*one file per slice"):
         curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)
 
 
 def test_two_equal_candidates_are_not_guessed_between(make: Any, tmp_path: Path) -> None:
     for number in (1, 2):
-        make.Series("T1", series=f"1.2.{number}", prefix=f"T{number}").write(tmp_path / "in" / "x")
+        make.Series("T1", series=f"1.2.{number}", prefix=f"T{number}", offset=number).write(tmp_path / "in" / "x")
     make.Series("STIR").write(tmp_path / "in" / "y")
     source = open_source(tmp_path / "in")
-    with pytest.raises(DataError, match="2 series can be the T1 and 1 the STIR; sort"):
+    with pytest.raises(DataError, match=r"2 series can be the T1: series .* or series .*; sort"):
         source.load(source.patients()[0])
 
 
@@ -285,7 +292,7 @@ def test_linked_folders_are_followed_once(make: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "P1").symlink_to(tmp_path / "store" / "P1")
     (tmp_path / "store" / "P1" / "T1" / "loop").symlink_to(tmp_path / "store" / "P1" / "T1")
-    assert Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)).patients == ["P1"]
+    assert Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **SPLITS)).patients == ["P0001"]
 
 
 def test_folders_that_are_no_source(tmp_path: Path) -> None:
@@ -322,22 +329,23 @@ def test_two_visits_that_count_as_two_people_are_reported(make: Any, tmp_path: P
     visits = (("A", "7"), ("A-later", "7"), ("B", "8"), ("C", "9"), ("C-later", "9"))
     for number, (folder, person) in enumerate(visits, 1):
         for sequence in ("T1", "STIR"):
-            series = make.Series(sequence, patient=person, study=f"1.2.{number}")
+            series = make.Series(sequence, patient=person, study=f"1.2.{number}", offset=number)
             series.write(root / folder / sequence)
     (root / "patients.csv").write_text("patient,subject,centre\nC,C,\nC-later,C,\n")
     source = DicomSource(root)
     found = source.same_people()
-    assert [finding.patient for finding in found] == ["A", "A-later"] and not any(f.excludes for f in found)
-    assert "A-later" in found[0].reason and "patients.csv" in found[0].remedy and "7" not in found[0].reason
+    assert [finding.patient for finding in found] == ["P0001", "P0002"] and not any(f.excludes for f in found)
+    assert "P0002" in found[0].reason and "patients.csv" in found[0].remedy and "7" not in found[0].reason
     cohort = Cohort(curate(source, tmp_path / "out", **SPLITS))
-    assert set(cohort.exclusions.query("stage == 'people'")["patient"]) == {"A", "A-later"}
-    people = "".join(f"{patient},{patient[0]},\n" for patient in source.patients())
+    assert set(cohort.exclusions.query("stage == 'people'")["patient"]) == {"P0001", "P0002"}
+    people = "".join(f"{folder},{folder[0]},\n" for folder, _ in visits)
     (root / "patients.csv").write_text(f"patient,subject,centre\n{people}")
     assert DicomSource(root).same_people() == []
 
 
 def test_an_identifier_that_all_share_is_a_placeholder(make: Any, tmp_path: Path) -> None:
-    make.Series("T1", patient="ANONYMOUS").write(tmp_path / "P00" / "T1")
+    make.Series("T1", patient="All of us").write(tmp_path / "P00" / "T1")
+    (tmp_path / "P00" / "STIR").mkdir()
     for number in range(1, MAX_VISITS + 1):
         shutil.copytree(tmp_path / "P00", tmp_path / f"P{number:02d}")
     assert DicomSource(tmp_path).same_people() == []

@@ -23,8 +23,9 @@ def cohort(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     rng = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("report") / "in"
     names = [f"P{n:02d}" for n in range(12)]
-    for name in names:
-        make.pair(root / name, {}, {"frame": "1.9", "centre": (3.0, 20.0, 90.0)} if name == "P01" else {})
+    for number, name in enumerate(names):
+        elsewhere = {"frame": "1.9", "centre": (3.0, 20.0, 90.0)} if name == "P01" else {}
+        make.pair(root / name, {"offset": number}, {"offset": number} | elsewhere)
     for file in (root / "P00" / "STIR").iterdir():
         file.unlink()
     readings, opinions = [], []

@@ -54,9 +54,6 @@ def split_bones(t1: Volume, region: Volume) -> BoneSplit:
     Args:
         t1: canonical T1.
         region: its region mask on the same grid; anything above 0 is region.
-
-    Raises:
-        DataError: the grids differ, or no slice shows sacrum and both ilia in one piece.
     """
     if t1.array.shape != region.array.shape or not np.allclose(t1.affine, region.affine, atol=0.05):
         raise DataError("the region mask lies on another grid than T1; use the mask drawn on this scan")

@@ -83,12 +83,7 @@ def trust_by_examination(splits: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_of(cohort: Cohort, patient: str) -> BoneSplit:
-    """Return the split of an examination as its curated cohort keeps it, untrusted slices included.
-
-    Raises:
-        DataError: the examination has no region mask.
-        MissingResultError: the cohort was curated before splits were kept.
-    """
+    """Return the split of an examination as its curated cohort keeps it, untrusted slices included."""
     bones, joint = cohort.truth(patient, "split"), cohort.truth(patient, "joint")
     if bones is None or joint is None:
         raise DataError(f"{cohort.name}: patient {patient!r} has no split of a region mask; choose one that has bones")

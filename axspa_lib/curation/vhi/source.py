@@ -58,9 +58,6 @@ class VhiSource:
         Args:
             path: the folder that holds `images_study`, `images_model_evaluation` and `segmentations`.
             min_area_mm2: see `MIN_AREA_MM2`.
-
-        Raises:
-            DataError: no T1 of the collection is there.
         """
         self.path = Path(path)
         self.min_area_mm2 = min_area_mm2
@@ -95,11 +92,7 @@ class VhiSource:
         return digest({kind: [stat.st_size, stat.st_mtime_ns] for kind, stat in files.items()})
 
     def load(self, patient: str) -> Examination:
-        """Read one examination: T1, STIR where there is one, bones split from the region mask, drawn inflammation.
-
-        Raises:
-            DataError: unknown, unreadable, not a volume, or a mask on another grid than T1.
-        """
+        """Read one examination: T1, STIR where there is one, bones split from the region mask, drawn inflammation."""
         if patient not in self._table.index:
             raise DataError(f"patient {patient!r} is not in {self.path}; {_FETCH}")
         files = self._files[patient]
@@ -132,11 +125,7 @@ class VhiSource:
         )
 
     def split(self, patient: str) -> BoneSplit:
-        """Return the region mask of an examination split into bones; each is split once (13 masks of 6 MB).
-
-        Raises:
-            DataError: there is no region mask, or it cannot be split.
-        """
+        """Return the region mask of an examination split into bones; each is split once (13 masks of 6 MB)."""
         if patient not in self._splits:
             files = self._files.get(patient, {})
             if "region" not in files:
