@@ -203,8 +203,9 @@ class Scene:
         whole = np.zeros((size, size), np.float32)
         for mask, part in found:
             whole[part] += mask * np.float32(1 / 255 / len(depths))
-        rows, columns = zip(*(part for _, part in found), strict=True)
-        region = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in (rows, columns))
+        axes = zip(*(part for _, part in found), strict=True)
+        rows, columns = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in axes)
+        region = rows, columns
         cover = cv2.GaussianBlur(whole[region].copy(), (0, 0), 0.5 / pixel, sigmaY=2.0 / pixel).astype(np.float32)
         canvas.cover(cover, region, canvas.value(item["tissue"], m.back_ff[region], m.muscle_pd[region]))
         canvas.cover(cover * m.collagen[region], region, canvas.value("ligament"))
