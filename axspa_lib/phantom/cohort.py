@@ -1,16 +1,16 @@
-"""A simulated cohort as a *source* folder: DICOM, readings, opinions, patients and truth; restartable per patient."""
+"""Write a simulated cohort as a *source* folder: DICOM, readings, opinions, patients and truth; restartable."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -40,8 +40,7 @@ def simulate_cohort(
 ) -> None:  # fmt: skip
     """Write a simulated cohort as a source folder (`CONTRIBUTING.md`), `source.json` last.
 
-    The bytes depend on the seed and the specification only, not on `workers`. A patient finished by an earlier call
-    of the same simulator with the same seed and specification is kept, an unfinished one is done again.
+    The bytes do not depend on `workers`; patients that an earlier call of the same simulation finished are kept.
 
     Args:
         cohort: "phantom-desir" or "phantom-asas".
@@ -58,35 +57,34 @@ def simulate_cohort(
     if cohort not in examination.COHORTS:
         raise ConfigError(f"unknown phantom cohort {cohort!r}: choose one of {', '.join(examination.COHORTS)}")
     if seed < 0 or workers < 1:
-        raise ConfigError(f"the seed cannot be negative ({seed}) and at least one worker is needed ({workers})")
+        raise ConfigError(f"choose a seed of at least 0, not {seed}, and at least one worker, not {workers}")
     if holds_another(out, cohort, spec, seed, since):
         raise ConfigError(
             f"{out} holds another simulation (seed, parameters or simulator differ): choose another folder or remove it"
         )
 
-    def visits(number: int) -> list[str]:
-        return [examination.patient_name(cohort, number, session) for session in range(1 if since is None else 2)]
-
     out.mkdir(parents=True, exist_ok=True)
     identity = specification(cohort, spec, seed, since)
     write_json(out / _BEGUN, identity)
     (out / "source.json").unlink(missing_ok=True)
-    numbers = [n for n in range(1, spec.patients + 1) if not all(_record(out, v).exists() for v in visits(n))]
-    bar = Progress(
-        total=spec.patients, initial=spec.patients - len(numbers), desc=cohort, unit="patient", disable=not progress
-    )
+    sessions = range(1 if since is None else 2)
+    visits = {n: [examination.patient_name(cohort, n, k) for k in sessions] for n in range(1, spec.patients + 1)}
+    numbers = [n for n, names in visits.items() if not all(_record(out, name).exists() for name in names)]
+    done = spec.patients - len(numbers)
+    bar = Progress(total=spec.patients, initial=done, desc=cohort, unit="patient", disable=not progress)
+    simulate = partial(simulate_patient, cohort, spec, seed, out=out, since=since)
     if workers == 1:
         for number in numbers:
-            simulate_patient(cohort, spec, seed, number, out, since)
+            simulate(number)
             bar.update()
     else:
-        _in_parallel(numbers, partial(simulate_patient, cohort, spec, seed, out=out, since=since), workers, bar)
+        _in_parallel(numbers, simulate, workers, bar)
     bar.close()
-    _collect(cohort, [name for number in range(1, spec.patients + 1) for name in visits(number)], identity, out)
+    _collect(cohort, [name for names in visits.values() for name in names], identity, out)
 
 
 def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int, since: FollowUp | None = None) -> bool:
-    """Whether `out` holds a simulation of another seed or specification, or by another simulator."""
+    """Return whether `out` holds a simulation of another seed or specification, or by another simulator."""
     begun = out / _BEGUN
     if not begun.exists():
         return False
@@ -95,10 +93,7 @@ def holds_another(out: Path, cohort: str, spec: PhantomCohort, seed: int, since:
 
 
 def specification(cohort: str, spec: PhantomCohort, seed: int, since: FollowUp | None = None) -> dict[str, Any]:
-    """What a simulation depends on, with its identity: parameters, manifests and the simulator's code.
-
-    The number of patients is not part of it: a cohort can be made larger.
-    """
+    """Return what a simulation depends on, with its identity; not its number of patients, which may grow."""
     manifest = [anatomy.population(), scanner.mixes()[cohort], anatomy.template().raw, readers.manifest()[cohort]]
     table = {name: vars(tissue) for name, tissue in tissues.tissues().items()}
     rates = spec.model_dump(mode="json") | {"patients": None}
@@ -111,7 +106,7 @@ def specification(cohort: str, spec: PhantomCohort, seed: int, since: FollowUp |
 def simulate_patient(
     cohort: str, spec: PhantomCohort, seed: int, number: int, out: Path, since: FollowUp | None = None
 ) -> None:
-    """Simulate and write what is missing of one patient; the record in `truth/` of each examination is written last."""
+    """Simulate and write what is missing of one patient; each examination's record in `truth/` is written last."""
     exams = [examination.draw_examination(cohort, spec, seed, number)]
     if since is not None:
         exams.append(examination.follow_up(cohort, exams[0], since))
@@ -144,7 +139,7 @@ def write_examination(exam: Examination, images: Images, names: tuple[str, ...],
 
 
 def lesion_rows(exam: Examination, images: Images) -> list[dict[str, Any]]:
-    """Rows of `truth/lesions.csv` of one examination (`LESION_COLUMNS`); volumes are those of the drawn voxels."""
+    """Return an examination's rows of `truth/lesions.csv`; volumes are those of the drawn voxels."""
     voxel = exam.protocol.pixel**2 * exam.protocol.spacing
     rows = []
     for number, lesion in enumerate(exam.lesions, 1):
@@ -164,35 +159,18 @@ def _record(out: Path, patient: str) -> Path:
     return out / "truth" / "records" / f"{patient}.json"
 
 
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-
-
 def _in_parallel(numbers: list[int], simulate: Callable[[int], None], workers: int, bar: Any) -> None:
-    """Keep `workers` patients in flight; memory does not grow with the number of patients."""
-    before = {name: os.environ.get(name) for name in _THREADS}
+    """Simulate in single-threaded processes."""
+    before = dict(os.environ)
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        with processes.pool(workers, method="spawn", initializer=_one_thread) as pool:
-            queue = iter(numbers)
-            running: set[Future[None]] = set()
-            while True:
-                while len(running) < 2 * workers and (number := next(queue, None)) is not None:
-                    running.add(pool.submit(simulate, number))
-                if not running:
-                    break
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.update()
+        with processes.pool(workers, method="spawn", initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+            for _ in pool.map(simulate, numbers):
+                bar.update()
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in _THREADS:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _collect(cohort: str, names: list[str], identity: dict[str, Any], out: Path) -> None:
@@ -204,19 +182,15 @@ def _collect(cohort: str, names: list[str], identity: dict[str, Any], out: Path)
         "truth/lesions.csv": [row for r in records for row in r["lesions"]],
         "truth/groups.csv": [{k: r[k] for k in ("patient", "group", "fault")} for r in records],
     }
-    columns = {"truth/lesions.csv": LESION_COLUMNS}
     for name, rows in tables.items():
-        frame = pd.DataFrame(rows, columns=columns.get(name))
+        frame = pd.DataFrame(rows, columns=LESION_COLUMNS if name == "truth/lesions.csv" else None)
         write_text(out / name, frame.to_csv(index=False, lineterminator="\n"))
     once = list({r["subject"]: r for r in reversed(records)}.values())  # the first examination of everyone
     faults = [r["fault"] or "none" for r in once]
     write_json(out / "source.json", identity | {
-        "patients": len(once),
-        "examinations": len(records),
-        "readers": list(readers.panel(cohort).names),
+        "patients": len(once), "examinations": len(records), "readers": list(readers.panel(cohort).names),
         "groups": {g: sum(r["group"] == g for r in once) for g in ("inflamed", "mechanical", "clear")},
-        "faults": {f: faults.count(f) for f in sorted(set(faults))},
-        "note": "simulated; no clinical data",
+        "faults": {f: faults.count(f) for f in sorted(set(faults))}, "note": "simulated; no clinical data",
     })  # fmt: skip
 
 

@@ -123,8 +123,9 @@ def _read(
 
 def _pose(rng: np.random.Generator) -> Pose:
     p = anatomy.population()["pose"]
-    turns, shift = np.deg2rad(rng.normal(0, p["rotation_deg"])).tolist(), rng.normal(0, p["shift_mm"]).tolist()
-    return Pose(*turns, tuple(shift))
+    about_y, about_x, in_plane = np.deg2rad(rng.normal(0, p["rotation_deg"])).tolist()
+    x, y, z = rng.normal(0, p["shift_mm"]).tolist()
+    return Pose(about_y, about_x, in_plane, (x, y, z))
 
 
 def _fault(rng: np.random.Generator, spec: PhantomCohort) -> Fault:

@@ -52,21 +52,19 @@ class Panel:
     min_positive: int = 2
 
     def __post_init__(self) -> None:
-        if not len(self.names) == len(self.threshold) == len(self.noisiness):
-            raise ConfigError("a panel needs one threshold and one noisiness per reader")
         spreads = (self.sigma_patient, self.sigma_lesion, self.sigma_slice, self.sigma_image, self.sigma_window)
         if min(spreads) < 0 or not 0 <= self.lapse <= 0.5:
-            raise ConfigError("the spreads of a panel cannot be negative and the lapse rate lies between 0 and 0.5")
+            raise ConfigError(f"the spreads of a panel cannot be negative, nor its lapse rate outside 0 to 0.5: {self}")
 
 
 @cache
 def manifest() -> dict[str, Any]:
-    """Reader parameters by cohort (`data_manifest/phantom/readers.yaml`)."""
+    """Load reader parameters by cohort from `data_manifest/phantom/readers.yaml`."""
     return yaml.safe_load((MANIFEST / "phantom" / "readers.yaml").read_text(encoding="utf-8"))
 
 
 def panel(cohort: str) -> Panel:
-    """The readers of a phantom cohort, calibrated to the published agreement.
+    """Return the readers of a phantom cohort, calibrated to the published agreement.
 
     Raises:
         ConfigError: unknown cohort.
@@ -101,7 +99,7 @@ class Draws:
 
 
 def draw(rng: np.random.Generator, readers: int, slices: int, lesions: int) -> Draws:
-    """All random numbers that reading one patient needs, in a fixed order."""
+    """Draw all random numbers that reading one patient needs, in a fixed order."""
     shape = (readers, slices, 2)
     return Draws(
         rng.standard_normal(readers), rng.standard_normal((slices, 2)), rng.standard_normal(shape), rng.random(shape),
@@ -110,12 +108,12 @@ def draw(rng: np.random.Generator, readers: int, slices: int, lesions: int) -> D
 
 
 def perceived(evidence: NDArray[np.float64], draws: Draws, sigma_lesion: float) -> NDArray[np.float64]:
-    """Evidence per reader: `(lesion, slice, side, quadrant)` to `(reader, slice, side, quadrant)`."""
+    """Return what each reader sees, `(reader, slice, side, quadrant)`, of `(lesion, slice, side, quadrant)`."""
     return np.einsum("rl,lshq->rshq", np.exp(sigma_lesion * draws.lesion), evidence)
 
 
 def decide(seen: NDArray[np.float64], draws: Draws, panel: Panel) -> NDArray[np.bool_]:
-    """Marks `(…, reader, slice, side, quadrant)` from perceived evidence of the same shape."""
+    """Return the marks `(…, reader, slice, side, quadrant)` that perceived evidence of the same shape gets."""
     floor = np.exp(FLOOR)
     noise = panel.sigma_image * draws.image[..., None, :, :] + panel.noisiness[:, None, None] * (
         panel.sigma_patient * draws.patient[..., None, None] + panel.sigma_slice * draws.slice
@@ -124,17 +122,15 @@ def decide(seen: NDArray[np.float64], draws: Draws, panel: Panel) -> NDArray[np.
     half = np.log(np.maximum(seen.sum(-1), floor)) > limit
     quadrants = np.log(np.maximum(seen, floor)) > (limit - panel.quadrant_ease)[..., None]
     chosen = np.where(seen.max(-1) > floor, seen.argmax(-1), (draws.quadrant * 4).astype(int))
-    quadrants |= chosen[..., None] == np.arange(4)
-    lapse = draws.lapse < panel.lapse
-    slip = chosen[..., None] == np.arange(4)
-    marked = quadrants & half[..., None]
-    return np.where(lapse[..., None], slip & ~half[..., None], marked)
+    most = chosen[..., None] == np.arange(4)
+    lapse = (draws.lapse < panel.lapse)[..., None]
+    return np.where(lapse, most & ~half[..., None], (quadrants | most) & half[..., None])
 
 
 def reconcile(
     marks: NDArray[np.bool_], seen: NDArray[np.float64], read: NDArray[np.bool_], panel: Panel
 ) -> NDArray[np.bool_]:
-    """The second look at patients with one or two marked half-slices.
+    """Look again at patients with one or two marked half-slices.
 
     Args:
         marks, seen: `(…, reader, slice, side, quadrant)`, marks within what was read.
@@ -143,13 +139,12 @@ def reconcile(
     if panel.gestalt is None:
         return marks
     half = marks.any(-1)
-    evidence = np.where(read, seen.sum(-1), 0.0)
-    flat = (*half.shape[:-2], half.shape[-2] * half.shape[-1])
-    count = half.sum((-2, -1))
+    evidence, count = np.where(read, seen.sum(-1), 0.0), half.sum((-2, -1))
     convinced = np.log(np.maximum(evidence.sum((-2, -1)), np.exp(FLOOR))) > panel.threshold + panel.gestalt
+    flat = (*half.shape[:-2], -1)
     unmarked = np.where(half, 0.0, evidence).reshape(flat)
     best, weakest = unmarked.argmax(-1), np.where(half, evidence, np.inf).reshape(flat).argmin(-1)
-    there = np.arange(flat[-1])
+    there = np.arange(unmarked.shape[-1])
     add = ((count == 1) & convinced & (unmarked.max(-1) > 0))[..., None] & (there == best[..., None])
     drop = ((count == 2) & ~convinced)[..., None] & (there == weakest[..., None])
     quadrant = seen.argmax(-1)[..., None] == np.arange(4)
@@ -158,7 +153,7 @@ def reconcile(
 
 
 def joint_middle(present: NDArray[np.bool_]) -> float:
-    """The slice in the middle of the joint; the middle of the stack where there is none."""
+    """Return the slice in the middle of the joint; the middle of the stack where there is none."""
     with_joint = np.flatnonzero(present.any(1))
     return float(with_joint.mean()) if with_joint.size else (present.shape[0] - 1) / 2
 
@@ -166,7 +161,7 @@ def joint_middle(present: NDArray[np.bool_]) -> float:
 def window(
     normals: NDArray[np.float64], panel: Panel, middle: NDArray[np.float64] | float, slices: NDArray[np.int64] | int
 ) -> NDArray[np.int64]:
-    """First slice each reader reads, shape of `normals`: six slices about the middle of the joint, within the stack."""
+    """Return the first of six slices that each reader reads, about the middle of the joint and within the stack."""
     start = np.rint(np.asarray(middle) - (WINDOW - 1) / 2 + panel.sigma_window * normals)
     return np.clip(start, 0, np.maximum(np.asarray(slices) - WINDOW, 0)).astype(np.int64)
 
@@ -180,18 +175,16 @@ class Reading:
     positive: NDArray[np.bool_]
 
     def rows(self, patient: str, names: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """`readings.csv` and `opinions.csv` rows of the patient."""
+        """Return the patient's rows of `readings.csv` and of `opinions.csv`."""
         readings = [
             (patient, name, int(s), SIDES[h], quadrant, int(self.marks[r, s, h, q]))
             for r, name in enumerate(names)
             for s, h in zip(*np.nonzero(self.read[r]), strict=True)
             for q, quadrant in enumerate(QUADRANTS)
         ]
-        opinions = [(patient, name, int(self.positive[r])) for r, name in enumerate(names)]
-        return (
-            pd.DataFrame(readings, columns=["patient", "reader", "slice", "side", "quadrant", "inflammation"]),
-            pd.DataFrame(opinions, columns=["patient", "reader", "asas_positive"]),
-        )
+        columns = ["patient", "reader", "slice", "side", "quadrant", "inflammation"]
+        opinions = {"patient": patient, "reader": names, "asas_positive": self.positive.astype(int)}
+        return pd.DataFrame(readings, columns=columns), pd.DataFrame(opinions)
 
 
 def read_patient(

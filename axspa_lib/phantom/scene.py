@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from axspa_lib.phantom.drawing.paint import Canvas, Region, fill, offset
+from axspa_lib.phantom.drawing.paint import Canvas, fill, offset
 from axspa_lib.phantom.drawing.texture import Field, Grid, smoothstep
 from axspa_lib.phantom.painters import bones, bowel, organs, vessels
 from axspa_lib.phantom.painters.arches import Arches
@@ -25,7 +25,7 @@ from axspa_lib.phantom.person.disease import Lesion, mixture
 from axspa_lib.phantom.physics import tissues
 from axspa_lib.phantom.physics.tissues import Sequence
 from axspa_lib.phantom.section import Bones, band, bones_at, lesion_opacity
-from axspa_lib.phantom.truth import truth
+from axspa_lib.phantom.truth import Labels, truth
 from axspa_lib.study.labels import SIDES
 
 #: Sub-slices over which a slice is integrated.
@@ -69,7 +69,7 @@ class Scene:
     def planes(
         self, grid: Grid, depths: NDArray[Any], thickness: float, t1: Sequence, stir: Sequence
     ) -> NDArray[np.float32]:
-        """Water signal of T1, of STIR, and amount of fat, integrated over each slice: `(3, slice, row, column)`.
+        """Paint the water signal of T1, of STIR, and the fat, integrated over each slice: `(3, slice, row, column)`.
 
         Args:
             grid: in-plane grid; `depths` z of the slices, mm; `thickness` of a slice, mm.
@@ -77,13 +77,11 @@ class Scene:
         """
         out = np.empty((3, len(depths), grid.size, grid.size), np.float32)
         offsets = (np.arange(SUB_SLICES) - (SUB_SLICES - 1) / 2) * thickness / SUB_SLICES
+        canvas = Canvas(grid, t1, stir)
         for k, z in enumerate(depths):
-            cut = self.body.cut(float(z))
-            skin = self.body.skin(float(z), grid.x)
-            joint = {side: cut["joint", side] for side in SIDES}
+            joint = {side: self.body.cut(float(z))["joint", side] for side in SIDES}
             firm = self.firm(grid, z + offsets[[0, -1]])
-            materials = self._texture.materials(float(z), grid, joint, skin, firm)
-            canvas = Canvas(grid, t1, stir)
+            materials = self._texture.materials(float(z), grid, joint, self.body.skin(float(z), grid.x), firm)
             total = np.zeros((3, grid.size, grid.size), np.float32)
             for half in np.split(offsets, 2):  # soft parts change slowly: once per half slice
                 canvas.planes[:] = 0
@@ -104,7 +102,7 @@ class Scene:
         return out
 
     def firm(self, grid: Grid, depths: NDArray[Any]) -> Field:
-        """How much of the warp there is: all of it about the bones, whose truth it bends, little in soft parts."""
+        """Return the share of the warp: all of it about the bones, whose truth it bends, little in soft parts."""
         apart = np.full((grid.size, grid.size), 255, np.uint8)
         for z in depths:
             section = bones_at(self.body, float(z))
@@ -115,13 +113,14 @@ class Scene:
         away = cv2.distanceTransform(apart, cv2.DIST_L2, 3) * np.float32(grid.pixel)
         return 1 - np.float32(0.8) * smoothstep(away, *FIRM_MM)
 
-    def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
+    def truth(self, grid: Grid, depths: NDArray[Any]) -> tuple[Labels, Labels, Labels]:
+        """Return bones, joints and lesions on a grid: see `axspa_lib.phantom.truth`."""
         return truth(self.body, self.lesions, self._texture, grid, depths)
 
     def _soft_parts(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
         z, slab = float(depths.mean()), 2 * float(np.ptp(depths))  # two sub-slices
-        self._skin(canvas, z, m)
+        fat = canvas.value("subcutaneous", m.fat_ff, m.fat_pd)
+        canvas.cover(self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, fat)
         for item in template().raw["structures"]:
             if item["name"] == "gluteal":
                 uneven = bowel.grain(m)
@@ -136,11 +135,12 @@ class Scene:
                 vessels.paint(canvas, self._twigs, z, slab)
         self._arches.paint(canvas, depths, m)
         self._spine.vessels(canvas, z, m)
-        self._outside(canvas, z)
+        # nothing shows beyond the skin, however lean the person is
+        canvas.cover(1 - self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, canvas.value("skin"))
+        canvas.planes *= self._beneath(canvas.grid, z, 0.0)
 
     def _skeleton(self, canvas: Canvas, z: float, slab: float, m: Materials) -> None:
         section = bones_at(self.body, z)
-        self._clefts(canvas, section)
         inside = self._bones(canvas, section, bones_at(self.body, z + slab), slab, z, m)
         ways = bones.ways_out(self.body, self._build, z)
         bones.foramina(canvas, self.body, self._build, ways, z, m)
@@ -154,17 +154,8 @@ class Scene:
         self._ligaments.paint(canvas, section, z, m)
         self._lesions(canvas, z, m, inside)
 
-    def _skin(self, canvas: Canvas, z: float, m: Materials) -> None:
-        fat = canvas.value("subcutaneous", m.fat_ff, m.fat_pd)
-        canvas.cover(self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, fat)
-
-    def _outside(self, canvas: Canvas, z: float) -> None:
-        """Nothing shows beyond the skin, however lean the person is."""
-        canvas.cover(1 - self._beneath(canvas.grid, z, SKIN_MM), _EVERYWHERE, canvas.value("skin"))
-        canvas.planes *= self._beneath(canvas.grid, z, 0.0)
-
     def _beneath(self, grid: Grid, z: float, depth: float) -> Field:
-        """Share of each pixel that lies more than `depth` mm under the surface."""
+        """Return the share of each pixel that lies more than `depth` mm under the surface."""
         under = self.body.skin(z, grid.x)[None, :] - grid.y[:, None]
         return np.clip((under - depth) / OBLIQUE_MM + 0.5, 0, 1).astype(np.float32)
 
@@ -202,44 +193,36 @@ class Scene:
                 canvas.outline(points, tissue, None, 1.0, item.get("opacity", 1.0))
 
     def _back(self, canvas: Canvas, item: dict[str, Any], depths: NDArray[Any], m: Materials) -> None:
-        """The muscles of the back with their fat and ligaments; slices cut their surface at a low angle."""
+        """Paint the muscles of the back with their fat and ligaments; slices cut their surface at a low angle."""
+        pixel, size = canvas.grid.pixel, canvas.grid.size
         cuts = [self.body.cut(float(z))[item["name"], None] for z in depths]
-        rim = 1 + int(6 / canvas.grid.pixel)
-        found = [
-            filled for points in cuts if points is not None and (filled := fill(points, canvas.grid, rim)) is not None
-        ]
+        masks = [fill(points, canvas.grid, 1 + int(6 / pixel)) for points in cuts if points is not None]
+        found = [filled for filled in masks if filled is not None]
         if not found:
             return
-        low = np.min([[r.start, c.start] for _, (r, c) in found], axis=0)
-        high = np.max([[r.stop, c.stop] for _, (r, c) in found], axis=0)
-        cover = np.zeros(high - low, np.float32)
-        for mask, (rows, columns) in found:
-            part = cover[rows.start - low[0] : rows.stop - low[0], columns.start - low[1] : columns.stop - low[1]]
-            part += mask * np.float32(1 / 255 / len(depths))
-        region = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
-        cover = cv2.GaussianBlur(cover, (0, 0), 0.5 / canvas.grid.pixel, sigmaY=2.0 / canvas.grid.pixel).astype(
-            np.float32
-        )
+        whole = np.zeros((size, size), np.float32)
+        for mask, part in found:
+            whole[part] += mask * np.float32(1 / 255 / len(depths))
+        axes = zip(*(part for _, part in found), strict=True)
+        rows, columns = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in axes)
+        region = rows, columns
+        cover = cv2.GaussianBlur(whole[region].copy(), (0, 0), 0.5 / pixel, sigmaY=2.0 / pixel).astype(np.float32)
         canvas.cover(cover, region, canvas.value(item["tissue"], m.back_ff[region], m.muscle_pd[region]))
         canvas.cover(cover * m.collagen[region], region, canvas.value("ligament"))
-
-    def _clefts(self, canvas: Canvas, section: Bones) -> None:
-        """What holds the bones together along the whole joint line, under cartilage and ligaments."""
-        half = self.body.subject.joint_gap_mm / 2 + 0.4
-        for line in section.joint.values():
-            if line is not None and section.sacrum is not None:
-                canvas.outline(band(line, -half, half), "ligament")
 
     def _bones(
         self, canvas: Canvas, section: Bones, ahead: Bones, slab: float, z: float, m: Materials
     ) -> dict[str, bones.Filled | None]:
-        inside: dict[str, bones.Filled | None] = {"sacral": None}
+        inside: dict[str, bones.Filled | None] = {}
+        half = self.body.subject.joint_gap_mm / 2 + 0.4
         if section.sacrum is not None:
+            for line in section.joint.values():  # what holds the bones together, under cartilage and ligaments
+                if line is not None:
+                    canvas.outline(band(line, -half, half), "ligament")
             following = section.sacrum if ahead.sacrum is None else ahead.sacrum
             inside["sacral"] = bones.sacrum(canvas, self._build, section.sacrum, following, slab, z, m)
         for side in SIDES:
             points, cartilage = section.ilium[side], section.cartilage[side]
-            inside[f"iliac_{side}"] = None
             if points is not None:
                 depth, jointed = self.body.depth_at_joint(z, side), cartilage is not None
                 inside[f"iliac_{side}"] = bones.ilium(canvas, self._build, points, z, depth, jointed, m)
@@ -249,27 +232,22 @@ class Scene:
 
     def _lesions(self, canvas: Canvas, z: float, m: Materials, inside: dict[str, bones.Filled | None]) -> None:
         for lesion in self.lesions:
-            filled = inside["sacral" if lesion.bone == "sacral" else f"iliac_{lesion.side}"]
+            filled = inside.get("sacral" if lesion.bone == "sacral" else f"iliac_{lesion.side}")
             shape = lesion_opacity(lesion, self.body, z, canvas.grid, m.rough)
             if filled is None or shape is None:
                 continue
             opacity, region = shape
-            opacity = opacity * _cut(filled, region, canvas.grid.size)
+            marrow = np.zeros((canvas.grid.size, canvas.grid.size), np.uint8)
+            marrow[filled[1]] = filled[0]
+            opacity = opacity * (marrow[region].astype(np.float32) / np.float32(255))
             for tissue, share in mixture(lesion):
                 canvas.cover(opacity * np.float32(share), region, canvas.value(tissue, None, m.marrow_pd[region]))
 
 
 def _blood(total: Field, canvas: Canvas, m: Materials, firm: Field) -> Field:
-    """What slow blood in small vessels adds to the STIR of muscle and fat, in signals of muscle; nothing near bones."""
+    """Return what slow blood adds to the STIR of muscle and fat away from bones, in signals of muscle."""
     wet = smoothstep(total[1] / canvas.value("muscle")[1], 0.3, 0.7)
     muscle, fat = (1 - smoothstep(total[2], 0.1, 0.3)) * wet, smoothstep(total[2], 0.6, 0.85)
     shines = muscle * (BLOOD["muscle"] * m.twigs + BLOOD["bundles"] * m.fibres.twigs)
     shines += fat * (BLOOD["fat"] * m.twigs + BLOOD["septa"] * m.vessels)
     return shines * (1 - smoothstep(firm, 0.3, 0.9))
-
-
-def _cut(filled: bones.Filled, region: Region, size: int) -> Field:
-    """Coverage of an outline on another region of the grid, 0 to 1."""
-    whole = np.zeros((size, size), np.uint8)
-    whole[filled[1]] = filled[0]
-    return whole[region].astype(np.float32) / np.float32(255)

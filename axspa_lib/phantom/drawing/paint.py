@@ -71,7 +71,7 @@ class Canvas:
         self._even: dict[tuple[str, float | None, float], NDArray[np.float32]] = {}
 
     def value(self, tissue: str, ff: float | Field | None = None, pd: float | Field = 1.0) -> NDArray[np.float32]:
-        """What a tissue puts on the three planes; `ff` replaces its fat fraction, `pd` scales its proton density."""
+        """Return a tissue on the three planes; `ff` replaces its fat fraction, `pd` scales its proton density."""
         if isinstance(ff, np.ndarray) or isinstance(pd, np.ndarray):
             return self._value(tissue, ff, pd)
         key = tissue, ff, float(pd)
@@ -102,14 +102,9 @@ class Canvas:
         flat[:, where] += cover * (value - flat[:, where])
 
     def outline(
-        self,
-        points: NDArray[np.floating],
-        tissue: str,
-        ff: Field | float | None = None,
-        pd: Field | float = 1.0,
-        opacity: float = 1.0,
-        soft_mm: float | tuple[float, float] = 0.0,
-    ) -> tuple[NDArray[np.uint8], Region] | None:
+        self, points: NDArray[np.floating], tissue: str, ff: Field | float | None = None, pd: Field | float = 1.0,
+        opacity: float = 1.0, soft_mm: float | tuple[float, float] = 0.0,
+    ) -> tuple[NDArray[np.uint8], Region] | None:  # fmt: skip
         """Paint a closed outline and return its coverage, or None outside the grid.
 
         Args:
@@ -135,8 +130,8 @@ class Canvas:
         self, points: NDArray[np.floating], tissue: str, ff: Field | float | None, pd: Field | float, soft_mm: float
     ) -> None:
         """Paint a large closed outline (mm) whose border fades over some `soft_mm`, as in `outline`, but coarsely."""
-        step = 8
-        size = -(-self.grid.size // step)
+        step, whole_size = 8, self.grid.size
+        size = -(-whole_size // step)
         coarse = Grid(size, step * self.grid.pixel, self.grid.x0, self.grid.y0)
         filled = fill(points, coarse)
         if filled is None:
@@ -145,7 +140,6 @@ class Canvas:
         whole[filled[1]] = filled[0]
         cv2.GaussianBlur(whole, (0, 0), soft_mm / coarse.pixel, dst=whole, borderType=cv2.BORDER_REPLICATE)
         matrix, flags = np.array([[1 / step, 0, 0], [0, 1 / step, 0]]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        shape = self.grid.size, self.grid.size
-        cover = cv2.warpAffine(whole, matrix, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        everywhere = slice(0, shape[0]), slice(0, shape[1])
+        cover = cv2.warpAffine(whole, matrix, (whole_size,) * 2, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        everywhere = slice(None), slice(None)
         self.cover((cover / np.float32(255)).astype(np.float32), everywhere, self.value(tissue, ff, pd))

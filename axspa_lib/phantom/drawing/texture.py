@@ -22,11 +22,11 @@ class Grid:
     y0: float
 
     def to_pixels(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Points `(n, 2)` in mm as (column, row)."""
+        """Return points `(n, 2)` in mm as (column, row)."""
         return ((points - np.array([self.x0, self.y0])) / self.pixel).astype(np.float32)
 
     def part(self, rows: slice, columns: slice) -> Grid:
-        """A square grid that begins where these pixels do and holds all of them."""
+        """Return a square grid that begins where these pixels do and holds all of them."""
         size = max(rows.stop - rows.start, columns.stop - columns.start)
         return Grid(size, self.pixel, self.x0 + columns.start * self.pixel, self.y0 + rows.start * self.pixel)
 
@@ -65,7 +65,7 @@ class Noise:
             self._lattice /= self._lattice.std()
 
     def plane(self, z: float, grid: Grid, angle: float = 0.0, warp: tuple[Field, Field] | None = None) -> Field:
-        """Noise on a grid at depth z (mm); `angle` (rad) turns its own x axis, `warp` displaces it by (x, y) mm."""
+        """Return noise on a grid at depth z (mm); `angle` (rad) turns its x axis, `warp` displaces it by (x, y) mm."""
         place = np.clip((z + 55) / self.grain_z, 0, self._lattice.shape[0] - 1.001)
         below = int(place)
         w = place - below
@@ -84,10 +84,7 @@ class Noise:
 
 
 def cloud(rng: np.random.Generator, grid: Grid, sigma: float) -> Field:
-    """Standard normal noise of one slice, smoothed by a Gaussian of `sigma` mm, without a preferred grain.
-
-    It is drawn on a coarser grid where it is smooth enough.
-    """
+    """Draw standard normal noise of one slice, smoothed by a Gaussian of `sigma` mm, on a coarser grid where it can."""
     step = max(1, int(sigma / (1.2 * grid.pixel)))
     count, cells = -(-grid.size // step) + 1, sigma / (step * grid.pixel)
     white = rng.standard_normal((count, count), np.float32) * np.float32(2 * np.sqrt(np.pi) * cells)
@@ -97,11 +94,11 @@ def cloud(rng: np.random.Generator, grid: Grid, sigma: float) -> Field:
 
 
 def ridges(noise: Field, width: float) -> Field:
-    """Thin lines where the noise crosses zero: 1 on the line, falling over `width` (in standard deviations)."""
+    """Return thin lines where the noise crosses zero: 1 on the line, falling over `width` standard deviations."""
     return np.exp(-((noise / width) ** 2), dtype=np.float32)
 
 
 def smoothstep(value: Field, low: float, high: float) -> Field:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

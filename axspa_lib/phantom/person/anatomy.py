@@ -53,8 +53,7 @@ class Template:
         table: `(depth, point, 2)` at the common depths `DEPTHS`, mm.
         low, high: range of depths of each point, mm; the table is constant beyond it.
         extent: depths (mm), and where the cartilaginous joint begins and ends there, as shares of its line.
-        skin: depths and lower edge y of the body there, mm.
-        raw: the manifest.
+        skin: depths and lower edge y of the body there, mm; `raw`: the whole manifest.
     """
 
     places: dict[tuple[str, str | None], slice]
@@ -71,10 +70,11 @@ def template() -> Template:
     """Load the mean anatomy from `data_manifest/phantom/anatomy.yaml`."""
     raw = yaml.safe_load((MANIFEST / "phantom" / "anatomy.yaml").read_text(encoding="utf-8"))
     lines = (("joint", JOINT_POINTS), ("ilium", 60), ("sacrum_top", 30), ("sacrum_bottom", 40))
-    items = [(name, raw[name], count, False, SIDES) for name, count in lines]
+    items: list[tuple[Any, ...]] = [(name, raw[name], count, False, SIDES) for name, count in lines]
     for item in raw["structures"] + raw["inner"]:
         items.append((item["name"], item["outlines"], 48, True, SIDES if item.get("pair") else (None,)))
-    places, tables, limits = {}, [], []
+    places: dict[tuple[str, str | None], slice] = {}
+    tables, limits = list[Any](), list[Any]()
     for name, outlines, count, closed, sides in items:
         table, ends = _loft(outlines, count, closed)
         for side in sides:
@@ -83,7 +83,8 @@ def template() -> Template:
             limits += [ends] * count
     extent = np.array(sorted((float(z), *map(float, shares)) for z, shares in raw["joint_extent"].items())).T
     skin = np.array(sorted((float(z), float(y)) for z, y in raw["skin"].items())).T
-    return Template(places, np.concatenate(tables, axis=1), *np.array(limits).T, tuple(extent), tuple(skin), raw)
+    low, high = np.array(limits).T
+    return Template(places, np.concatenate(tables, axis=1), low, high, tuple(extent), tuple(skin), raw)
 
 
 def _loft(outlines: dict[Any, Any], count: int, closed: bool) -> tuple[NDArray[np.float64], tuple[float, float]]:
@@ -91,8 +92,8 @@ def _loft(outlines: dict[Any, Any], count: int, closed: bool) -> tuple[NDArray[n
     by_depth = {float(z): np.asarray(points, dtype=float) for z, points in outlines.items()}
     depths = sorted(by_depth)
     stack = np.stack([resample(by_depth[z], count, closed) for z in depths])
-    within = np.clip(DEPTHS, depths[0], depths[-1])
-    return PchipInterpolator(depths, stack, axis=0)(within), (depths[0], depths[-1])
+    low, high = depths[0], depths[-1]
+    return PchipInterpolator(depths, stack, axis=0)(np.clip(DEPTHS, low, high)), (low, high)
 
 
 @cache
@@ -111,7 +112,7 @@ class Subject:
     depth_scale: float
     curve_mm: float
     side_scale: dict[str, float]
-    joint_warp: dict[str, tuple[float, float, float]]
+    joint_warp: dict[str, tuple[float, ...]]
     waves: NDArray[np.float64]
     joint_waves: dict[str, NDArray[np.float64]]
     joint_gap_mm: float
@@ -124,7 +125,7 @@ class Subject:
     marrow_grain: float
     texture_seed: int
     psoas: float
-    buttocks: tuple[float, float, float]
+    buttocks: tuple[float, ...]
     variants: frozenset[str]
 
 
@@ -132,7 +133,7 @@ def draw_subject(rng: np.random.Generator) -> Subject:
     """Draw a person from the population, whose spreads `population.yaml` states with their sources."""
     p = population()["subject"]
 
-    def normal(mean_sd: list[float], low: float = -np.inf, high: float = np.inf) -> float:
+    def normal(mean_sd: Any, low: float = -np.inf, high: float = np.inf) -> float:
         return float(np.clip(rng.normal(*mean_sd), low, high))
 
     sex = "F" if rng.random() < p["female"] else "M"
@@ -276,14 +277,13 @@ class Body:
 
     def depth_at_joint(self, z: float, side: str) -> float:
         """Return the depth in the mean anatomy of the middle of the joint in the slice at `z`, mm."""
-        pose, s = self.pose, self.subject
-        tilt = pose.about_y * SIGN[side] * 53 + pose.about_x * -3.0
-        return (z - pose.shift[2] - tilt) / (s.depth_scale * s.size)
+        tilt = self.pose.about_y * SIGN[side] * 53 + self.pose.about_x * -3.0
+        return (z - self.pose.shift[2] - tilt) / (self.subject.depth_scale * self.subject.size)
 
     def joint_range(self, side: str) -> tuple[float, float]:
         """Return the first and last z (mm) of the cartilaginous joint."""
-        scale, zero = self.subject.depth_scale * self.subject.size, self.depth_at_joint(0.0, side)
-        first, *_, last = template().extent[0]
+        zero, (first, *_, last) = self.depth_at_joint(0.0, side), template().extent[0]
+        scale = self.subject.depth_scale * self.subject.size
         return float((first - zero) * scale), float((last - zero) * scale)
 
     def skin(self, z: float, columns: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.phantom.drawing.paint import offset
-from axspa_lib.study.labels import LEFT, RIGHT
+from axspa_lib.study.labels import LEFT, SIDES
 
 #: How much further gluteus maximus reaches from the bone, mm: spread between people and between sides, and share of
 #: the fat under the skin beyond 22 mm. In seven public scans it is 12 to 45 mm thick beside the sacrum.
@@ -39,17 +39,12 @@ class Physique:
 
 
 def draw_physique(seed: int, psoas: float, subcutaneous_mm: float) -> Physique:
-    """Draw a physique.
-
-    Args:
-        seed: of the person.
-        psoas: width and height of the psoas over the mean outline's; `subcutaneous_mm` fat over the back, mm.
-    """
+    """Draw a physique from a person's seed, size of the psoas over the mean outline's, and fat over the back, mm."""
     rng = np.random.default_rng([seed, 32])
     reach = rng.normal(0, GLUTEAL_MM[0]) + GLUTEAL_MM[2] * float(np.clip(subcutaneous_mm - 22, -14, 12))
     slender, turn = rng.normal(0, PSOAS[0]), rng.normal(0, PSOAS[2])
-    gluteal, matrix, waves = {}, {}, {}
-    for side in (RIGHT, LEFT):
+    gluteal, matrix, waves, pressed = {}, {}, {}, {}
+    for side in SIDES:
         gluteal[side] = float(reach + rng.normal(0, GLUTEAL_MM[1]))
         size = psoas * float(np.exp(rng.normal(0, PSOAS[1])))
         angle = (turn + rng.normal(0, 0.4 * PSOAS[2])) * (1 if side == LEFT else -1)
@@ -57,16 +52,16 @@ def draw_physique(seed: int, psoas: float, subcutaneous_mm: float) -> Physique:
         matrix[side] = np.array([[c, s], [-s, c]]) @ np.diag([size * np.exp(-slender), size * np.exp(slender)])
         waves[side] = rng.normal(0, PSOAS[3], (3, 2))
     rng = np.random.default_rng([seed, 69])
-    drop, pressed = rng.normal(*DROP), {}
-    for side in (RIGHT, LEFT):
+    drop = rng.normal(*DROP)
+    for side in SIDES:
         towards = rng.uniform(0, 2 * np.pi, int(rng.integers(*SIDES_PRESSED, endpoint=True)))
         pressed[side] = np.stack([np.cos(towards), np.sin(towards), rng.uniform(*PRESSED, len(towards))], axis=1)
-    drops = {side: float(drop + rng.normal(0, 0.4 * DROP[1])) for side in (RIGHT, LEFT)}
+    drops = {side: float(drop + rng.normal(0, 0.4 * DROP[1])) for side in SIDES}
     return Physique(gluteal, matrix, waves, pressed, drops)
 
 
 def psoas(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[np.float32]:
-    """The psoas of this person from the mean one's outline `(n, 2)` in mm; it lies against the spine as in everyone."""
+    """Shape the mean psoas `(n, 2)` in mm as this person's; it lies against the spine as in everyone."""
     centre = outline.mean(0)
     medial = np.argmin(np.abs(outline[:, 0]))
     from_centre = outline - centre
@@ -88,7 +83,7 @@ def psoas(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[
 
 
 def gluteal(person: Physique, outline: NDArray[np.float32], side: str) -> NDArray[np.float32]:
-    """Gluteus maximus as thick as this person's: its lateral and caudal border moves, its origin on the bone stays."""
+    """Make gluteus maximus as thick as this person's: its lateral and caudal border moves."""
     normal = offset(outline, -1.0) - outline
     outward = np.array([0.6 if side == LEFT else -0.6, 0.8])
     share = np.clip(normal @ outward, 0, 1)[:, None]

@@ -32,14 +32,14 @@ class Ripple:
     waves: NDArray[np.float32]
 
     def at(self, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
-        """Value at points `(n, 2)` of the slice at z, all in mm; another `turn` (rad) is another irregularity."""
+        """Return the value at points `(n, 2)` of the slice at z, all in mm; another `turn` (rad) varies it."""
         w = self.waves
         phase = points @ w[:, :2].T + w[:, 2] * np.float32(z) + w[:, 3] + np.float32(turn) * np.arange(1, len(w) + 1)
         return (np.cos(phase).sum(1) * np.float32(np.sqrt(2 / len(w)))).astype(np.float32)
 
 
 def draw_ripple(rng: np.random.Generator, lengths: tuple[float, float]) -> Ripple:
-    """Ten waves of random directions in space, their lengths (mm) between two."""
+    """Draw ten waves of random directions in space, their lengths (mm) between two."""
     direction = rng.normal(size=(10, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     k = direction * (2 * np.pi / rng.uniform(*lengths, size=(10, 1)))
@@ -53,9 +53,9 @@ class Root:
     Attributes:
         path: axis of its tunnel, `(n, 3)` in mm; `tunnel` and `root` radii (mm) by point.
         aside: how far (mm) the root lies from the axis, by point, laterally and cranially.
-        rim: opacity of the tunnel's cortex; `halo` of the fatty marrow about it; `vein` of the vein beside the root.
+        rim, halo, vein: opacities of the tunnel's cortex, of the fatty marrow about it, of the vein beside the root.
         sleeve: half width (mm), by point, of the fluid about the root, which reaches a little way out of the sac.
-        ganglion: its first and last point on the path; `wet`, its opacity.
+        ganglion: points of the path where it lies; `wet`, its opacity.
         vessels: small veins that cross the tunnel: where along and across it (-1 to 1), and radius in mm.
     """
 
@@ -78,10 +78,9 @@ class Hole:
 
     Attributes:
         scale: factors of its half axes; `turn` in rad; `bean` amplitudes of its outline's harmonics.
-        rim: where its rim is thick: how far (mm) it lies off the fat's centre.
-        halo: opacity of the fatty marrow about it.
-        root: where the root lies, over the half axes; `veins` the same of the veins, with their radii `calibre` (mm).
-        fat, nerve: opacities of both.
+        rim: how far (mm) its rim lies off the fat's centre.
+        root, veins: where they lie, over the half axes; `calibre` is the veins' radius (mm).
+        halo, fat, nerve: opacities of the fatty marrow about it, of its fat and of the root.
     """
 
     scale: NDArray[np.float64]
@@ -134,11 +133,9 @@ class Build:
 
 def draw_build(subject: Subject) -> Build:
     """Draw the skeleton of one person."""
-    rng = np.random.default_rng([subject.texture_seed, 17])
-    count = len(template().raw["remnants"])
-    node = rng.random((2, 2)) < 0.12
-    inner = np.random.default_rng([subject.texture_seed, 42])
-    nerve = np.random.default_rng([subject.texture_seed, 62])
+    rng, inner, nerve = (np.random.default_rng([subject.texture_seed, key]) for key in (17, 42, 62))
+    remnants = template().raw["remnants"]
+    count, node = len(remnants), rng.random((2, 2)) < 0.12
     return Build(
         islands=0.19 * subject.marrow_grain,
         skew=float(rng.uniform(-0.7, 0.5)),
@@ -149,7 +146,7 @@ def draw_build(subject: Subject) -> Build:
         holes={side: [_draw_hole(rng) for _ in template().raw["foramina"]] for side in SIDES},
         roots={side: [_draw_root(rng, nerve, root) for root in template().raw["roots"]] for side in SIDES},
         remnants=np.stack(
-            [rng.uniform(0.25, 0.9, count) * [d["height"] for d in template().raw["remnants"]],
+            [rng.uniform(0.25, 0.9, count) * [d["height"] for d in remnants],
              rng.uniform(0, 1, count), np.maximum(rng.normal(0, 0.35, count), 0),
              np.clip(inner.normal(0.75, 0.3, count), 0.15, 1)], axis=1),
         corners=np.clip(rng.normal(0.1, 0.3, (2, 4)), 0, 0.8),
@@ -172,13 +169,10 @@ def _draw_hole(rng: np.random.Generator) -> Hole:
 
 
 def _draw_root(rng: np.random.Generator, nerve: np.random.Generator, mean: dict[str, Any]) -> Root:
-    nodes = np.asarray(mean["path"], np.float32)
-    t = np.linspace(0, len(nodes) - 1, 40)
-    path = np.stack([np.interp(t, np.arange(len(nodes)), nodes[:, k]) for k in range(3)], axis=1)
-    path = np.stack(
-        [np.convolve(np.pad(path[:, k], 4, mode="edge"), np.ones(9) / 9, "valid") for k in range(3)], axis=1
-    )
-    along = np.linspace(0, 1, 40)
+    nodes, along = np.asarray(mean["path"], np.float32), np.linspace(0, 1, 40)
+    t, places = np.linspace(0, len(nodes) - 1, 40), np.arange(len(nodes))
+    dense = (np.pad(np.interp(t, places, column), 4, mode="edge") for column in nodes.T)
+    path = np.stack([np.convolve(column, np.ones(9) / 9, "valid") for column in dense], axis=1)
     path = path + rng.normal(0, (1.2, 1.8, 1.2)) * np.minimum(1, 3 * along)[:, None]
     bulge = np.exp(-(((along - rng.uniform(0.5, 0.7)) / 0.2) ** 2))  # the ganglion, and the widest fat about it
     tunnel = mean["tunnel"] * rng.uniform(0.65, 1.1) * (0.72 + 0.33 * bulge)
@@ -197,32 +191,25 @@ def _draw_root(rng: np.random.Generator, nerve: np.random.Generator, mean: dict[
 
 
 def marrow(
-    build: Build,
-    subject: Subject,
-    grid: Grid,
-    joint: dict[str, Points | None],
-    noise: tuple[Field, ...],
-    slice_key: int,
+    b: Build, s: Subject, grid: Grid, joint: dict[str, Points | None], noise: tuple[Field, ...], slice_key: int
 ) -> tuple[Field, Field, Field, Field]:
-    """Fat fraction of iliac, sacral and vertebral marrow, and the factor of their proton density, in one slice.
+    """Return fat fractions of iliac, sacral and vertebral marrow, and their proton density's factor, in one slice.
 
-    Fatty patches and islands of red marrow are centimetres wide and have soft borders and a plateau, with faint clouds
-    within; the alae are fatter laterally and under the joint, where stress turns red marrow to fat. Trabeculae are
-    thinner than a pixel: what shows of them is a weak grain of proton density, from pixel to pixel and a little wider.
+    Fatty patches and islands of red marrow are centimetres wide with soft borders; the alae are fatter laterally and
+    under the joint. Trabeculae, thinner than a pixel, show as a weak grain of proton density.
 
     Args:
+        b, s: the person.
         joint: middle line of the joint by side, in mm.
         noise: of 26, 26, 9 and 9 mm grain.
         slice_key: number of the slice among all depths, which seeds the grain.
     """
     coarse, coarse_2, medium, medium_2 = noise
-    b, s = build, subject
     rng = np.random.default_rng([s.texture_seed, 41, slice_key])
     grain = rng.standard_normal((grid.size, grid.size), np.float32)
     clouds: Field = np.sum([np.float32(share) * cloud(rng, grid, sigma) for sigma, share in CLOUDS], axis=0)
     level = 0.45 * medium + 0.8 * coarse_2
-    patch = smoothstep(level + np.float32(b.skew), -0.75, 0.95)
-    middle = smoothstep(np.float32(b.skew) * np.ones(1, np.float32), -0.75, 0.95)
+    patch, middle = (smoothstep(each + np.float32(b.skew), -0.75, 0.95) for each in (level, np.zeros(1, np.float32)))
     blotch = b.islands * (patch - middle) + clouds
     lateral = smoothstep(np.abs(grid.x).astype(np.float32)[None, :] + 7 * coarse + 3 * medium_2, 12, 46)
     patchy = smoothstep(medium_2 + 0.6 * coarse, -0.5, 1.3)

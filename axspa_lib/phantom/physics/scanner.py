@@ -114,7 +114,7 @@ def centre_protocol(mix: dict[str, Any], centre: int, rng: np.random.Generator) 
         weights = np.array(list(shares.values()), dtype=float)
         return list(shares)[int(rng.choice(len(shares), p=weights / weights.sum()))]
 
-    def within(bounds: list[float]) -> float:
+    def within(bounds: Any) -> float:
         return float(rng.uniform(*bounds))
 
     vendor, field = pick(mix["vendors"]), float(pick(mix["fields"]))
