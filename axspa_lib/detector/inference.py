@@ -24,23 +24,15 @@ from axspa_lib.study.config import Detector
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import LEFT, RIGHT
 
+_FLOATS = ("x0", "y0", "x1", "y1", "score")
+
 #: Columns of a table of detections and their types; one row per detection.
-COLUMNS = {
-    "patient": pa.string(),
-    "slice": pa.int32(),
-    "x0": pa.float32(),
-    "y0": pa.float32(),
-    "x1": pa.float32(),
-    "y1": pa.float32(),
-    "score": pa.float32(),
-    "label": pa.int8(),
-    "p_healthy": pa.float32(),
-    "p_inflamed": pa.float32(),
-    "side": pa.string(),
-    "mask_rle": pa.string(),
-    "height": pa.int32(),
-    "width": pa.int32(),
-}
+COLUMNS = (
+    {"patient": pa.string(), "slice": pa.int32()}
+    | dict.fromkeys(_FLOATS, pa.float32())
+    | {"label": pa.int8(), "p_healthy": pa.float32(), "p_inflamed": pa.float32()}
+    | {"side": pa.string(), "mask_rle": pa.string(), "height": pa.int32(), "width": pa.int32()}
+)
 
 
 def predict(
@@ -130,7 +122,7 @@ def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
 def _rows(
     patient: str, index: int, size: tuple[int, int], fed: tuple[int, int], found: Detections
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one slice: boxes and masks brought back from the fed size to the slice's own."""
+    """Yield the rows of one slice: boxes and masks brought back from the fed size to the slice's own."""
     if not all(v.isfinite().all() for v in (found.boxes, found.scores)):
         raise DataError(f"patient {patient}, slice {index}: the detector gave values that are not finite")
     scale = found.boxes.new_tensor([size[1] / fed[1], size[0] / fed[0]] * 2)
@@ -142,13 +134,8 @@ def _rows(
         if x1 <= x0 or y1 <= y0:
             continue
         mask = paste(found.masks[number], boxes[number], size).cpu().numpy()
-        yield {
-            "patient": patient,
-            "slice": index,
-            "x0": x0,
-            "y0": y0,
-            "x1": x1,
-            "y1": y1,
+        place = {"patient": patient, "slice": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        yield place | {
             "score": float(found.scores[number]),
             "label": int(found.labels[number]),
             "p_healthy": float(found.probabilities[number, 0]),

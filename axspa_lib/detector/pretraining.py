@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 
 from axspa_lib.detector.data import DetectionData
-from axspa_lib.detector.slices import Entries, prepare_patient, write_slices
+from axspa_lib.detector.slices import write_slices
 from axspa_lib.detector.training import train_detector
 from axspa_lib.joint.algorithm1 import extract_joints
 from axspa_lib.networks.precision import used
 from axspa_lib.study.cohort import Cohort
-from axspa_lib.study.config import Detector, Study
-from axspa_lib.study.errors import AxspaError, ConfigError
+from axspa_lib.study.config import Detector, Joint, Study
+from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.labels import TRAIN, VALIDATION
 from axspa_lib.study.layout import Layout
-from axspa_lib.study.progress import Progress
 from axspa_lib.study.runs import read_run, record_stage
-
-log = logging.getLogger(__name__)
+from axspa_lib.study.volume import Volume
 
 #: One patient in so many chooses the weights.
 VALIDATION_EVERY = 8
@@ -40,16 +37,11 @@ def pretrain_detector(study: Study, *, progress: bool = True) -> dict[str, Any]:
         raise ConfigError(f"parameter pretraining: profile {study.profile} has none")
     folder = Layout.of(study).pretrained(study.data_id())
     cohort = Cohort(Layout.of(study).cohort(study.pretraining.cohort))
-    config = study.detector.model_copy(
-        update={
-            "start": study.pretraining.start,
-            "iterations": study.pretraining.iterations,
-            "validate_every": study.pretraining.validate_every,
-            "learning_rate": study.pretraining.learning_rate,
-        }
-    )
+    config = study.detector.model_copy(update=study.pretraining.model_dump(exclude={"cohort"}))
     with record_stage(folder, config.model_dump(mode="json") | {"cohort": cohort.name, "seed": study.seed}) as record:
-        slices = _slices(study, cohort, folder / "slices", progress)
+        usable = list(cohort.participants.query("has_stir and has_bones")["patient"])
+        joint_of = partial(_true_joint, study.joint)
+        slices = write_slices(study, cohort, usable, joint_of, folder / "slices", progress=progress)
         training, validation = pretraining_sets(study)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         record["precision"] = used(device, config.precision)
@@ -73,7 +65,7 @@ def pretraining_sets(study: Study) -> tuple[DetectionData, DetectionData]:
 
 
 def start_of(study: Study) -> Detector:
-    """The study's detector with its start resolved: the weights pre-trained on slices preprocessed alike.
+    """Return the study's detector with its start resolved: the weights pre-trained on slices preprocessed alike.
 
     Raises:
         MissingResultError: the pre-training has not finished.
@@ -85,17 +77,7 @@ def start_of(study: Study) -> Detector:
     return study.detector.model_copy(update={"start": str(folder / "model.pt")})
 
 
-def _slices(study: Study, cohort: Cohort, folder: Path, progress: bool) -> dict[str, int]:
-    consensus = cohort.consensus()
-    usable = cohort.participants.query("has_stir and has_bones")["patient"]
-    done: list[Entries | dict[str, str]] = []
-    for patient in Progress(usable, desc="slices", disable=not progress):
-        try:
-            bones = cohort.reference_bones(patient)
-            assert bones is not None
-            joint = extract_joints(bones, study.joint)
-            done.append(prepare_patient(cohort, patient, joint, folder, study.detector.preprocessing, consensus))
-        except AxspaError as error:
-            log.warning("%s left out: %s", patient, error)
-            done.append({"patient": patient, "reason": str(error)})
-    return write_slices(folder, done, consensus, {"cohort": cohort.name, "data_id": study.data_id()})
+def _true_joint(config: Joint, cohort: Cohort, patient: str) -> Volume:
+    bones = cohort.reference_bones(patient)
+    assert bones is not None
+    return extract_joints(bones, config)

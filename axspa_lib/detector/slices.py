@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 #: Images and annotations of one patient (`axspa_lib.detector.instances`).
 Entries = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
+JointOf = Callable[[Cohort, str], Volume]
+
 
 def prepare_slices(
     study: Study, cohort: str, fold: int | None = None, *, workers: int = 1, progress: bool = False
@@ -45,48 +48,48 @@ def prepare_slices(
     kept = table["patient"][table["accepted"] | (cohort != study.training_cohort)]
     patients = [patient for patient in kept if patient in pairs]
     joints = layout.segmentation(cohort, study.increment.rounds, fold)
-    consensus = curated.consensus()
-    config = {
-        "preprocessing": study.detector.preprocessing.model_dump(),
-        "data_id": study.data_id(),
-        "cohort": cohort,
-        "fold": fold,
-    }
+    preprocessing = study.detector.preprocessing.model_dump()
+    config = {"preprocessing": preprocessing, "data_id": study.data_id(), "cohort": cohort, "fold": fold}
     with record_stage(folder, config) as record:
-        work = partial(
-            _prepare,
-            cohort=curated.path,
-            joints=joints,
-            out=folder,
-            preprocessing=study.detector.preprocessing,
-            consensus=consensus,
-        )
-        with processes.pool(workers) as pool:
-            done = list(Progress(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
-        record["metrics"] = write_slices(folder, done, consensus, {"cohort": cohort, "data_id": study.data_id()})
+        joint_of = partial(_predicted_joint, joints)
+        record["metrics"] = write_slices(study, curated, patients, joint_of, folder, workers=workers, progress=progress)
     return record
 
 
 def write_slices(
-    folder: Path, done: list[Entries | dict[str, str]], consensus: pd.DataFrame, info: dict[str, str]
-) -> dict[str, int]:
-    """Write the tables beside the slices of `done` patients: their instances, half-slices and failures; count them."""
+    study: Study, cohort: Cohort, patients: list[str], joint_of: JointOf, folder: Path,
+    *, workers: int = 1, progress: bool = False,
+) -> dict[str, int]:  # fmt: skip
+    """Preprocess patients into a folder, and write their instances, half-slices and failures beside the slices.
+
+    Args:
+        study: its detector's preprocessing counts.
+        cohort: whose patients.
+        patients: which.
+        joint_of: returns a patient's joint mask on the grid of T1, 1 patient right, 2 left.
+        folder: of the slices.
+        workers: processes at a time.
+        progress: show a bar.
+
+    Returns:
+        How many patients, slices and instances there are, and how many patients failed.
+    """
+    consensus = cohort.consensus()
+    work = partial(_prepare, cohort.path, joint_of, folder, study.detector.preprocessing, consensus)
+    with processes.pool(workers) as pool:
+        done = list(Progress(pool.map(work, patients), total=len(patients), desc="slices", disable=not progress))
     failures = [result for result in done if isinstance(result, dict)]
     parts = [result for result in done if not isinstance(result, dict)]
-    dataset = coco(parts, info)
+    dataset = coco(parts, {"cohort": cohort.name, "data_id": study.data_id()})
     write_json(folder / "instances.json", dataset)
     _half_slices(dataset, consensus).to_csv(folder / "half_slices.csv", index=False)
     pd.DataFrame(failures, columns=["patient", "reason"]).to_csv(folder / "failures.csv", index=False)
-    return {
-        "patients": len(parts),
-        "slices": len(dataset["images"]),
-        "instances": len(dataset["annotations"]),
-        "failed": len(failures),
-    }
+    counts = {"slices": len(dataset["images"]), "instances": len(dataset["annotations"]), "failed": len(failures)}
+    return {"patients": len(parts)} | counts
 
 
 def _half_slices(dataset: dict[str, Any], consensus: pd.DataFrame) -> pd.DataFrame:
-    """Both half-slices of every image: the readers' consensus (empty where none), and whether a ROI is there."""
+    """Return both half-slices of every image: the readers' consensus (empty where none), and whether a ROI is there."""
     images = pd.DataFrame(dataset["images"], columns=["id", "patient", "slice"])
     both = images.merge(pd.DataFrame({"side": SIDES}), how="cross")
     found = pd.DataFrame(dataset["annotations"], columns=["image_id", "side"]).drop_duplicates()
@@ -96,36 +99,26 @@ def _half_slices(dataset: dict[str, Any], consensus: pd.DataFrame) -> pd.DataFra
     return both[[*key, "joint"]].merge(consensus[[*key, "inflammation"]], on=key, how="left")
 
 
+def _predicted_joint(joints: Path, cohort: Cohort, patient: str) -> Volume:
+    return read_volume(joints / f"{patient}_desc-joint_dseg.nii.gz")
+
+
 def _prepare(
-    patient: str, *, cohort: Path, joints: Path, out: Path, preprocessing: Preprocessing, consensus: pd.DataFrame
+    path: Path, joint_of: JointOf, out: Path, preprocessing: Preprocessing, consensus: pd.DataFrame, patient: str
 ) -> Entries | dict[str, str]:
+    """Preprocess one patient into `out`; return its images and annotations, or why it failed."""
+    cohort = Cohort(path)
     try:
-        joint = read_volume(joints / f"{patient}_desc-joint_dseg.nii.gz")
-        return prepare_patient(Cohort(cohort), patient, joint, out, preprocessing, consensus)
+        joint = joint_of(cohort, patient)
+        for sequence in SEQUENCES:
+            slices = preprocess_volume(cohort.volume(patient, sequence), preprocessing)
+            write_volume(out / f"{patient}_{sequence}.nii.gz", slices)
+        resampled = resample_mask(joint, slices)
+        if consensus.empty:
+            return unread_slices(patient, resampled), []
+        images, annotations, skipped = slice_instances(patient, resampled, consensus[consensus["patient"] == patient])
     except AxspaError as error:
         return {"patient": patient, "reason": str(error)}
-
-
-def prepare_patient(
-    cohort: Cohort, patient: str, joint: Volume, out: Path, preprocessing: Preprocessing, consensus: pd.DataFrame
-) -> Entries:
-    """Preprocess one patient's pair into `out` and return its images and annotations (`slice_instances`).
-
-    Args:
-        cohort: whose patient.
-        patient: which.
-        joint: joint mask on the grid of T1, 1 patient right, 2 left.
-        out: folder of the slices.
-        preprocessing: the steps.
-        consensus: labels of the cohort's half-slices; when empty, every slice becomes an image without annotation.
-    """
-    for sequence in SEQUENCES:
-        slices = preprocess_volume(cohort.volume(patient, sequence), preprocessing)
-        write_volume(out / f"{patient}_{sequence}.nii.gz", slices)
-    resampled = resample_mask(joint, slices)
-    if consensus.empty:
-        return unread_slices(patient, resampled), []
-    images, annotations, skipped = slice_instances(patient, resampled, consensus[consensus["patient"] == patient])
     if skipped:
         log.info("%s: %s half-slices without a usable joint", patient, len(skipped))
     return images, annotations

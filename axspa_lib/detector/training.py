@@ -1,14 +1,12 @@
 """Training of one Mask R-CNN (section 4.2): constant rate, lowest validation loss kept, resumable at any kill.
 
-Every random draw of iteration i comes from (seed, i), so a training that was killed and resumed is, on the CPU, bit
-for bit the one that was not. `fitting.fit` is not used: it records one loss per round where each of the five losses
-of every iteration is wanted here, and its deterministic algorithms make aligned pooling on a GPU slow and memory
-hungry (pytorch/vision issue 8168).
+Every random draw of iteration i comes from (seed, i), so a resumed training is, on a CPU, bit for bit the one that was
+not killed. `training_loop.fit` records one loss a round where the five losses of every iteration are wanted, and its
+deterministic algorithms make aligned pooling on a GPU slow (pytorch/vision issue 8168).
 """
 
 from __future__ import annotations
 
-import logging
 import resource
 import sys
 import time
@@ -28,13 +26,11 @@ from axspa_lib.detector.network.interface import DetectorNetwork, Target
 from axspa_lib.detector.network.model import build_detector
 from axspa_lib.detector.network.resize import fed_size, resize, resize_masks
 from axspa_lib.networks.precision import autocast
-from axspa_lib.networks.training_loop import save, warmup_cosine, write_history
+from axspa_lib.networks.training_loop import load_checkpoint, save, warmup_cosine, write_history
 from axspa_lib.study.config import Detector, digest
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Inflammation
 from axspa_lib.study.progress import Progress
-
-log = logging.getLogger(__name__)
 
 #: The five losses of Mask R-CNN, by Detectron2's names; their sum is minimised.
 LOSSES = ("loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc")
@@ -78,9 +74,13 @@ def train_detector(
     kept = cast(DetectorNetwork, averaged.module)  # what is validated; the weights themselves where the decay is 0
     identity = digest({"config": config.model_dump(mode="json"), "seed": seed, "training": _names(training),
                        "validation": _names(validation)})  # fmt: skip
-    state = _resume(folder / "checkpoint.pt", identity, model, optimizer, averaged)
-    history: list[dict[str, float]] = state["history"]
-    best, best_at = state["best"], state["best_at"]
+    history: list[dict[str, float]] = []
+    best, best_at = float("inf"), 0
+    if saved := load_checkpoint(folder / "checkpoint.pt", identity):
+        load_weights(model, saved["model"], "checkpoint.pt")
+        optimizer.load_state_dict(saved["optimizer"])
+        averaged.load_state_dict(saved["averaged"])
+        history, best, best_at = saved["history"], saved["best"], saved["best_at"]
     with Progress(total=config.iterations, initial=len(history), desc="Mask R-CNN", disable=not progress) as bar:
         for iteration in range(len(history), config.iterations):
             row = train_step(model, optimizer, config, training, seed, iteration, device)
@@ -125,7 +125,7 @@ def train_step(
     iteration: int,
     device: str,
 ) -> dict[str, float]:
-    """Iteration number `iteration` (from 0); returns its losses, rate, gradient norm, seconds and peak memory."""
+    """Run one iteration (from 0); return its losses, rate, gradient norm, seconds and peak memory in MB."""
     started = time.perf_counter()
     model.train()
     rate = learning_rate(config, iteration)
@@ -143,13 +143,8 @@ def train_step(
     norm = nn.utils.clip_grad_norm_(trained, config.gradient_clip or float("inf"))
     _refuse_infinite(norm, batch, iteration)
     optimizer.step()
-    row = {
-        "iteration": float(iteration + 1),
-        "rate": rate,
-        "gradient_norm": float(norm),
-        "total": float(total.detach()),
-    }
-    row |= {name: float(losses[name].detach()) for name in LOSSES}
+    row = {"iteration": float(iteration + 1), "rate": rate, "gradient_norm": float(norm)}
+    row |= {"total": float(total.detach())} | {name: float(losses[name].detach()) for name in LOSSES}
     return row | {"seconds": time.perf_counter() - started, "memory_mb": _peak_memory(device)}
 
 
@@ -168,7 +163,7 @@ def draw_batch(
 
 
 def learning_rate(config: Detector, iteration: int) -> float:
-    """Rate of iteration number `iteration` (from 0): constant as in the paper, or half a cosine; after a warm-up."""
+    """Return the rate of an iteration (from 0): constant as in the paper, or half a cosine; after a warm-up."""
     if config.schedule == "constant":
         return config.learning_rate * min(1.0, (iteration + 1) / max(config.warmup, 1))
     return config.learning_rate * warmup_cosine(config.iterations, config.warmup)(iteration)
@@ -176,7 +171,7 @@ def learning_rate(config: Detector, iteration: int) -> float:
 
 @torch.no_grad()
 def validation_losses(model: DetectorNetwork, config: Detector, data: DetectionData, device: str) -> dict[str, float]:
-    """Mean losses over all slices without augmentation; the sampling of anchors and ROIs is the same every time."""
+    """Return mean losses over all slices without augmentation, with the same sampling every time."""
     model.train()
     sums = dict.fromkeys((*LOSSES, "total"), 0.0)
     generator = torch.Generator(device).manual_seed(0)
@@ -192,24 +187,18 @@ def validation_losses(model: DetectorNetwork, config: Detector, data: DetectionD
 
 
 def prepare(item: Slice, channels: str, config: Detector, move: Move, device: str) -> tuple[Tensor, Target]:
-    """Network input `(3, rows, columns)` float32 and target of one slice, augmented and resized on the device."""
+    """Return network input `(3, rows, columns)` float32 and target of one slice, resized and moved on the device."""
     rows, columns = int(item.image.shape[-2]), int(item.image.shape[-1])
     size = fed_size(rows, columns, config.min_size, config.max_size)
-    masks = torch.from_numpy(
-        np.stack([i.mask() for i in item.instances]) if item.instances else np.zeros((0, rows, columns), bool)
-    )
-    image, out, boxes, _, kept = transform(
-        resize(item.image.to(device), size),
-        resize_masks(masks.to(device), size),
-        [i.side for i in item.instances],
-        move,
-    )
+    masks = torch.from_numpy(np.array([i.mask() for i in item.instances], bool).reshape(-1, rows, columns))
+    fed, outlines = resize(item.image.to(device), size), resize_masks(masks.to(device), size)
+    image, out, boxes, _, kept = transform(fed, outlines, [i.side for i in item.instances], move)
     labels = torch.tensor([int(i.label) for i in item.instances], dtype=torch.int64, device=device)[kept]
     return three_channels(image, channels), Target(boxes, labels, out)
 
 
 def next_batch(data: DetectionData, config: Detector, seed: int, iteration: int) -> list[Slice]:
-    """Slices of one iteration: `inflamed_share` of them with an inflamed instance, the others as they come."""
+    """Return the slices of one iteration: `inflamed_share` of them with an inflamed joint, the rest as they come."""
     inflamed = [s for s in data.slices if any(i.label == Inflammation.INFLAMED for i in s.instances)]
     chosen = round(config.inflamed_share * config.batch_size) if inflamed else 0
     first = [inflamed[i] for i in batch_indices(len(inflamed), chosen, seed + 1, iteration)] if chosen else []
@@ -217,7 +206,7 @@ def next_batch(data: DetectionData, config: Detector, seed: int, iteration: int)
 
 
 def batch_indices(count: int, size: int, seed: int, iteration: int) -> list[int]:
-    """Slices of one iteration: epochs are fresh permutations, laid end to end.
+    """Return the slices of one iteration, by number: epochs are fresh permutations, laid end to end.
 
     >>> sorted(batch_indices(4, 2, 0, 0) + batch_indices(4, 2, 0, 1))
     [0, 1, 2, 3]
@@ -228,7 +217,7 @@ def batch_indices(count: int, size: int, seed: int, iteration: int) -> list[int]
 
 
 def make_optimizer(model: DetectorNetwork, config: Detector) -> torch.optim.Optimizer:
-    """SGD with momentum (Detectron2's standard solver) or AdamW; norm layers are not decayed, as in Detectron2."""
+    """Return SGD with momentum (Detectron2's solver) or AdamW; norm layers are not decayed, as in Detectron2."""
     norms = {id(p) for m in model.modules() if isinstance(m, nn.GroupNorm) for p in m.parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -242,7 +231,7 @@ def make_optimizer(model: DetectorNetwork, config: Detector) -> torch.optim.Opti
 
 
 def _sum(losses: dict[str, Tensor]) -> Tensor:
-    """Sum of the five losses in a fixed order."""
+    """Sum the five losses in a fixed order."""
     return torch.stack([losses[name] for name in LOSSES]).sum()
 
 
@@ -251,7 +240,7 @@ def _names(data: DetectionData) -> list[str]:
 
 
 def _peak_memory(device: str) -> float:
-    """Largest memory so far in MB: of the device, or of the process on a CPU."""
+    """Return the largest memory so far in MB: of the device, or of the process on a CPU."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
@@ -265,23 +254,3 @@ def _refuse_infinite(value: Tensor, batch: Sequence[Slice], iteration: int) -> N
             f"iteration {iteration + 1}: the loss is not finite on the batch {named}; look at these slices, lower "
             "detector.learning_rate or set detector.gradient_clip"
         )
-
-
-def _resume(
-    path: Path, identity: str, model: DetectorNetwork, optimizer: torch.optim.Optimizer, averaged: AveragedModel
-) -> dict[str, Any]:
-    """State of a killed training with the same identity, or of one that has not begun."""
-    fresh: dict[str, Any] = {"history": [], "best": float("inf"), "best_at": 0}
-    if not path.is_file():
-        return fresh
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); delete it to train anew") from None
-    if state["identity"] != identity:
-        log.warning("%s belongs to another configuration, seed or data: training starts anew", path)
-        return fresh
-    load_weights(model, state["model"], path.name)
-    optimizer.load_state_dict(state["optimizer"])
-    averaged.load_state_dict(state["averaged"])
-    return state

@@ -85,7 +85,7 @@ def fit(
     Args:
         model: on its device, in the initial state; ends in the state of the last round.
         optimizer: over the model's parameters.
-        plan: see `Fit`.
+        plan: see `TrainingPlan`.
         folder: created where absent.
         seed: of every random number drawn in the rounds.
         identity: names what is trained; see `axspa_lib.study.config.digest`.
@@ -104,7 +104,7 @@ def fit(
     base_rates = [float(group["lr"]) for group in optimizer.param_groups]
     rows: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
-    saved = _load_checkpoint(checkpoint, identity)
+    saved = load_checkpoint(checkpoint, identity)
     if saved is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -266,7 +266,8 @@ def _write_bytes(path: Path, content: memoryview) -> None:
         part.unlink(missing_ok=True)
 
 
-def _load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """Return the state of a killed training with the same identity, or None; a warning names a strange one."""
     if not path.exists():
         return None
     try:

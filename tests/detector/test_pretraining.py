@@ -1,7 +1,9 @@
 """Pre-training on the phantom: its own length and rate, and what is trained after it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from axspa_lib.detector import pretraining
@@ -13,8 +15,10 @@ from axspa_lib.study.config import load_studies, load_study
 def test_the_pretraining_has_its_own_rate_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
     seen = []
-    monkeypatch.setattr(pretraining, "Cohort", lambda path: type("Cohort", (), {"name": path.name}))
-    monkeypatch.setattr(pretraining, "_slices", lambda *_: {})
+    people = pd.DataFrame({"patient": ["p"], "has_stir": [True], "has_bones": [True]})
+    cohort = SimpleNamespace(name="phantom", participants=people)
+    monkeypatch.setattr(pretraining, "Cohort", lambda path: cohort)
+    monkeypatch.setattr(pretraining, "write_slices", lambda *_, **__: {})
     monkeypatch.setattr(pretraining, "pretraining_sets", lambda *_: (DetectionData((), ""), DetectionData((), "")))
     monkeypatch.setattr(pretraining, "train_detector", lambda config, *_, **__: seen.append(config) or {})
     study = load_study("public", pretraining__learning_rate=0.01, pretraining__iterations=7, detector__iterations=3)

@@ -18,16 +18,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from axspa_lib.study.config import Detector
 
-#: Names of the pyramid's levels; level `p{k}` has a stride of 2**k pixels.
-LEVELS = ("p2", "p3", "p4", "p5", "p6")
-
 
 def normalised(value: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Convolution, then norm; a frozen batch norm is folded into the convolution's weights.
-
-    The folded form is the same function and differentiable in the weights, and saves two passes over every feature
-    map, forward and backward.
-    """
+    """Apply a convolution, then a norm; a frozen batch norm is folded into the weights, which saves two passes."""
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(value))
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -44,7 +37,7 @@ class Stem(nn.Module):
         self.bn1 = norm(width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`(images, 3, rows, columns)` to `(images, width, rows / 4, columns / 4)`."""
+        """Return `(images, width, rows / 4, columns / 4)` of `(images, 3, rows, columns)`."""
         value = F.relu(normalised(images, self.conv1, self.bn1), inplace=True)
         if value.device.type != "cpu" or not value.is_contiguous():
             return F.max_pool2d(value, 3, 2, 1)
@@ -56,7 +49,7 @@ class FoldedBasicBlock(BasicBlock):
     """torchvision's block of ResNet-18, its norms folded where they are frozen."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block, norms folded in."""
+        """Return the block's output, norms folded in."""
         out = self.relu(normalised(x, self.conv1, self.bn1))
         out = normalised(out, self.conv2, self.bn2)
         out += x if self.downsample is None else normalised(x, *self.downsample)
@@ -67,7 +60,7 @@ class FoldedBottleneck(Bottleneck):
     """torchvision's block of ResNet-50, its norms folded where they are frozen."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block, norms folded in."""
+        """Return the block's output, norms folded in."""
         out = self.relu(normalised(x, self.conv1, self.bn1))
         out = self.relu(normalised(out, self.conv2, self.bn2))
         out = normalised(out, self.conv3, self.bn3)
@@ -75,15 +68,18 @@ class FoldedBottleneck(Bottleneck):
         return self.relu(out)
 
 
+Block = type[FoldedBasicBlock] | type[FoldedBottleneck]
+Norm = Callable[[int], nn.Module]
+
 #: Block class and blocks per stage res2 to res5.
-_LAYOUT: dict[str, tuple[type[FoldedBasicBlock] | type[FoldedBottleneck], tuple[int, int, int, int]]] = {
+_LAYOUT: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
     "resnet50": (FoldedBottleneck, (3, 4, 6, 3)),
     "resnet18": (FoldedBasicBlock, (2, 2, 2, 2)),
 }
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm with 32 groups as in Detectron2, fewer where a group would hold less than two channels."""
+    """Return group norm with 32 groups as in Detectron2, fewer where a group would hold less than two channels."""
     return nn.GroupNorm(min(32, channels // 2), channels)
 
 
@@ -96,26 +92,22 @@ class Backbone(nn.Module):
 
     def __init__(self, config: Detector) -> None:
         super().__init__()
-        norm: Callable[[int], nn.Module] = FrozenBatchNorm2d if config.norm == "frozen_bn" else group_norm
-        block, counts = _LAYOUT[config.backbone]
-        width = config.width
-        self.stem = Stem(width, norm)
-        channels, outputs = width, []
+        frozen, (block, counts) = config.norm == "frozen_bn", _LAYOUT[config.backbone]
+        norm: Norm = FrozenBatchNorm2d if frozen else group_norm
+        self.stem = Stem(config.width, norm)
+        channels, outputs = config.width, []
         for number, count in enumerate(counts):
-            planes, stride = width * 2**number, 1 if number == 0 else 2
-            stage = _stage(block, channels, planes, count, stride, norm)
-            self.add_module(f"res{number + 2}", stage)
+            planes, stride = config.width * 2**number, 1 if number == 0 else 2
+            self.add_module(f"res{number + 2}", _stage(block, channels, planes, count, stride, norm))
             channels = planes * block.expansion
             outputs.append(channels)
         self.fpn = FeaturePyramidNetwork(
-            outputs, config.fpn_channels, LastLevelMaxPool(), None if config.norm == "frozen_bn" else group_norm
+            outputs, config.fpn_channels, LastLevelMaxPool(), None if frozen else group_norm
         )
-        for module in self.stem.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(self.stem)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Levels p2, p3, ... of a batch of images."""
+        """Return levels p2, p3, ... of a batch of images."""
         features: OrderedDict[str, Tensor] = OrderedDict()
         value = self.stem(images)
         for number in range(2, 6):
@@ -130,29 +122,24 @@ class Backbone(nn.Module):
                 module.requires_grad_(False)
 
 
-def _stage(
-    block: type[FoldedBasicBlock] | type[FoldedBottleneck],
-    channels: int,
-    planes: int,
-    count: int,
-    stride: int,
-    norm: Callable[[int], nn.Module],
-) -> nn.Sequential:
-    """One stage; its first block changes the number of channels and the resolution."""
+def _stage(block: Block, channels: int, planes: int, count: int, stride: int, norm: Norm) -> nn.Sequential:
+    """Build one stage; its first block changes the number of channels and the resolution."""
     blocks: list[nn.Module] = []
-    for number in range(count):
-        step = stride if number == 0 else 1
+    wide = planes * block.expansion
+    for step in [stride] + [1] * (count - 1):
         downsample = None
-        if number == 0 and (stride != 1 or channels != planes * block.expansion):
-            downsample = nn.Sequential(
-                conv1x1(channels, planes * block.expansion, step), norm(planes * block.expansion)
-            )
+        if not blocks and (stride != 1 or channels != wide):
+            downsample = nn.Sequential(conv1x1(channels, wide, step), norm(wide))
         made = block(channels, planes, step, downsample, norm_layer=norm)
         if isinstance(made, Bottleneck):
             made.conv1.stride, made.conv2.stride = (step, step), (1, 1)
-        for module in made.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(made)
         blocks.append(made)
-        channels = planes * block.expansion
+        channels = wide
     return nn.Sequential(*blocks)
+
+
+def _initialise(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

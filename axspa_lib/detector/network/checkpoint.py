@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from axspa_lib.detector.network.interface import DetectorNetwork
-from axspa_lib.networks.training_loop import save
+from axspa_lib.networks.training_loop import save, state_dict_cpu
 from axspa_lib.study.errors import DataError
 
 #: Rules from this library's parameter names to Detectron2's, the first that matches counts.
@@ -45,7 +45,7 @@ _CONSTANTS = re.compile(r"pixel_mean|pixel_std|proposal_generator\.anchor_genera
 
 
 def detectron2_name(name: str) -> str:
-    """Detectron2's name of one of this library's parameters.
+    """Return Detectron2's name of one of this library's parameters.
 
     >>> detectron2_name("backbone.res3.0.downsample.1.running_var")
     'backbone.bottom_up.res3.0.shortcut.norm.running_var'
@@ -61,15 +61,12 @@ def detectron2_name(name: str) -> str:
 
 
 def to_detectron2(model: DetectorNetwork) -> dict[str, Tensor]:
-    """State dict of a detector with Detectron2's names, on the CPU."""
-    return {
-        detectron2_name(k): v.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for k, v in model.weights().state_dict().items()
-    }
+    """Return the state dict of a detector with Detectron2's names, on the CPU."""
+    return {detectron2_name(name): value for name, value in state_dict_cpu(model.weights()).items()}
 
 
 def load_weights(model: DetectorNetwork, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict with Detectron2's names, all of it.
+    """Load a whole state dict with Detectron2's names.
 
     Raises:
         DataError: a parameter is missing, has another shape, or is not one of this network; names the first.

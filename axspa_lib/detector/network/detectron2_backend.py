@@ -6,6 +6,7 @@ Detectron2 has no release on the package index; whoever has installed it gets it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from axspa_lib.detector.network.interface import Detections, DetectorNetwork, Ta
 from axspa_lib.study.config import Detector
 from axspa_lib.study.errors import ConfigError
 
+_MODEL = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
 INSTALL = (
     "detector.implementation is 'detectron2', which is not installed: run `pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2.git' 'setuptools<82'`, or choose 'torchvision', the same model"
@@ -22,7 +24,7 @@ INSTALL = (
 
 
 def detectron2_config(config: Detector) -> Any:
-    """Detectron2's configuration node of the configured detector: `mask_rcnn_R_50_FPN_3x` with the overrides.
+    """Return Detectron2's node of the configured detector: its `mask_rcnn_R_50_FPN_3x` with the overrides.
 
     Raises:
         ConfigError: Detectron2 is not installed, or cannot build this network.
@@ -39,45 +41,25 @@ def detectron2_config(config: Detector) -> Any:
             "channels; use 64 or more, or 'torchvision'"
         )
     node = get_cfg()
-    node.MODEL.WEIGHTS, node.MODEL.DEVICE, node.MODEL.MASK_ON = "", "cpu", True
-    node.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
-    node.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
-    node.MODEL.BACKBONE.FREEZE_AT = 0  # done by `start_weights`, after loading
-    node.MODEL.RESNETS.DEPTH = 50 if config.backbone == "resnet50" else 18
-    node.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    node.merge_from_file(str(files("detectron2") / "model_zoo/configs" / _MODEL))
+    model, rpn, heads = node.MODEL, node.MODEL.RPN, node.MODEL.ROI_HEADS
+    model.WEIGHTS, model.DEVICE = "", "cpu"
+    model.BACKBONE.FREEZE_AT = 0  # done by `start_weights`, after loading
     if config.backbone == "resnet18":
-        node.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
-    node.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
-    node.MODEL.FPN.OUT_CHANNELS = config.fpn_channels
+        model.RESNETS.DEPTH, model.RESNETS.RES2_OUT_CHANNELS = 18, 64
     if config.norm == "group_norm":
-        node.MODEL.RESNETS.NORM = node.MODEL.FPN.NORM = "GN"
-    levels = len(config.anchor_sizes)
-    node.MODEL.ANCHOR_GENERATOR.SIZES = [[float(s)] for s in config.anchor_sizes]
-    node.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(config.aspect_ratios)]
-    node.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"][:levels]
-    node.MODEL.RPN.BATCH_SIZE_PER_IMAGE = config.anchors_per_image
-    node.MODEL.RPN.NMS_THRESH = config.proposal_nms
-    node.MODEL.RPN.PRE_NMS_TOPK_TRAIN, node.MODEL.RPN.PRE_NMS_TOPK_TEST = (
-        config.train_candidates,
-        config.test_candidates,
-    )
-    node.MODEL.RPN.POST_NMS_TOPK_TRAIN, node.MODEL.RPN.POST_NMS_TOPK_TEST = (
-        config.train_proposals,
-        config.test_proposals,
-    )
-    heads = node.MODEL.ROI_HEADS
-    heads.NAME, heads.NUM_CLASSES = "StandardROIHeads", 2
-    heads.IN_FEATURES = ["p2", "p3", "p4", "p5"]
-    heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION = config.rois_per_image, config.positive_fraction
+        model.RESNETS.NORM = model.FPN.NORM = "GN"
+    model.FPN.OUT_CHANNELS = config.fpn_channels
+    model.ANCHOR_GENERATOR.SIZES = [[float(size)] for size in config.anchor_sizes]
+    model.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(config.aspect_ratios)]
+    rpn.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"][: len(config.anchor_sizes)]
+    rpn.BATCH_SIZE_PER_IMAGE, rpn.NMS_THRESH = config.anchors_per_image, config.proposal_nms
+    rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST = config.train_candidates, config.test_candidates
+    rpn.POST_NMS_TOPK_TRAIN, rpn.POST_NMS_TOPK_TEST = config.train_proposals, config.test_proposals
+    heads.NUM_CLASSES, heads.BATCH_SIZE_PER_IMAGE = 2, config.rois_per_image
+    heads.POSITIVE_FRACTION = config.positive_fraction
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = config.store_threshold, config.detection_nms
-    box, mask = node.MODEL.ROI_BOX_HEAD, node.MODEL.ROI_MASK_HEAD
-    box.NAME, box.NUM_FC, box.FC_DIM, box.POOLER_RESOLUTION = "FastRCNNConvFCHead", 2, config.box_head_dim, 7
-    mask.NAME, mask.NUM_CONV, mask.CONV_DIM, mask.POOLER_RESOLUTION = (
-        "MaskRCNNConvUpsampleHead",
-        4,
-        config.mask_head_dim,
-        14,
-    )
+    model.ROI_BOX_HEAD.FC_DIM, model.ROI_MASK_HEAD.CONV_DIM = config.box_head_dim, config.mask_head_dim
     node.TEST.DETECTIONS_PER_IMAGE = config.detections_per_image
     return node
 
@@ -102,18 +84,14 @@ class Detectron2Detector(DetectorNetwork):
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch, by Detectron2."""
+        """Return the losses of a batch, by Detectron2."""
         from detectron2.structures import BitMasks, Boxes, Instances
         from detectron2.utils.events import EventStorage
 
         items = []
         for image, target in zip(images, targets, strict=True):
-            instances = Instances(
-                tuple(image.shape[-2:]),
-                gt_boxes=Boxes(target.boxes),
-                gt_classes=target.labels,
-                gt_masks=BitMasks(target.masks),
-            )
+            instances = Instances(tuple(image.shape[-2:]), gt_boxes=Boxes(target.boxes), gt_classes=target.labels)
+            instances.gt_masks = BitMasks(target.masks)
             items.append({"image": image, "instances": instances})
         self.network.train()
         device = self.network.device
@@ -126,7 +104,7 @@ class Detectron2Detector(DetectorNetwork):
 
     @torch.no_grad()
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
-        """Detections of each image, by Detectron2."""
+        """Return the detections of each image, by Detectron2."""
         self.network.eval()
         heads = self.network.roi_heads
         heads.box_predictor.test_score_thresh = self.config.store_threshold if floor is None else floor

@@ -33,7 +33,7 @@ _NORM_EPSILON = 1e-5
 
 
 def from_caffe2(blobs: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Body weights with Detectron2's names from the Caffe2 blobs of an ImageNet classifier.
+    """Return body weights with Detectron2's names from the Caffe2 blobs of an ImageNet classifier.
 
     Its normalisations are a scale and a shift; mean and variance are set so that frozen batch norm is just these.
     """
@@ -55,10 +55,10 @@ def from_caffe2(blobs: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Body weights with Detectron2's names from a torchvision ResNet.
+    """Return body weights with Detectron2's names from a torchvision ResNet.
 
-    torchvision normalises red, green, blue by mean and standard deviation; the detector takes blue, green, red minus
-    the same mean, so the first convolution is reordered and divided: the same function of the image.
+    The first convolution is reordered to blue, green, red and divided by torchvision's standard deviation, so that it
+    is the same function of the image.
     """
     weights: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -73,7 +73,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_caffe2(path: Path) -> dict[str, NDArray[Any]]:
-    """Blobs of a pickled Caffe2 model; only arrays are unpickled, nothing in the file is executed.
+    """Return the blobs of a pickled Caffe2 model; only arrays are unpickled, nothing in the file is executed.
 
     Raises:
         DataError: the file is not such a model.

@@ -42,7 +42,7 @@ class DetectorNetwork(nn.Module):
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """The five losses of Mask R-CNN, by Detectron2's names, to be added up.
+        """Return the five losses of Mask R-CNN by Detectron2's names, to be added up.
 
         Args:
             images: any sizes.
@@ -52,11 +52,11 @@ class DetectorNetwork(nn.Module):
         raise NotImplementedError
 
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
-        """Detections of each image in its own pixels, scored above `floor` (default: `store_threshold`)."""
+        """Return detections of each image in its own pixels, scored above `floor` (default: `store_threshold`)."""
         raise NotImplementedError
 
     def weights(self) -> nn.Module:
-        """The module that holds the parameters."""
+        """Return the module that holds the parameters."""
         return self
 
     def freeze(self, stages: int) -> None:

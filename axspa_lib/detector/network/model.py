@@ -43,15 +43,11 @@ class MaskRCNN(DetectorNetwork):
         self.memory_format = torch.channels_last if config.norm == "frozen_bn" else torch.contiguous_format
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
     def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalise images `(3, rows, columns)` and pad them with zeros to one size, a multiple of 32."""
         sizes = [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
         rows, columns = (-(-max(s[axis] for s in sizes) // _DIVISOR) * _DIVISOR for axis in (0, 1))
-        normal = [i.to(self.device, torch.float32) - self.pixel_mean[0] for i in images]
+        normal = [i.to(self.pixel_mean.device, torch.float32) - self.pixel_mean[0] for i in images]
         padded = [F.pad(i, (0, columns - i.shape[-1], 0, rows - i.shape[-2])) for i in normal]
         return torch.stack(padded).contiguous(memory_format=self.memory_format), sizes
 
@@ -66,7 +62,7 @@ class MaskRCNN(DetectorNetwork):
     def losses(
         self, images: Sequence[Tensor], targets: Sequence[Target], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch by name, to be summed."""
+        """Return the losses of a batch by name, to be summed."""
         batch, sizes = self.batch(images)
         features, logits, deltas = self.first_stage(batch)
         anchors = self.proposals.anchors(features[: len(logits)])
@@ -78,7 +74,7 @@ class MaskRCNN(DetectorNetwork):
 
     @torch.no_grad()
     def detect(self, images: Sequence[Tensor], floor: float | None = None) -> list[Detections]:
-        """Detections of each image that score above `floor` (default: the stored ones)."""
+        """Return detections of each image that score above `floor` (default: the stored ones)."""
         batch, sizes = self.batch(images)
         features, logits, deltas = self.first_stage(batch)
         anchors = self.proposals.anchors(features[: len(logits)])
@@ -90,7 +86,7 @@ class MaskRCNN(DetectorNetwork):
 
 
 def build_detector(config: Detector) -> DetectorNetwork:
-    """The configured implementation with the configured start weights; what was loaded is its `started_from`.
+    """Return the configured implementation with its start weights; what was loaded is its `started_from`.
 
     Raises:
         ConfigError: `implementation` is detectron2 and it is not installed; says how to install it.
@@ -102,7 +98,7 @@ def build_detector(config: Detector) -> DetectorNetwork:
 
 
 def load_detector(config: Detector, checkpoint: Path) -> DetectorNetwork:
-    """The configured implementation with the weights of a checkpoint, e.g. a training's `model.pt`.
+    """Return the configured implementation with the weights of a checkpoint, e.g. a training's `model.pt`.
 
     Raises:
         ConfigError: as `build_detector`.
@@ -115,7 +111,7 @@ def load_detector(config: Detector, checkpoint: Path) -> DetectorNetwork:
 
 
 def build_network(config: Detector) -> DetectorNetwork:
-    """The configured implementation with random weights, drawn from torch's global generator."""
+    """Return the configured implementation with random weights, drawn from torch's global generator."""
     if config.implementation == "detectron2":
         from axspa_lib.detector.network.detectron2_backend import Detectron2Detector
 

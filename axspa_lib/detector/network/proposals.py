@@ -23,13 +23,9 @@ Size = tuple[int, int]
 
 
 def cell_anchors(size: float, aspect_ratios: Sequence[float]) -> Tensor:
-    """Anchors `(ratios, 4)` around the origin with an area of `size` squared and the given height over width."""
-    rows = []
-    for ratio in aspect_ratios:
-        width = math.sqrt(size**2 / ratio)
-        height = ratio * width
-        rows.append([-width / 2, -height / 2, width / 2, height / 2])
-    return torch.tensor(rows)
+    """Return anchors `(ratios, 4)` around the origin: an area of `size` squared, the given height over width."""
+    widths = [(ratio, math.sqrt(size**2 / ratio)) for ratio in aspect_ratios]
+    return torch.tensor([[-w / 2, -ratio * w / 2, w / 2, ratio * w / 2] for ratio, w in widths])
 
 
 class ProposalNetwork(nn.Module):
@@ -43,11 +39,11 @@ class ProposalNetwork(nn.Module):
         self._grids: dict[tuple[int, int, int, torch.device], Tensor] = {}
 
     def anchors(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Anchors of each level, `(rows * columns * ratios, 4)`, in pixels of the network's input."""
+        """Return the anchors of each level, `(rows * columns * ratios, 4)`, in pixels of the network's input."""
         return [self._grid(level, int(f.shape[-2]), int(f.shape[-1]), f.device) for level, f in enumerate(features)]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness logits `(images, anchors)` and deltas `(images, anchors, 4)` of each level, as float32."""
+        """Return objectness logits `(images, anchors)` and deltas `(images, anchors, 4)` of each level, as float32."""
         logits, deltas = self.head(list(features))
         logits = [v.permute(0, 2, 3, 1).flatten(1).float() for v in logits]
         deltas = [v.permute(0, 2, 3, 1).reshape(v.shape[0], -1, 4).float() for v in deltas]
@@ -63,7 +59,7 @@ class ProposalNetwork(nn.Module):
         before: int,
         kept: int,
     ) -> list[Tensor]:
-        """Best proposals `(at most kept, 4)` of each image, best first, clipped to the image.
+        """Return the best proposals `(at most kept, 4)` of each image, best first, clipped to the image.
 
         `before` anchors of each level enter the non-maximum suppression.
         """
@@ -93,7 +89,7 @@ class ProposalNetwork(nn.Module):
         boxes: Sequence[Tensor],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Objectness and box losses of the sampled anchors; `boxes` are the instances of each image, `(n, 4)`."""
+        """Return losses of the sampled anchors; `boxes` are the instances of each image, `(n, 4)`."""
         anchor, logit, delta = torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1)
         objectness, location = logit.sum() * 0, delta.sum() * 0
         for image, instances in enumerate(boxes):

@@ -10,9 +10,7 @@ from torch import Tensor
 
 
 def fed_size(rows: int, columns: int, min_size: int, max_size: int) -> tuple[int, int]:
-    """Size the network is fed: the shorter edge becomes `min_size` unless the longer would exceed `max_size`.
-
-    `min_size` 0 keeps the size.
+    """Return the size the network is fed: shorter edge `min_size`, longer at most `max_size`; 0 keeps the size.
 
     >>> fed_size(500, 500, 800, 1333), fed_size(100, 400, 800, 1333), fed_size(160, 170, 0, 1333)
     ((800, 800), (333, 1333), (160, 170))
@@ -28,7 +26,7 @@ def fed_size(rows: int, columns: int, min_size: int, max_size: int) -> tuple[int
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with anti-aliasing on uint8 `(channels, rows, columns)`, rounded to uint8, as Detectron2 with Pillow.
+    """Resize uint8 `(channels, rows, columns)`, bilinear with anti-aliasing, as Detectron2 does with Pillow.
 
     On a GPU torch's own kernel does it: equal but for one level in less than 0.2 % of the pixels.
     """
@@ -41,12 +39,12 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks `(instances, rows, columns)` bool at another size: the same interpolation as the slice, cut at one half."""
+    """Resize masks `(instances, rows, columns)` bool as the slice, cut at one half."""
     return resize(masks.to(torch.uint8) * 255, size) >= 128 if len(masks) else masks.new_zeros((0, *size))
 
 
 def paste(mask: Tensor, box: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:
-    """Binary mask `size` from probabilities `(28, 28)` inside `box` (4,) in pixels of the output.
+    """Return a binary mask of `size` from probabilities `(28, 28)` inside `box` (4,) in pixels of the output.
 
     Bilinear at pixel centres, zero outside the box; computed only where the box lies.
     """
@@ -57,8 +55,9 @@ def paste(mask: Tensor, box: Tensor, size: tuple[int, int], threshold: float = 0
     out = torch.zeros(size, dtype=torch.bool, device=mask.device)
     if right <= left or bottom <= top or x1 <= x0 or y1 <= y0:
         return out
-    x = (torch.arange(left, right, device=mask.device, dtype=torch.float32) + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
-    y = (torch.arange(top, bottom, device=mask.device, dtype=torch.float32) + 0.5 - box[1]) / (box[3] - box[1]) * 2 - 1
+    x, y = (torch.arange(*ends, device=mask.device, dtype=torch.float32) for ends in ((left, right), (top, bottom)))
+    x = (x + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
+    y = (y + 0.5 - box[1]) / (box[3] - box[1]) * 2 - 1
     grid = torch.stack([x[None].expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)[None]
     values = F.grid_sample(mask[None, None].float(), grid, mode="bilinear", align_corners=False)[0, 0]
     out[top:bottom, left:right] = values >= threshold

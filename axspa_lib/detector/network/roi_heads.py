@@ -24,7 +24,6 @@ CLASSES = 2
 BACKGROUND = CLASSES
 _BOX_POOL, _MASK_POOL, _MASK_SIZE = 7, 14, 28
 
-
 #: A region of this many pixels squared belongs to this level (equation 1 of the FPN paper).
 _CANONICAL_PIXELS, _CANONICAL_LEVEL = 224.0, 4
 
@@ -81,12 +80,12 @@ class RoiHeads(nn.Module):
         nn.init.normal_(self.mask_predictor.mask_fcn_logits.weight, std=0.001)
 
     def box_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits `(regions, classes + 1)` and deltas `(regions, classes, 4)`, float32."""
+        """Return class logits `(regions, classes + 1)` and deltas `(regions, classes, 4)`, float32."""
         value = self.box_head(pool(features, boxes, _BOX_POOL))
         return self.classifier(value).float(), self.regressor(value).float().unflatten(1, (CLASSES, 4))
 
     def mask_logits(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Mask logits `(regions, classes, 28, 28)`, float32."""
+        """Return mask logits `(regions, classes, 28, 28)`, float32."""
         return self.mask_predictor(self.mask_head(pool(features, boxes, _MASK_POOL))).float()
 
     def losses(
@@ -96,28 +95,25 @@ class RoiHeads(nn.Module):
         targets: Sequence[Target],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Class, box and mask losses of the sampled regions; the instances themselves are among the candidates."""
-        regions, labels, owners, positives = [], [], [], []
+        """Return the losses of the sampled regions; the instances themselves are among the candidates."""
+        regions, labels, owned, wanted = [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):
             boxes = torch.cat([boxes, target.boxes])
             matched = match(target.boxes, boxes, 0.5, 0.5, at_least_one=False)
-            chosen = sample(
-                matched >= 0, matched == -1, self.config.rois_per_image, self.config.positive_fraction, generator
-            )
-            index = torch.cat(chosen)
+            count, fraction = self.config.rois_per_image, self.config.positive_fraction
+            positive, negative = sample(matched >= 0, matched == -1, count, fraction, generator)
+            index = torch.cat([positive, negative])
             owner = matched[index]
             label = torch.full_like(owner, BACKGROUND)
             label[owner >= 0] = target.labels[owner[owner >= 0]]
             regions.append(boxes[index])
             labels.append(label)
-            owners.append(owner)
-            positives.append(len(chosen[0]))
+            owned.append(owner[: len(positive)])
+            wanted.append(boxes[positive])
         label = torch.cat(labels)
         logits, deltas = self.box_logits(features, regions)
         losses = {"loss_cls": F.cross_entropy(logits, label) if len(label) else logits.sum()}
         foreground = (label != BACKGROUND).nonzero()[:, 0]
-        wanted = [r[:n] for r, n in zip(regions, positives, strict=True)]
-        owned = [o[:n] for o, n in zip(owners, positives, strict=True)]
         if len(foreground) == 0:
             return losses | {"loss_box_reg": deltas.sum() * 0, "loss_mask": logits.sum() * 0}
         truth = torch.cat([t.boxes[o] for t, o in zip(targets, owned, strict=True)])
@@ -134,7 +130,7 @@ class RoiHeads(nn.Module):
     def detect(
         self, features: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]], floor: float
     ) -> list[Detections]:
-        """Detections with a score above `floor`, non-maximum suppression per class, masks of the kept ones only."""
+        """Return detections scored above `floor` after suppression per class, masks of the kept ones only."""
         logits, deltas = self.box_logits(features, proposals)
         counts = [len(p) for p in proposals]
         probabilities = logits.softmax(1)
@@ -166,7 +162,7 @@ class RoiHeads(nn.Module):
 
 
 def crop_masks(masks: Tensor, owner: Tensor, boxes: Tensor) -> Tensor:
-    """Mask targets `(regions, 28, 28)`, 0 or 1: the owner's mask (of `(n, rows, columns)`) inside each region."""
+    """Return mask targets `(regions, 28, 28)`, 0 or 1: the owner's part of `masks` inside each region."""
     regions = torch.cat([owner[:, None].to(boxes), boxes], 1)
     cropped = roi_align(masks[:, None].float(), regions, _MASK_SIZE, 1.0, 0, aligned=True)
     return (cropped[:, 0] >= 0.5).float()

@@ -31,12 +31,12 @@ def prepared(model: DetectorNetwork, config: Detector, device: str) -> DetectorN
     """Return the network ready to predict on a device, by the runtime that `runtime_of` names.
 
     Args:
-        model: trained; left as it is apart from its device and mode.
+        model: trained, left as it is apart from its device and mode; or ready already.
         config: of the detector; its precision holds for OpenVINO as for torch.
         device: `cpu` or a CUDA device.
     """
     model.eval().to(device)
-    if isinstance(model, MaskRCNN) and runtime_of(config, device) == OPENVINO:
+    if type(model) is MaskRCNN and runtime_of(config, device) == OPENVINO:
         return CompiledMaskRCNN(model, used(device, config.precision))
     return model
 

@@ -7,12 +7,9 @@ from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-#: Value of a box that is neither an example of an instance nor of the background.
-IGNORED = -1
-
 
 def match(instances: Tensor, boxes: Tensor, low: float, high: float, *, at_least_one: bool) -> Tensor:
-    """Index of the instance each box is an example of: 0.., `IGNORED - 1` ambiguous, `IGNORED` background.
+    """Return the index of the instance that each box is an example of.
 
     Args:
         instances: `(instances, 4)`, pixels.
@@ -46,7 +43,6 @@ def sample(
     """
     ones, zeros = positive.nonzero()[:, 0], negative.nonzero()[:, 0]
     wanted = min(len(ones), int(count * fraction))
-    rest = min(len(zeros), count - wanted)
     first = torch.randperm(len(ones), generator=generator, device=ones.device)[:wanted]
-    second = torch.randperm(len(zeros), generator=generator, device=zeros.device)[:rest]
+    second = torch.randperm(len(zeros), generator=generator, device=zeros.device)[: count - wanted]
     return ones[first], zeros[second]
