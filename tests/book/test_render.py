@@ -86,12 +86,12 @@ PAGES = """
 """
 COUNT = """
 from myst_nb import glue
-from axspa_lib.study.runs import noted, runs_root
-glue("count", len(noted(runs_root() / "quick" / "detector" / "predictions.csv").read_text().splitlines()))
+from axspa_lib.study.runs import record_input, runs_root
+glue("count", len(record_input(runs_root() / "quick" / "detector" / "predictions.csv").read_text().splitlines()))
 """
 PICTURE = """
-from axspa_lib.study.runs import noted, runs_root
-noted(runs_root() / "quick" / "slices" / "T1.nii.gz").read_bytes()
+from axspa_lib.study.runs import record_input, runs_root
+record_input(runs_root() / "quick" / "slices" / "T1.nii.gz").read_bytes()
 """
 
 

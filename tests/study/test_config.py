@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axspa_lib.study import overrides
+from axspa_lib.study import config
 from axspa_lib.study.config import Study, experiments, load_studies, load_study, parse_study, profiles
 from axspa_lib.study.errors import ConfigError
 from axspa_lib.study.overrides import parse_yaml
@@ -39,7 +39,7 @@ def test_every_profile_and_experiment_resolves(profile):
 
 
 def test_a_row_that_does_not_exist_or_cannot_be_run_is_named(monkeypatch):
-    monkeypatch.setattr(overrides, "profiles", lambda: {"mine": {"experiments": ["all_included", "no_clah"]}})
+    monkeypatch.setattr(config, "profiles", lambda: {"mine": {"experiments": ["all_included", "no_clah"]}})
     with pytest.raises(ConfigError, match="'no_clah' is not a row"):
         load_studies("mine")
     monkeypatch.undo()

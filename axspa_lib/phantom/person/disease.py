@@ -215,8 +215,8 @@ class FollowUp:
     def __post_init__(self) -> None:
         if not (0 <= self.change < np.inf and -1 <= self.progression < np.inf):
             raise ConfigError(
-                f"choose a change of activity of at least 0, not infinite or negative ({self.change}), and a "
-                f"progression of at least −1 ({self.progression})"
+                f"a change of activity cannot be negative or infinite ({self.change}), nor a progression be less than "
+                f"-1 or infinite ({self.progression}): give 0 or more, and -1 or more"
             )
 
 
