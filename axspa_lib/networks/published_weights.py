@@ -17,20 +17,17 @@ log = logging.getLogger(__name__)
 
 
 def weights() -> dict[str, dict[str, Any]]:
-    """The published weights by name: `file`, `url`, `sha256` (whole, its beginning, or None: unknown), `what`."""
+    """Return published weights by name: `file`, `url`, `sha256` (whole, its beginning, or None: unknown), `what`."""
     return yaml.safe_load((MANIFEST / "weights.yaml").read_text(encoding="utf-8"))
 
 
 def weights_folder() -> Path:
-    """Where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
+    """Return where published weights are looked for: `$AXSPA_WEIGHTS`, or `weights/` among the results."""
     return Path(os.environ.get("AXSPA_WEIGHTS", runs_root() / "weights"))
 
 
 def weights_path(name: str) -> Path:
-    """A file of published weights that is there and is the one published, as far as that is known.
-
-    A file whose checksum nobody publishes is taken as it is until the user pins their copy (`pin_weights`); whoever
-    uses it records its SHA-256.
+    """Return a file of published weights, checked against its published or pinned checksum where there is one.
 
     Raises:
         MissingResultError: the file is not there; says where to get it and where to put it.
@@ -52,7 +49,7 @@ def pin_weights(name: str) -> str:
 
 
 def fetch_weights(name: str) -> Path:
-    """A file of weights that may be downloaded: from the folder of weights, torch's cache, or the network.
+    """Return a file of weights from the folder of weights, torch's cache, or the network.
 
     Raises:
         DataError: no network, or the file is not the published one; nothing of it is kept.
@@ -89,14 +86,11 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 def _checked(path: Path, entry: dict[str, Any]) -> Path:
-    """The path of a file that is the published one, or the one the user pinned."""
+    """Return the path of a file that is the published one, or the one the user pinned."""
     pin = path.with_name(path.name + ".sha256")
     expected = entry["sha256"] or (pin.read_text(encoding="utf-8").split()[0] if pin.is_file() else None)
     if expected is None:
-        log.warning(
-            "%s: nobody publishes its checksum; pin yours with axspa_lib.networks.published_weights.pin_weights",
-            path.name,
-        )
+        log.warning("%s: nobody publishes its checksum; pin yours with %s.pin_weights", path.name, __name__)
         return path
     actual = sha256(path)
     if not actual.startswith(expected):
