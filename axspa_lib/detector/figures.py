@@ -59,7 +59,7 @@ class TrainingView:
 
 
 def network_input(views: Sequence[TrainingView], channels: str, kind: str) -> Figure:
-    """The three channels of the first view, then every view with its instances; solid inflamed, dashed healthy.
+    """Draw the channels of the first view, then every view with its instances; solid inflamed, dashed healthy.
 
     Args:
         views: from `results.training_views`; a notice without any.
@@ -85,7 +85,7 @@ def network_input(views: Sequence[TrainingView], channels: str, kind: str) -> Fi
 
 
 def calibration(panels: Mapping[str, NDArray[np.float64]], kind: str) -> Figure:
-    """Reliability diagrams: share of right answers in each interval of the score, with its 95 % interval.
+    """Draw reliability diagrams: share of right answers in each interval of the score, with its 95 % interval.
 
     Args:
         panels: title (`inflamed` has labels of its own), and the rows of `agreement.curves.calibration`: mean score,
@@ -99,20 +99,16 @@ def calibration(panels: Mapping[str, NDArray[np.float64]], kind: str) -> Figure:
         axis.errorbar(rows[:, 0], rows[:, 1], errors, fmt="o", color=COLOURS["model"], markersize=4, lw=1.2)
         for mean, share, *_, cases in rows:
             axis.annotate(f"{cases:.0f}", (mean, share), (4, 4), textcoords="offset points", fontsize=6)
-        axis.set_title(title)
         what, share = _CALIBRATED.get(title, ("score", "right"))
-        axis.set_xlabel(f"mean {what} of the interval")
-        axis.set_ylabel(f"share that is {share} (95 % interval)")
-        axis.set_xlim(-0.02, 1.02)
-        axis.set_ylim(-0.02, 1.02)
-        axis.set_aspect("equal")
+        axis.set(title=title, xlabel=f"mean {what} of the interval", ylabel=f"share that is {share} (95 % interval)")
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.legend(fontsize=7, loc="upper left", frameon=False)
     mark(figure, kind)
     return figure
 
 
 def learning(histories: Mapping[str, pd.DataFrame], kind: str, window: int = 25) -> Figure:
-    """Training loss (running median) and validation loss of each member; the parts of the loss of the first one.
+    """Draw training loss (running median) and validation loss of each member; the parts of the loss of the first one.
 
     Args:
         histories: `history.parquet` by name of the member.
@@ -133,16 +129,14 @@ def learning(histories: Mapping[str, pd.DataFrame], kind: str, window: int = 25)
     for (column, name), style in zip(_NAMES.items(), ("-", "--", ":", "-.", (0, (1, 3))), strict=True):
         parts.plot(first[column].rolling(window, min_periods=1).median(), ls=style, label=name, color="#333333")
     for axis, title in ((total, "loss"), (parts, "its parts, first member")):
-        axis.set_title(title)
-        axis.set_xlabel("iteration")
-        axis.set_ylim(bottom=0)
+        axis.set(title=title, xlabel="iteration", ylim=(0, None))
         axis.legend(fontsize=7)
     mark(figure, kind)
     return figure
 
 
 def detections(cases: Sequence[DetectionCase], kind: str) -> Figure:
-    """Slices in rows: T1, STIR, truth on STIR, detections on STIR; solid and red inflamed, dashed and blue healthy.
+    """Draw slices in rows: T1, STIR, truth and detections on STIR; solid and red inflamed, dashed and blue healthy.
 
     Args:
         cases: what to show; a notice without any, as after a short training or without the images.

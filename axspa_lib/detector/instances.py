@@ -83,7 +83,7 @@ def unread_slices(patient: str, joints: Volume) -> Entries:
 
 
 def coco(parts: Iterable[tuple[Entries, Entries]], info: dict[str, Any]) -> dict[str, Any]:
-    """One COCO dataset of many patients' images and annotations, identifiers renumbered from 1 in the order given.
+    """Merge patients' images and annotations into one COCO dataset, renumbered from 1 in the order given.
 
     Args:
         parts: images and annotations of each patient, as from `slice_instances`.

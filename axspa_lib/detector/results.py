@@ -177,22 +177,19 @@ def _detection_case(run: Run, patient: str, place: int, member: int, cohort: str
 
 
 def seeds(run: Run, experiment: str = "all_included") -> list[int]:
-    """Members of an experiment that have finished (in every fold)."""
-    finished = []
-    for fold in run.study.fold_numbers:
-        folder = run.layout.member(experiment, 0, fold).parent
-        paths = folder.glob("seed-*/run.json")
-        finished.append({int(path.parent.name.removeprefix("seed-")) for path in paths})
-    return sorted(set.intersection(*finished))
+    """Return the members of an experiment that have finished, in every fold."""
+    folders = [run.layout.member(experiment, 0, fold).parent for fold in run.study.fold_numbers]
+    done = [{path.parent.name.removeprefix("seed-") for path in folder.glob("seed-*/run.json")} for folder in folders]
+    return sorted(map(int, set.intersection(*done)))
 
 
 def member_run(run: Run, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> dict[str, Any]:
-    """The record of one training, of the first fold unless said otherwise."""
+    """Return the record of one training, of the first fold unless said otherwise."""
     return read_run(run.layout.member(experiment, seed, run.first_fold(fold)))
 
 
 def history(run: Run, seed: int = 0, experiment: str = "all_included", fold: int | None = None) -> pd.DataFrame:
-    """Training history of one member, of the first fold unless said otherwise."""
+    """Return the training history of one member, of the first fold unless said otherwise."""
     folder = run.layout.member(experiment, seed, run.first_fold(fold))
     return pd.read_parquet(record_input(run.finished(folder) / "history.parquet"))
 
@@ -200,13 +197,13 @@ def history(run: Run, seed: int = 0, experiment: str = "all_included", fold: int
 def slices_folder(
     run: Run, cohort: str | None = None, experiment: str = "all_included", fold: int | None = None
 ) -> Path:
-    """Folder of the detector's preprocessed slices, of the first fold unless said otherwise."""
+    """Return the folder of the detector's preprocessed slices, of the first fold unless said otherwise."""
     name = cohort or run.study.training_cohort
     return run.finished(run.layout.slices(run.variant(experiment).data_id(), name, run.first_fold(fold)))
 
 
 def predictions(run: Run, cohort: str | None = None, experiment: str = "all_included") -> dict[int, pd.DataFrame]:
-    """Stored detections of the test patients, by member.
+    """Return stored detections of the test patients, by member.
 
     With folds a member of the training cohort is one seed in every fold; of another cohort each training is a
     member, numbered seed + 100 x fold.
@@ -233,7 +230,7 @@ def predictions(run: Run, cohort: str | None = None, experiment: str = "all_incl
 
 
 def evaluated(run: Run, cohort: str | None = None, experiment: str = "all_included") -> pd.DataFrame:
-    """Half-slices of the slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
+    """Return the half-slices predicted: `patient, slice, side, joint` (has ROI), `inflammation` (consensus)."""
     name = cohort or run.study.training_cohort
     folds = run.study.fold_numbers if name == run.study.training_cohort else run.study.fold_numbers[:1]
     parts = []
@@ -246,7 +243,7 @@ def evaluated(run: Run, cohort: str | None = None, experiment: str = "all_includ
 
 
 def training_sizes(run: Run, names: Sequence[str]) -> list[tuple[str, float]]:
-    """Patients that each experiment learnt detection from, as a mean over the folds."""
+    """Return how many patients each experiment learnt detection from, as a mean over the folds."""
     sizes = []
     for name in names:
         if seeds(run, name):

@@ -25,7 +25,7 @@ from axspa_lib.study.runs import record_stage
 
 
 def patients_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> list[str]:
-    """Patients of a subset that have slices; 'Only manually' (Table 4) narrows the training set, never the test set."""
+    """Return a subset's patients with slices; 'Only manually' (Table 4) narrows the training set only."""
     layout = Layout.of(study)
     table = increment_table(study, cohort, fold=fold)
     if cohort != study.training_cohort:
@@ -100,7 +100,7 @@ def trained_detector(study: Study, seed: int, fold: int | None = None) -> Detect
 
 
 def data_of(study: Study, cohort: str, subset: str, fold: int | None = None) -> DetectionData:
-    """The slices and instances of a subset, as the detector takes them.
+    """Return the slices and instances of a subset, as the detector takes them.
 
     With `increment.manual_only` a training slice counts only where the manual mask has bones on it.
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def weights() -> dict[str, dict[str, Any]]:
-    """Return the published weights by name: `file`, `url`, `sha256` (whole, prefix or None), `what`."""
+    """Return published weights by name: `file`, `url`, `sha256` (whole, its beginning, or None: unknown), `what`."""
     return yaml.safe_load((MANIFEST / "weights.yaml").read_text(encoding="utf-8"))
 
 
@@ -27,10 +27,7 @@ def weights_folder() -> Path:
 
 
 def weights_path(name: str) -> Path:
-    """Return a file of published weights after checking its SHA-256 where that is known.
-
-    A file without a published checksum is taken as it is until the user pins it (`pin_weights`); its SHA-256 is
-    recorded with each result.
+    """Return a file of published weights, checked against its published or pinned checksum where there is one.
 
     Raises:
         MissingResultError: the file is not there; says where to get it and where to put it.
@@ -52,7 +49,7 @@ def pin_weights(name: str) -> str:
 
 
 def fetch_weights(name: str) -> Path:
-    """Return a file of weights that may be downloaded: from the folder of weights, torch's cache, or the network.
+    """Return a file of weights from the folder of weights, torch's cache, or the network.
 
     Raises:
         DataError: no network, or the file is not the published one; nothing of it is kept.
@@ -89,14 +86,11 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 def _checked(path: Path, entry: dict[str, Any]) -> Path:
-    """The path of a file that is the published one, or the one the user pinned."""
+    """Return the path of a file that is the published one, or the one the user pinned."""
     pin = path.with_name(path.name + ".sha256")
     expected = entry["sha256"] or (pin.read_text(encoding="utf-8").split()[0] if pin.is_file() else None)
     if expected is None:
-        log.warning(
-            "%s: nobody publishes its checksum; pin yours with axspa_lib.networks.published_weights.pin_weights",
-            path.name,
-        )
+        log.warning("%s: nobody publishes its checksum; pin yours with %s.pin_weights", path.name, __name__)
         return path
     actual = sha256(path)
     if not actual.startswith(expected):

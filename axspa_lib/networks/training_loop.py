@@ -1,9 +1,8 @@
 """Resumable, deterministic training of any torch model: rounds, checkpoints, history, best state, progress.
 
 A training is a number of *rounds* (epochs, or a fixed number of iterations), each followed by a validation and a
-checkpoint. Every round seeds its random numbers from (seed, round), so a killed training resumes at the last
-finished round and ends with the weights of an uninterrupted one, bit for bit on a CPU with the same thread count.
-Nothing here knows what is trained.
+checkpoint. Every round seeds its random numbers from (seed, round), so a resumed training ends, on a CPU with the same
+threads, with the weights of an uninterrupted one, bit for bit.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ log = logging.getLogger(__name__)
 
 
 def constant(step: int) -> float:
-    """Learning-rate factor that never changes."""
+    """Return a learning-rate factor that never changes."""
     return 1.0
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training needs to know besides the model; everything is explicit.
+    """What a training needs to know besides the model.
 
     Attributes:
         rounds: number of rounds.
@@ -111,11 +110,8 @@ def fit(
         rows, best = saved["history"], saved["best"]
         log.info("%s resumes after round %d of %d", label, len(rows), plan.rounds)
 
-    done = len(rows) * plan.steps
-    bar = Progress(
-        total=plan.rounds * plan.steps, initial=done, desc=label, unit="step", mininterval=1.0, disable=not progress
-    )
-    with bar, deterministic(seed):
+    shown = {"total": plan.rounds * plan.steps, "initial": len(rows) * plan.steps, "desc": label, "unit": "step"}
+    with Progress(**shown, disable=not progress) as bar, deterministic(seed):
         for index in range(len(rows), plan.rounds):
             started = time.monotonic()
             seed_everything(seed, index)
@@ -183,7 +179,7 @@ def best_round(rows: Sequence[dict[str, float]], monitor: str, mode: Literal["mi
 
 
 def warmup_cosine(steps: int, warmup: int = 0, last: float = 0.02) -> Callable[[int], float]:
-    """Learning-rate factor: a linear rise over `warmup` steps, then half a cosine from 1 down to `last`.
+    """Return a learning-rate factor by step: a linear rise over `warmup`, then half a cosine from 1 to `last`.
 
     >>> factor = warmup_cosine(steps=10, warmup=2)
     >>> factor(0), factor(1), factor(2), round(factor(9), 2)
@@ -209,10 +205,8 @@ def seed_everything(*values: int) -> None:
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
     """Run the body with deterministic algorithms where CUDA has them, without changing the caller's random state."""
-    algorithms, warn = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -37,7 +37,7 @@ class Examination:
         patient, subject: names; `session` 0 for the first examination.
         group: "inflamed", "mechanical" or "clear".
         evidence: `(lesion, slice, side, quadrant)` for the readers; `present` `(slice, side)` half-slices with a joint.
-        fault: "" or what is wrong with the pair on purpose: STIR planned anew, shifted by `fault_shift` (x, y in mm,
+        fault: "" or what is wrong with the pair on purpose: STIR planned again, shifted by `fault_shift` (x, y in mm,
             slices), or `lacking` slices at each end.
     """
 
@@ -170,7 +170,7 @@ def render(examination: Examination) -> Images:
     origin = e.rng(IDENTITY).normal([0, 60, -80], [8, 12, 25])
     geometry = oblique(p.tilt, p.swing, origin, uid(identity.key, "frame"))
     dx, dy, steps = e.fault_shift
-    # A STIR planned anew lies a slice further; both stacks are cut from one longer one.
+    # A STIR planned again lies a slice further; both stacks are cut from one longer one.
     wanted = p.first_z + p.spacing * np.arange(min(steps, 0), p.slices + max(steps, 0), dtype=np.float64)
     planes = scene.planes(grid, wanted, p.thickness, p.t1.sequence, p.stir.sequence)
     places = {T1: np.arange(p.slices) + max(-steps, 0), STIR: np.arange(p.slices) + max(steps, 0)}

@@ -113,7 +113,8 @@ def calibration_errors(reference: ArrayLike, score: ArrayLike, bins: int = 10) -
     truth, values = np.asarray(reference, float), np.asarray(score, float)
     rows = calibration(truth, values, np.arange(len(truth)), bins, n=1)
     gap = np.abs(rows[:, 0] - rows[:, 1]) @ rows[:, 4] / max(len(truth), 1)
-    return pd.Series({"brier": float(np.mean((values - truth) ** 2)), "expected_calibration_error": float(gap)})
+    brier = float(np.mean((values - truth) ** 2)) if len(truth) else float("nan")
+    return pd.Series({"brier": brier, "expected_calibration_error": float(gap)})
 
 
 def _prepared(reference: ArrayLike, score: ArrayLike, patients: ArrayLike) -> tuple[Floats, Floats, np.ndarray, int]:

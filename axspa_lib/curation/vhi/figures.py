@@ -64,7 +64,7 @@ def draw_splits(cohort: Cohort, columns: int = 9) -> Figure:
 
 
 def draw_split(axes: NDArray[Any], t1: Volume, split: BoneSplit) -> None:
-    """Draw each slice with bone on an axis of its own, ventral to dorsal, cropped to the bones and a margin."""
+    """Draw each slice with bone on its own axis, ventral to dorsal, cropped to the bones."""
     bones, joint = split.bones.array, split.joint.array
     doubtful = split.trusted[~split.trusted["trusted"].astype(bool)].groupby("slice")["side"].agg(" ".join)
     rows, columns = (np.flatnonzero(bones.any(axis=other)) for other in ((0, 2), (0, 1)))

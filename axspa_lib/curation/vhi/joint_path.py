@@ -38,7 +38,7 @@ LATERAL_MM = 25.0  # a side without region farther than this from the midline ha
 
 
 def joint_costs(t1: NDArray[np.number], pelvis: Mask, middle: float, mm: float) -> tuple[Image, Image]:
-    """Return the cost of each path pixel, and T1 relative to the level of marrow around it (1 outside the region)."""
+    """Return each pixel's path cost, and T1 relative to the marrow around it (1 outside the region)."""
     cost = np.full(t1.shape, OUTSIDE, np.float32)
     shade = np.ones(t1.shape, np.float32)
     lateral = abs(np.arange(t1.shape[2]) - middle) * mm

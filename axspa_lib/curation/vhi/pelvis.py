@@ -24,7 +24,7 @@ _FACET_MM2 = 700.0
 
 
 def midline(mask: Mask) -> float:
-    """Column of the midline: where the region mirrors itself best."""
+    """Return the column of the midline: where the region mirrors itself best."""
     profile = mask.sum(axis=(0, 1)).astype(float)
     columns = len(profile)
     centres = np.arange(columns * 0.4, columns * 0.6, 0.5)
@@ -50,7 +50,7 @@ def each_piece(mask: Mask) -> list[Mask]:
 
 
 def without_lumbar(mask: Mask, t1: NDArray[np.number], middle: float, mm: float) -> Mask:
-    """The region without L5.
+    """Return the region without L5.
 
     On the most ventral slice that shows sacrum and both ilia in one piece, every other piece is lumbar. From there
     slice by slice: a piece follows whichever of pelvis and lumbar spine it overlaps on the slice before; one that

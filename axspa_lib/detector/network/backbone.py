@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         return list(self.fpn(features).values())
 
     def freeze(self, stages: int) -> None:
-        """Stop training of the stem (`stages >= 1`) and of res2, res3, … (`stages >= 2, 3, …`), as Detectron2 does."""
+        """Freeze the stem (`stages >= 1`) and res2, res3, … (`stages >= 2, 3, …`), as Detectron2 does."""
         for number, module in enumerate([self.stem, self.res2, self.res3, self.res4, self.res5], start=1):
             if number <= stages:
                 module.requires_grad_(False)

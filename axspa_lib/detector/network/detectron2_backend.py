@@ -1,6 +1,6 @@
 """The paper's own implementation: Detectron2's Mask R-CNN behind this library's interface (section 3.2.1).
 
-Detectron2 has no release on the package index; whoever has installed it gets it with `implementation="detectron2"`.
+Detectron2 has no release on the package index; where it is installed, `implementation="detectron2"` selects it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def offset(points: NDArray[np.floating], distance: float | NDArray[np.floating])
 
 
 def offset_line(points: NDArray[np.floating], distance: float | NDArray[np.floating]) -> NDArray[np.float32]:
-    """Move an open line `(n, 2)` sideways by `distance` mm (or `(n, 1)`), towards +x for a line that runs caudally."""
+    """Move an open line `(n, 2)` sideways by `distance` mm, towards +x for a line that runs caudally."""
     normal = _normal(points, points[1] - points[0], points[-1] - points[-2])
     return (points + normal * distance).astype(np.float32, copy=False)
 

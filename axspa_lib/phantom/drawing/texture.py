@@ -84,7 +84,7 @@ class Noise:
 
 
 def cloud(rng: np.random.Generator, grid: Grid, sigma: float) -> Field:
-    """Draw standard normal noise of one slice, smoothed by a Gaussian of `sigma` mm, on a coarser grid where it can."""
+    """Draw standard normal noise of one slice, smoothed by a Gaussian of `sigma` mm."""
     step = max(1, int(sigma / (1.2 * grid.pixel)))
     count, cells = -(-grid.size // step) + 1, sigma / (step * grid.pixel)
     white = rng.standard_normal((count, count), np.float32) * np.float32(2 * np.sqrt(np.pi) * cells)

@@ -62,7 +62,7 @@ class Arches:
                       "ligament", float(rng.uniform(0.3, 0.75)))  # fmt: skip
 
     def paint(self, canvas: Canvas, depths: NDArray[Any], m: Materials) -> None:
-        """The arches as the slices at `depths` (mm) show them, seen together."""
+        """Paint the arches as the slices at `depths` (mm) show them, seen together."""
         strands(canvas, self._body, self._bands, float(depths.mean()), m)
         cuts = [self._pieces(float(z)) for z in depths]
         bodies = [self._body.cut(float(z))["l5_body", None] for z in depths]

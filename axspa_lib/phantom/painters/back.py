@@ -37,7 +37,7 @@ class Back:
     def fields(
         self, z: float, grid: Grid, shown: tuple[Field, Field], coarse: Field, medium: Field, small: Field
     ) -> tuple[Field, Field]:
-        """Fat fraction of the back at depth z (mm), and how much of a pixel is collagen.
+        """Return the fat fraction of the back at depth z (mm), and how much of a pixel is collagen.
 
         `shown` are the x and y (mm) at which the warped slice will show each pixel: bundles, being taut, run straight.
         """

@@ -51,14 +51,14 @@ Filled = tuple[NDArray[np.uint8], Region]
 
 
 def uneven(build: Build, points: Points, z: float, turn: float = 0.0) -> NDArray[np.float32]:
-    """Factor `(n,)` of a thickness along an outline: about 1, now and then half or twice as much."""
+    """Return the factor `(n,)` of a thickness along an outline: about 1, now and then half or twice as much."""
     return np.exp(np.float32(UNEVEN) * build.coarse.at(points, z, turn))
 
 
 def sacrum(
     canvas: Canvas, build: Build, points: Points, ahead: Points, slab: float, z: float, m: Materials
 ) -> Filled | None:
-    """The sacrum with its shell: an outline `(n, 2)` in mm, and `ahead` `slab` mm on. Returns where its marrow lies.
+    """Paint the sacrum with its shell, outlines `(n, 2)` in mm, `ahead` `slab` mm on; return its marrow.
 
     Where the slice meets the surface at a low angle, above all ventrally, cortex looks as much thicker; where it grazes
     it, the outlines lie far apart, and some between them are painted as well.
@@ -77,7 +77,7 @@ def sacrum(
 def ilium(
     canvas: Canvas, build: Build, points: Points, z: float, depth: float, jointed: bool, m: Materials
 ) -> Filled | None:
-    """An ilium with its shell, thick where a slice cuts the wing's surface obliquely (`depth` in mm at the joint)."""
+    """Paint an ilium with its shell, thick where a slice cuts the wing obliquely (`depth` in mm)."""
     thick = float(np.interp(depth, *ILIAC_CORTEX_MM))
     free = _FREE if jointed else np.ones_like(_FREE)
     mean = PLATE_MM["iliac"] + (thick - PLATE_MM["iliac"]) * free
@@ -118,7 +118,7 @@ def joint_space(canvas: Canvas, body: Body, build: Build, cartilage: Points, sid
 
 
 def ways_out(body: Body, build: Build, z: float) -> list[Way]:
-    """Every sacral root with its tunnel's axis `(n, 2)` as it lies in this person, in mm, and the sign of its side."""
+    """Return each sacral root with its tunnel's axis `(n, 2)` in mm and the sign of its side."""
     found = [(root, SIGN[side]) for side in SIDES for root in build.roots[side]]
     paths = np.vstack([root.path[:, :2] * (sign, 1) for root, sign in found])
     lines = np.split(body.place(paths, body.depth(z)), len(found))
@@ -126,7 +126,7 @@ def ways_out(body: Body, build: Build, z: float) -> list[Way]:
 
 
 def foramina(canvas: Canvas, body: Body, build: Build, ways: list[Way], z: float, m: Materials) -> None:
-    """Fat of the sacral foramina: the tunnels of the roots, and the rings of the dorsal ones."""
+    """Paint the fat of the sacral foramina: the tunnels of the roots, and the rings of the dorsal ones."""
     depth = body.depth(z)
     for k, hole in enumerate(template().raw["foramina"].values()):
         depths = np.array(sorted(hole["path"]), dtype=float)
@@ -187,7 +187,7 @@ def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float
 
 
 def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
-    """The sacral roots from the sac downwards and outwards through the fat of their tunnels, and a vein beside them."""
+    """Paint the sacral roots through the fat of their tunnels, each with a vein beside it."""
     for root, axis, sign in ways:
         width = _shown(root, root.root, depth - ROOT_DEEPER_MM)
         for part in stretches(width > 0.4):
@@ -207,14 +207,14 @@ def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
 
 
 def flat(points: Points) -> NDArray[np.float32]:
-    """How far an outline's normal points up or down rather than sideways, 0 to 1, by point."""
+    """Return how far an outline's normal points up or down rather than sideways, 0 to 1, by point."""
     tangent = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
     length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)
     return np.asarray((tangent[:, 0] / length) ** 2, np.float32)
 
 
 def vertebra(canvas: Canvas, build: Build, name: str, points: Points, z: float, m: Materials) -> None:
-    """A vertebral body: end plates thicker than its walls, fat in corners, and in some the basivertebral vein."""
+    """Paint a vertebral body: end plates thicker than its walls, fat in corners, and in some the basivertebral vein."""
     k = _BODIES.index(name)
     centre, half = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)) / 2
     across = (points - centre) / np.maximum(half, 1e-6)

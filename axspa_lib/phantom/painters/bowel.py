@@ -56,7 +56,7 @@ class Cut:
     soft: float
 
     def inner(self, distance: float) -> tuple[Points, Points]:
-        """The outline moved inward by a distance in mm, and its middle."""
+        """Return the outline moved inward by a distance in mm, and its middle."""
         inside = self.points + np.float32(distance) * self.inward
         return inside, inside.mean(0)
 

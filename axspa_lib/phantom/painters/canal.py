@@ -61,7 +61,7 @@ class Sac:
     end: float
 
     def section(self, depth: float) -> NDArray[np.float64]:
-        """Half widths, mm, that the plane at `depth` meets, by row and side: the sac is flat ventrally."""
+        """Return the half widths, mm, that the plane at `depth` meets, by row and side: the sac is flat ventrally."""
         away = np.abs(depth - self.centre[:, 1:] - self.dorsal) / np.maximum(self.deep, 1e-3)[:, None]
         share = np.maximum(1 - away**SQUARE, 0) ** (1 / SQUARE)
         return self.half * share * (self.deep > 0.3)[:, None]
@@ -127,7 +127,7 @@ class Canal:
     def _below(
         self, rng: np.random.Generator, end: tuple[float, float, float], radius: float, sign: int
     ) -> Strand | None:
-        """A thin root from the sac's end through the fat of the canal, or none where it is too thin to be seen."""
+        """Paint a root from the sac's end through the fat of the canal, unless too thin to be seen."""
         first = self._sac.end - rng.uniform(0, 12)
         row = int(first - ROWS[0])
         start = self._sac.centre[row] + (sign * rng.uniform(0.5, 3), 0)
@@ -166,7 +166,7 @@ class Canal:
                       float(rng.uniform(0.3, 0.7)), "vein", float(rng.uniform(0.15, 0.55)))  # fmt: skip
 
     def fat(self, canvas: Canvas, points: Points, z: float, m: Materials) -> None:
-        """Fat within the thin wall of the canal, the lower roots on their way down, and the veins about the sac."""
+        """Paint the canal's fat within its thin wall, the lower roots and the veins about the sac."""
         middle, y = points[:, 0].mean(), points[:, 1]
         side = (points[:, 0] > middle).astype(int)
         low = np.clip((y - 15) / 30, 0, 1)
@@ -186,7 +186,7 @@ class Canal:
         canvas.planes[:] = before
 
     def sac(self, canvas: Canvas, z: float, m: Materials) -> None:
-        """The thecal sac in its dura, with its rootlets."""
+        """Paint the thecal sac in its dura, with its rootlets."""
         depth, s = self._body.depth(z), self._sac
         half = s.section(depth)
         for part in stretches(half.sum(1) > 0.8):
@@ -215,7 +215,7 @@ class Canal:
 
 
 def even(ring: NDArray[np.floating]) -> Points:
-    """A closed outline `(n, 2)` without corners."""
+    """Return a closed outline `(n, 2)` without corners."""
     kernel = np.hanning(7)[1:-1] / np.hanning(7).sum()
     padded = np.vstack([ring[-2:], ring, ring[:2]])
     return np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in (0, 1)], axis=1).astype(np.float32)

@@ -39,7 +39,7 @@ class Discs:
         self._cleft = np.clip(rng.normal(0, 0.25, count), 0, 0.5)
 
     def disc(self, canvas: Canvas, name: str, points: Points, z: float, m: Materials) -> None:
-        """A disc within its outline `(n, 2)` in mm: end plates, nodes in them, an annulus and a nucleus.
+        """Paint a disc within its outline `(n, 2)` in mm: end plates, nodes in them, an annulus and a nucleus.
 
         The annulus is darkest at its ends, where its outer fibres pass into the ligaments along the bodies; the
         nucleus passes into it without a sharp border; its water fades with age.

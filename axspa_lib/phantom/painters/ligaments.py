@@ -63,7 +63,7 @@ class Ligaments:
         self._fossae = {side: _draw_fossa(rng) for side in SIGN}
 
     def paint(self, canvas: Canvas, section: Bones, z: float, m: Materials) -> None:
-        """Both clefts in the slice at z (mm), with the shell of bone that walls them."""
+        """Paint both clefts in the slice at z (mm), with the shell of bone that walls them."""
         for side in SIGN:
             line, ilium = section.joint[side], section.ilium[side]
             if line is None or ilium is None:

@@ -63,7 +63,7 @@ class Materials:
     warp: tuple[Field, Field]
 
     def taut(self, points: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
-        """Where to paint points `(n, 2)` (mm) that the slice's warp shall leave in place: what is taut is even."""
+        """Return where to paint points `(n, 2)` (mm) that the slice's warp shall leave in place."""
         column, row = np.clip(np.rint(grid.to_pixels(points)), 0, grid.size - 1).astype(int).T
         shift = np.stack([self.warp[0][row, column] - column, self.warp[1][row, column] - row], axis=1)
         return (points + grid.pixel * shift).astype(np.float32)
@@ -86,13 +86,13 @@ class Texture:
         self._back = Back(subject)
 
     def rough(self, z: float, grid: Grid) -> Field:
-        """Noise of about 4 mm grain, for ragged borders."""
+        """Return the noise of about 4 mm grain, for ragged borders."""
         return self._small.plane(z, grid)
 
     def warp(
         self, z: float, grid: Grid, skin: NDArray[np.float64], firm: Field | float = 1.0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Where each pixel of the slice looks on the smooth anatomy: (column, row) in pixels, for `cv2.remap`.
+        """Return where each pixel of the slice looks on the smooth anatomy: (column, row) in pixels, for `cv2.remap`.
 
         `skin` is the body's lower edge y (mm) by column; the skin itself stays smooth. `firm` is the share of the
         shift.
@@ -116,7 +116,7 @@ class Texture:
         skin: NDArray[np.float64],
         firm: Field | float = 1.0,
     ) -> Materials:
-        """All fields of the slice at depth z.
+        """Return all fields of the slice at depth z.
 
         `joint` are the middle lines of its joints in mm, `skin` the body's lower edge y (mm) by column, `firm` as in
         `warp`.

@@ -72,7 +72,7 @@ class Muscles:
         self._mottled = float(rng.uniform(0.6, 1.4))
 
     def fibres(self, z: float, grid: Grid, bent: tuple[Field, Field, Field, Field]) -> Fibres:
-        """All fields of the slice at depth z; `bent` is noise of 26, 9, 3.6 and 1.4 mm grain."""
+        """Return all fields of the slice at depth z; `bent` is noise of 26, 9, 3.6 and 1.4 mm grain."""
         coarse, medium, small, fine = bent
         x, y = grid.x[None, :].astype(np.float32), grid.y[:, None].astype(np.float32)
         mottle = self._mottled * (MOTTLE[0] * medium + MOTTLE[1] * small + MOTTLE[2] * fine)

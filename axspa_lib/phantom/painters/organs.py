@@ -35,7 +35,7 @@ def draw_variant_side(body: Body) -> str:
 
 
 def strands(canvas: Canvas, body: Body, drawn: list[Strand], z: float, m: Materials) -> None:
-    """Small vessels and nerves, each seen where the slice passes near it; they are taut."""
+    """Paint the small vessels and nerves, each seen where the slice passes near it; they are taut."""
     depth = body.depth(z)
     for strand in drawn:
         low, high = sorted(strand.depths)

@@ -48,11 +48,11 @@ class Spine:
                       float(rng.uniform(0.35, 0.8)), tissue, float(rng.uniform(0.2, 0.75)))  # fmt: skip
 
     def vessels(self, canvas: Canvas, z: float, m: Materials) -> None:
-        """Small vessels between the muscles of the back."""
+        """Paint the small vessels between the muscles of the back."""
         strands(canvas, self._body, self._vessels, z, m)
 
     def dorsum(self, canvas: Canvas, sacrum: Points | None, z: float, m: Materials) -> None:
-        """Where the slice has left the rough dorsal surface of the sacrum: muscle and fat, behind a rim of cortex."""
+        """Paint muscle and fat where the slice has left the sacrum's rough dorsal surface, behind cortex."""
         depth = self._body.depth(z)
         filled = None if sacrum is None or depth < _FIRST else fill(offset(sacrum, -0.6), canvas.grid)
         if filled is None:
@@ -68,7 +68,7 @@ class Spine:
         canvas.cover(soft * m.collagen[region], region, canvas.value("ligament"))
 
     def surface(self, grid: Grid) -> Field:
-        """Depth in the mean anatomy, mm, of the sacrum's dorsal surface at each pixel, seen from the tilted slice."""
+        """Return the depth (mm, mean anatomy) of the sacrum's dorsal surface at each pixel of the slice."""
         if self._surface is None or self._surface[0] != grid:
             self._surface = (grid, self._relieved(grid))
         return self._surface[1]

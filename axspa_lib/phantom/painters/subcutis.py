@@ -29,7 +29,7 @@ class Subcutis:
     def fields(
         self, z: float, grid: Grid, skin: NDArray[np.float64], bent: tuple[Field, Field, Field]
     ) -> tuple[Field, Field]:
-        """Fat fraction and share of small vessels of the slice at depth z.
+        """Return the fat fraction and share of small vessels of the slice at depth z.
 
         `skin` is the body's lower edge y (mm) by column, `bent` noise of 26, 9 and 4 mm grain.
         """

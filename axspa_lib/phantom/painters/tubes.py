@@ -26,13 +26,13 @@ def tube(line: Points, width: NDArray[np.floating]) -> Points:
 
 
 def rounded(points: Points) -> Points:
-    """A closed outline without its corners: a moving average over nine of its points."""
+    """Return a closed outline without its corners: a moving average over nine of its points."""
     around = np.concatenate([points[-4:], points, points[:4]])
     return np.asarray(cv2.blur(around, (1, 9))[4:-4], np.float32)
 
 
 def smooth(points: Points) -> Points:
-    """A polyline with its corners rounded."""
+    """Return a polyline with its corners rounded."""
     t = np.linspace(0, len(points) - 1, 6 * len(points))
     dense = np.stack([np.interp(t, np.arange(len(points)), points[:, k]) for k in (0, 1)], axis=1)
     padded = np.pad(dense, ((4, 4), (0, 0)), mode="edge")

@@ -186,7 +186,7 @@ def paint(canvas: Canvas, tubes: Tubes, z: float, slab: float) -> None:
     def add(
         layer: str, part: slice, half: NDArray[np.floating], opacity: float, aside: NDArray[np.floating] | float = 0
     ) -> None:
-        """A stretch of tube, or a circle where it stands upright; `aside`: how far off its middle, in half widths."""
+        """Paint a stretch of tube, or a circle where upright; `aside`: distance off its middle, in half widths."""
         line = centre[part]
         line = line + (aside * unit * half)[:, None] * tubes.normal[part]
         x, y = line[len(line) // 2].astype(int).tolist()

@@ -39,7 +39,7 @@ class Physique:
 
 
 def draw_physique(seed: int, psoas: float, subcutaneous_mm: float) -> Physique:
-    """Draw a physique from a person's seed, size of the psoas over the mean outline's, and fat over the back, mm."""
+    """Draw a physique from a person's seed, relative psoas size, and fat over the back in mm."""
     rng = np.random.default_rng([seed, 32])
     reach = rng.normal(0, GLUTEAL_MM[0]) + GLUTEAL_MM[2] * float(np.clip(subcutaneous_mm - 22, -14, 12))
     slender, turn = rng.normal(0, PSOAS[0]), rng.normal(0, PSOAS[2])
