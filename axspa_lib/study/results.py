@@ -27,7 +27,6 @@ class Run:
     Attributes:
         profile: a key of the profiles.
         score_threshold: detections scoring less do not count; 0 takes the study's (0.7 in the demo).
-        rule: positive half-slices that make a patient positive; 0 takes the study's (2 in the paper).
 
     Raises:
         ConfigError: the threshold is no score.
@@ -35,7 +34,6 @@ class Run:
 
     profile: str = "quick"
     score_threshold: float = 0.0
-    rule: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.score_threshold <= 1:
