@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from axspa_lib.detector.inference import predict
+from axspa_lib.detector.inference import predict, write_predictions
 from axspa_lib.detector.network import runtime
 from axspa_lib.detector.network.model import MaskRCNN, build_network
+from axspa_lib.detector.results import predictions
 from axspa_lib.study.config import Detector, load_study
+from axspa_lib.study.errors import DataError
+from axspa_lib.study.results import Run
+from axspa_lib.study.runs import write_json
 
 FROZEN = load_study("smoke").detector.model_copy(
     update={
@@ -73,3 +78,18 @@ def test_detections_are_those_of_torch(network: MaskRCNN, monkeypatch: pytest.Mo
     np.testing.assert_allclose(ours[order[2:]], theirs[order[2:]], atol=0.01)
     scores = ["score", "p_healthy", "p_inflamed"]
     np.testing.assert_allclose(ours[scores], theirs[scores], atol=1e-3)
+
+
+def test_members_of_different_runtimes_are_not_taken_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AXSPA_RUNS", str(tmp_path))
+    run = Run("smoke")
+    write_json(tmp_path / "smoke/cohorts/phantom-desir/run.json", {})
+    empty = predict(build_network(load_study("smoke").detector), [], load_study("smoke").detector)
+    for seed, record in ((0, {}), (1, {"runtime": "torch"}), (2, {"runtime": "openvino"})):
+        folder = run.layout.member("all_included", seed)
+        write_predictions(folder / "predictions_phantom-desir.parquet", empty)
+        write_json(folder / "run.json", record)
+        if seed < 2:
+            assert sorted(predictions(run)) == list(range(seed + 1))
+    with pytest.raises(DataError, match=r"different runtimes .*seed-1 by torch, seed-2 by openvino"):
+        predictions(run)
