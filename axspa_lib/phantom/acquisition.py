@@ -62,14 +62,13 @@ def acquire(
     muscle = abs(tissues.signal(channel.sequence, tissues.tissues()["muscle"]))
     k = np.fft.fftfreq(n, pixel)  # cycles per mm
     rows_read = protocol.phase_rows  # phase along rows of the image means readout along columns (cranio-caudal)
-    hz = FAT_HZ_PER_T * protocol.field_t
-    shift = hz / channel.bandwidth_hz * channel.read_mm
+    shift = FAT_HZ_PER_T * protocol.field_t / channel.bandwidth_hz * channel.read_mm
     ky, kx = k[:, None].astype(np.float32), k[None, :].astype(np.float32)
     fat_phase = np.exp(-2j * np.pi * shift * (ky if rows_read else kx)).astype(np.complex64)
     move = np.exp(-2j * np.pi * (ky * channel.shift_mm[0] + kx * channel.shift_mm[1])).astype(np.complex64)
-    read_n, phase_n = _samples(n * pixel, channel.read_mm), _samples(n * pixel, channel.phase_mm)
-    rows_n, columns_n = (read_n, phase_n) if rows_read else (phase_n, read_n)
-    rows_n, columns_n = min(rows_n, n, protocol.matrix), min(columns_n, n, protocol.matrix)
+    acquired = (channel.read_mm, channel.phase_mm) if rows_read else (channel.phase_mm, channel.read_mm)
+    most = min(n, protocol.matrix)
+    rows_n, columns_n = (min(max(16, 2 * round(n * pixel / mm / 2)), most) for mm in acquired)
     window = _taper(rows_n)[:, None] * _taper(columns_n)[None, :]
     sigma = channel.noise * muscle * math.sqrt(rows_n * columns_n)
     out = np.empty((len(depths), protocol.matrix, protocol.matrix), np.float32)
@@ -97,10 +96,6 @@ def acquire(
 def stored(image: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Round to the stored integers of a 12-bit scanner."""
     return np.clip(np.rint(image), 0, STORED_MAX).astype(np.uint16)
-
-
-def _samples(length: float, pixel: float) -> int:
-    return max(16, 2 * round(length / pixel / 2))
 
 
 def _taper(count: int) -> NDArray[np.float32]:

@@ -132,8 +132,7 @@ def write_examination(exam: Examination, images: Images, names: tuple[str, ...],
     readings, opinions = exam.reading.rows(exam.patient, names)
     record = {
         "patient": exam.patient, "subject": exam.subject, "centre": p.centre, "group": exam.group, "fault": exam.fault,
-        "lesions": lesion_rows(exam, images), "readings": readings.to_dict("records"),
-        "opinions": opinions.to_dict("records"),
+        "lesions": lesion_rows(exam, images), "readings": readings, "opinions": opinions,
     }  # fmt: skip
     write_text(_record(out, exam.patient), json.dumps(record) + "\n")
 

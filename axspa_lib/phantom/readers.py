@@ -20,7 +20,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
@@ -174,17 +173,17 @@ class Reading:
     read: NDArray[np.bool_]
     positive: NDArray[np.bool_]
 
-    def rows(self, patient: str, names: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def rows(self, patient: str, names: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the patient's rows of `readings.csv` and of `opinions.csv`."""
         readings = [
-            (patient, name, int(s), SIDES[h], quadrant, int(self.marks[r, s, h, q]))
+            {"patient": patient, "reader": name, "slice": int(s), "side": SIDES[h], "quadrant": quadrant,
+             "inflammation": int(self.marks[r, s, h, q])}
             for r, name in enumerate(names)
             for s, h in zip(*np.nonzero(self.read[r]), strict=True)
             for q, quadrant in enumerate(QUADRANTS)
-        ]
-        columns = ["patient", "reader", "slice", "side", "quadrant", "inflammation"]
-        opinions = {"patient": patient, "reader": names, "asas_positive": self.positive.astype(int)}
-        return pd.DataFrame(readings, columns=columns), pd.DataFrame(opinions)
+        ]  # fmt: skip
+        opinions = zip(names, self.positive, strict=True)
+        return readings, [{"patient": patient, "reader": n, "asas_positive": int(positive)} for n, positive in opinions]
 
 
 def read_patient(

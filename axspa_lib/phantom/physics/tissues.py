@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import yaml
 
@@ -74,7 +73,7 @@ def water(sequence: Sequence, tissue: Tissue) -> float:
 
 def fat(sequence: Sequence) -> float:
     """Return the signed signal of the fat pool, per unit of fat."""
-    return water(sequence, table()[1])
+    return water(sequence, tissues()["fat_pool"])
 
 
 def signal(sequence: Sequence, tissue: Tissue, ff: float | None = None) -> float:
@@ -83,18 +82,11 @@ def signal(sequence: Sequence, tissue: Tissue, ff: float | None = None) -> float
     return tissue.pd * abs((1 - fraction) * water(sequence, tissue) + fraction * fat(sequence))
 
 
-def tissues() -> dict[str, Tissue]:
-    """Return all tissues by name."""
-    return table()[0]
-
-
 @cache
-def table() -> tuple[dict[str, Tissue], Tissue]:
-    """Load the tissues by name, and the fat pool."""
+def tissues() -> dict[str, Tissue]:
+    """Load all tissues by name, the fat pool among them."""
     values = yaml.safe_load((MANIFEST / "phantom" / "tissues.yaml").read_text(encoding="utf-8"))
-
-    def tissue(row: dict[str, Any]) -> Tissue:
-        return Tissue(row["pd"], row["ff"], tuple(row["t1"]), tuple(row["t2"]), row["mt"])
-
-    fat_pool = tissue({"pd": 1.0, "ff": 1.0, "mt": 1.0} | values["fat_pool"])
-    return {name: tissue(row) for name, row in values["tissues"].items()}, fat_pool
+    rows = values["tissues"] | {"fat_pool": {"pd": 1.0, "ff": 1.0, "mt": 1.0} | values["fat_pool"]}
+    return {
+        name: Tissue(row["pd"], row["ff"], tuple(row["t1"]), tuple(row["t2"]), row["mt"]) for name, row in rows.items()
+    }
