@@ -221,9 +221,9 @@ def _header(path: Path, dataset: Any, index: int | None) -> Header:
 
 
 @_guarded
-def read_fields(path: Path, index: int | None = None) -> dict[str, Any]:
+def read_fields(path: Path, index: int | None = None, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
     """Acquisition fields of one slice (`deidentify.acquisition`)."""
-    return allow.acquisition(allow.frames(read_dataset(path, pixels=False))[index or 0])
+    return allow.acquisition(allow.frames(dataset or read_dataset(path, pixels=False))[index or 0])
 
 
 @_guarded

@@ -113,21 +113,25 @@ def fill_background(array: NDArray[Any]) -> tuple[NDArray[Any], int]:
     Returns:
         The array with 0 (or its lowest measured value, if that is below) in these voxels, and their number.
     """
-    bad = ~np.isfinite(array)
+    bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(1, bool)
     if bad.any():
         edge = np.ones(array.shape, bool)
         edge[tuple(slice(1, -1) for _ in array.shape)] = False
         if bad.all() or (bad & ~ndi.binary_propagation(edge & bad, mask=bad)).any():
             raise DataError(f"{int(bad.sum())} voxels are NaN or infinite; export the original intensities")
-    values = array[~bad]
-    for extreme, near in ((values.min(), np.min), (values.max(), np.max)):
+    values = array[~bad] if bad.any() else array
+    for side in (-1, 1):
+        low, high = float(values.min()), float(values.max())
+        extreme, middle = (low, high)[side > 0], (low + high) / 2
+        number = int(np.count_nonzero(values == extreme))
+        if number < 2 or number != np.count_nonzero(values < middle if side < 0 else values > middle):
+            continue  # other values lie near it
         others = values[values != extreme]
-        span = float(np.ptp(others.astype(np.float64))) if others.size else 0.0
-        apart = abs(float(near(others)) - float(extreme)) if others.size else 0.0
-        typical = float(extreme) in (-32768.0, 32767.0, 65535.0) or abs(float(extreme)) >= 1e9
-        if span > 0 and len(values) - len(others) > 1 and apart > (span if typical else 10 * span):
-            bad |= array == extreme
-            values = others
+        span = float(others.max()) - float(others.min()) if others.size else 0.0
+        apart = high - low - span
+        typical = extreme in (-32768.0, 32767.0, 65535.0) or abs(extreme) >= 1e9
+        if span > 0 and apart > (span if typical else 10 * span):
+            bad, values = bad | (array == extreme), others
     if not bad.any():
         return array, 0
     return np.where(bad, min(values.min(), 0), array).astype(array.dtype), int(bad.sum())

@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
 _OPENERS = {
     "dicom": ("dicom_sources", "DicomSource"),
     "phantom": ("dicom_sources", "DicomSource"),
-    "nifti": ("nifti", "NiftiSource"),
+    "nifti": ("nifti_source", "NiftiSource"),
     "vhi": ("vhi.source", "VhiSource"),
 }
 

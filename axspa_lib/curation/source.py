@@ -19,6 +19,7 @@ import pandas as pd
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.identity import Known, People, Who
+from axspa_lib.curation.nifti import read_masks
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
 
@@ -157,8 +158,6 @@ class FolderSource:
 
     def with_masks(self, examination: Examination) -> Examination:
         """Add `truth/{patient}_{name}.nii[.gz]`: the bone mask, other masks, and notes on those refused."""
-        from axspa_lib.curation.nifti import read_masks
-
         assert examination.t1 is not None
         bones, truth, notes = read_masks(self._masks(examination.patient), examination.t1)
         return replace(examination, reference_bones=bones, truth=truth, notes=[*examination.notes, *notes])
