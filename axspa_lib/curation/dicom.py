@@ -294,12 +294,8 @@ def _padding(array: NDArray[Any], header: Any) -> NDArray[np.bool_] | None:
     if value is None:
         return None
     limit = allow.number(header, "PixelPaddingRangeLimit")
-    bits, signed = array.dtype.itemsize * 8, array.dtype.kind == "i"
-    ends = sorted(
-        end - 2**bits if signed and end >= 2 ** (bits - 1) else end + 2**bits if not signed and end < 0 else end
-        for end in (value, value if limit is None else limit)
-    )
-    padding = (array >= ends[0]) & (array <= ends[1])
+    ends = np.array([value, value if limit is None else limit], np.int64).astype(array.dtype)  # signed as the pixels
+    padding = (array >= ends.min()) & (array <= ends.max())
     return padding if padding.any() and not padding.all() else None
 
 

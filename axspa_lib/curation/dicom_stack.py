@@ -14,20 +14,20 @@ from pydicom import Dataset
 
 from axspa_lib.curation import deidentify as allow
 from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_headers, read_pixels
-from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, SAME_GRID, cluster, fill_background, to_canonical
+from axspa_lib.curation.geometry import to_canonical
 from axspa_lib.curation.identity import shown_name
 from axspa_lib.curation.series import MIN_SLICES, Candidate, angle
+from axspa_lib.curation.tolerance import (
+    MAX_PLANE_ANGLE,
+    SAME_ECHO_MS,
+    SAME_GRID,
+    SAME_POSITION_MM,
+    UNEVEN,
+    cluster,
+    fill_background,
+)
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
-
-#: Slices nearer than this, in mm, are the same slice.
-SAME_POSITION_MM = 0.05
-
-#: Echo times that differ by less are one echo, ms.
-SAME_ECHO_MS = 1.0
-
-#: Tolerance of the distance between slices, as a share of the median distance.
-UNEVEN = 0.1
 
 
 @dataclass(frozen=True)

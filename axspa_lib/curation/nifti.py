@@ -17,16 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.geometry import SAME_GRID_MM, fill_background, grid_distance, to_canonical
+from axspa_lib.curation.geometry import grid_distance, to_canonical
+from axspa_lib.curation.tolerance import SAME_GRID_MM, SAME_SIZE, fill_background
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import Bone
 from axspa_lib.study.volume import Volume
-
-#: A mask lies on the grid of its image when their corners are nearer than this, mm (masks may lack the last digits).
-MASK_MM = 0.5
-
-#: Share by which a form of a header may differ from its voxel sizes.
-SAME_SIZE = 0.02
 
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
 
@@ -144,7 +139,7 @@ def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
 def read_mask(path: Path, image: Volume) -> Volume:
     """A label mask on the grid of `image`, uint8 or int32."""
     mask = read_nifti(path)
-    if mask.array.shape != image.array.shape or grid_distance(mask, image) > MASK_MM:
+    if mask.array.shape != image.array.shape or grid_distance(mask, image) > SAME_GRID_MM:
         raise DataError(
             f"{path.name}: lies on another grid than the T1 (shapes {mask.array.shape} and {image.array.shape}, "
             f"corners {grid_distance(mask, image):.1f} mm apart); draw or resample it on the T1"

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
+from axspa_lib.curation.geometry import TILT_RANGE
+from axspa_lib.curation.tolerance import MAX_PLANE_ANGLE
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, STIR, T1
 
