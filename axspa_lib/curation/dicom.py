@@ -43,6 +43,7 @@ MAX_BYTES = 256 * 2**20
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_NO_SCAN = {"PR", "SR", "KO", "OT", "DOC", "SEG", "REG", "RTSTRUCT"}
 _STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".exe", ".dll", ".inf",
           ".ini", ".md", ".log", ".db", ".bmp", ".css", ".js", ".ico", ".bat", ".lnk", ".zip"}  # fmt: skip
 
@@ -161,7 +162,9 @@ def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Hea
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
     sop = str(dataset.get("SOPClassUID", "")).strip()
     kind = UID(sop).name
-    if sop == _DIRECTORY or (kind != sop and ("Image Storage" not in kind or "Secondary Capture" in kind)):
+    other = kind != sop and ("Image Storage" not in kind or "Secondary Capture" in kind)
+    drawn = {"SCREEN SAVE", "SCREENSHOT", "SCREEN_SAVE"} & set(allow.terms(dataset, "ImageType"))
+    if sop == _DIRECTORY or other or drawn or set(allow.terms(dataset, "Modality")) & _NO_SCAN:
         raise NotDicom
     found = allow.frames(dataset)
     if len(found) == 1 and found[0] is dataset:

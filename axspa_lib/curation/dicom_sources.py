@@ -153,7 +153,9 @@ class DicomSource(FolderSource):
                 headers = read_headers(file, dataset)
                 self._study(studies, names).headers += headers
             except NotDicom:
-                other += file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha", ".img"))
+                other += file.name.lower().endswith(
+                    (".nii", ".gz", ".nrrd", ".mha", ".img", ".tar", ".tgz", ".7z", ".rar")
+                )
             except DataError as error:
                 reason = str(error).removeprefix(f"{file.name}: ")
                 refused[reason] += 1
@@ -162,7 +164,9 @@ class DicomSource(FolderSource):
                 else:
                     stray[file.parent] += 1
         if other:
-            self.notes.append(f"{other} images of another format (NIfTI, NRRD) beside the DICOM files were not used")
+            self.notes.append(
+                f"{other} archives or images that are no DICOM (NIfTI, NRRD) lie beside it and were not used"
+            )
         closed = [path for path in map(Path, locked) if not sorted_ones.intersection([path, *path.parents])]
         if closed:
             self.notes.append(f"{len(closed)} folders left out, {_LOCKED}")
@@ -228,7 +232,8 @@ def _read_sorted(folder: Path, keep: dict[Path, Dataset]) -> tuple[dict[str, lis
             raise DataError(f"{sequence}: the folder is empty; export the series again")
         whole[sequence], more = read_folder(files, sequence, keep)
         notes += more
-    return whole, notes
+    beside = [file for file in files_below(folder) if file.relative_to(folder).parts[0].upper() not in SEQUENCES]
+    return whole, notes + ([f"{len(beside)} files beside T1 and STIR were not used"] if beside else [])
 
 
 def _complete(stacks: dict[str, Stack]) -> bool:

@@ -80,13 +80,15 @@ def fill_background(array: NDArray[Any]) -> tuple[NDArray[Any], int]:
         low, high = float(values.min()), float(values.max())
         extreme, middle = (low, high)[side > 0], (low + high) / 2
         number = int(np.count_nonzero(values == extreme))
-        if number < 2 or number != np.count_nonzero(values < middle if side < 0 else values > middle):
-            continue  # other values lie near it
+        alone = number == np.count_nonzero(values < middle if side < 0 else values > middle)
+        negative = side < 0 and low < 0 and number == np.count_nonzero(values < 0)  # no measured value is
+        if number < 2 or not (alone or negative):
+            continue
         others = values[values != extreme]
         span = float(others.max()) - float(others.min()) if others.size else 0.0
         apart = high - low - span
         typical = extreme in (-32768.0, 32767.0, 65535.0) or abs(extreme) >= 1e9
-        if span > 0 and apart > (span if typical else 10 * span):
+        if span > 0 and apart > (0.1 if negative else 1 if typical else 10) * span:
             bad, values = bad | (array == extreme), others
     if not bad.any():
         return array, 0
