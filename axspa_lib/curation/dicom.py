@@ -43,6 +43,7 @@ MAX_BYTES = 256 * 2**20
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_NO_SCAN = {"PR", "SR", "KO", "OT", "DOC", "SEG", "REG", "RTSTRUCT"}
 _STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".exe", ".dll", ".inf",
           ".ini", ".md", ".log", ".db", ".bmp", ".css", ".js", ".ico", ".bat", ".lnk", ".zip"}  # fmt: skip
 
@@ -161,7 +162,9 @@ def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Hea
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
     sop = str(dataset.get("SOPClassUID", "")).strip()
     kind = UID(sop).name
-    if sop == _DIRECTORY or (kind != sop and ("Image Storage" not in kind or "Secondary Capture" in kind)):
+    other = kind != sop and ("Image Storage" not in kind or "Secondary Capture" in kind)
+    drawn = {"SCREEN SAVE", "SCREENSHOT", "SCREEN_SAVE"} & set(allow.terms(dataset, "ImageType"))
+    if sop == _DIRECTORY or other or drawn or set(allow.terms(dataset, "Modality")) & _NO_SCAN:
         raise NotDicom
     found = allow.frames(dataset)
     if len(found) == 1 and found[0] is dataset:
@@ -221,9 +224,9 @@ def _header(path: Path, dataset: Any, index: int | None) -> Header:
 
 
 @_guarded
-def read_fields(path: Path, index: int | None = None) -> dict[str, Any]:
+def read_fields(path: Path, index: int | None = None, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
     """Acquisition fields of one slice (`deidentify.acquisition`)."""
-    return allow.acquisition(allow.frames(read_dataset(path, pixels=False))[index or 0])
+    return allow.acquisition(allow.frames(dataset or read_dataset(path, pixels=False))[index or 0])
 
 
 @_guarded
@@ -294,12 +297,8 @@ def _padding(array: NDArray[Any], header: Any) -> NDArray[np.bool_] | None:
     if value is None:
         return None
     limit = allow.number(header, "PixelPaddingRangeLimit")
-    bits, signed = array.dtype.itemsize * 8, array.dtype.kind == "i"
-    ends = sorted(
-        end - 2**bits if signed and end >= 2 ** (bits - 1) else end + 2**bits if not signed and end < 0 else end
-        for end in (value, value if limit is None else limit)
-    )
-    padding = (array >= ends[0]) & (array <= ends[1])
+    ends = np.array([value, value if limit is None else limit], np.int64).astype(array.dtype)  # signed as the pixels
+    padding = (array >= ends.min()) & (array <= ends.max())
     return padding if padding.any() and not padding.all() else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydicom import Dataset
 from tqdm.auto import tqdm
 
 from axspa_lib.curation.deidentify import token
@@ -80,11 +81,12 @@ class DicomSource(FolderSource):
         study = _Study(()) if place < len(self._folders) else self._studies[place - len(self._folders)]
         notes: list[str] = []
         whole: dict[str, list[Header]] = {"": study.headers}
+        keep: dict[Path, Dataset] = {}
         if place < len(self._folders):
-            whole, notes = _read_sorted(self._folders[place])
+            whole, notes = _read_sorted(self._folders[place], keep)
         elif not study.headers:
             raise DataError(f"no file of it is usable, most often: {study.refused.most_common(1)[0][0][1]}")
-        parts = [candidate(part, headers, hint) for hint, headers in whole.items() for part in split(headers)]
+        parts = [candidate(part, headers, hint, keep) for hint, headers in whole.items() for part in split(headers)]
         commonest = study.refused.most_common(1)[0][0][1] if study.refused else ""
         try:
             choice = choose(parts, lambda one: pixel_digest(one.key))
@@ -101,7 +103,8 @@ class DicomSource(FolderSource):
             damaged = [reason for (series, reason), _ in study.refused.items() if series == one.key[0].series]
             if damaged:
                 raise DataError(f"{name}: a file of its series cannot be read: {damaged[0]}")
-            stacks[name] = read_stack((), name, one.key, whole.get(name, study.headers), anonymous=not whole.get(name))
+            mine = whole.get(name, study.headers)
+            stacks[name] = read_stack((), name, one, mine, keep, anonymous=mine is study.headers)
         first, second = stacks[T1].header, stacks[STIR].header
         if first.patient and second.patient and first.patient != second.patient:
             raise DataError("T1 and STIR carry different patient identifiers; put the series of one patient together")
@@ -150,7 +153,9 @@ class DicomSource(FolderSource):
                 headers = read_headers(file, dataset)
                 self._study(studies, names).headers += headers
             except NotDicom:
-                other += file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha", ".img"))
+                other += file.name.lower().endswith(
+                    (".nii", ".gz", ".nrrd", ".mha", ".img", ".tar", ".tgz", ".7z", ".rar")
+                )
             except DataError as error:
                 reason = str(error).removeprefix(f"{file.name}: ")
                 refused[reason] += 1
@@ -159,7 +164,9 @@ class DicomSource(FolderSource):
                 else:
                     stray[file.parent] += 1
         if other:
-            self.notes.append(f"{other} images of another format (NIfTI, NRRD) beside the DICOM files were not used")
+            self.notes.append(
+                f"{other} archives or images that are no DICOM (NIfTI, NRRD) lie beside it and were not used"
+            )
         closed = [path for path in map(Path, locked) if not sorted_ones.intersection([path, *path.parents])]
         if closed:
             self.notes.append(f"{len(closed)} folders left out, {_LOCKED}")
@@ -213,7 +220,7 @@ def _holds_others(folder: Path) -> bool:
     return any(file.relative_to(folder).parts[0].upper() not in SEQUENCES for file in files)
 
 
-def _read_sorted(folder: Path) -> tuple[dict[str, list[Header]], list[str]]:
+def _read_sorted(folder: Path, keep: dict[Path, Dataset]) -> tuple[dict[str, list[Header]], list[str]]:
     """Headers by sequence of a folder sorted by sequence, and notes."""
     children = {child.name.upper(): child for child in folders_in(folder)}
     whole, notes = {}, []
@@ -223,9 +230,10 @@ def _read_sorted(folder: Path) -> tuple[dict[str, list[Header]], list[str]]:
         files = list(files_below(children[sequence]))
         if not files:
             raise DataError(f"{sequence}: the folder is empty; export the series again")
-        whole[sequence], more = read_folder(files, sequence)
+        whole[sequence], more = read_folder(files, sequence, keep)
         notes += more
-    return whole, notes
+    beside = [file for file in files_below(folder) if file.relative_to(folder).parts[0].upper() not in SEQUENCES]
+    return whole, notes + ([f"{len(beside)} files beside T1 and STIR were not used"] if beside else [])
 
 
 def _complete(stacks: dict[str, Stack]) -> bool:

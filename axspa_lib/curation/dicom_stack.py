@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from axspa_lib.curation import deidentify as allow
 from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_headers, read_pixels
-from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, SAME_GRID, cluster, fill_background, to_canonical
+from axspa_lib.curation.geometry import to_canonical
 from axspa_lib.curation.identity import shown_name
 from axspa_lib.curation.series import MIN_SLICES, Candidate, angle
+from axspa_lib.curation.tolerance import (
+    MAX_PLANE_ANGLE,
+    SAME_ECHO_MS,
+    SAME_GRID,
+    SAME_POSITION_MM,
+    UNEVEN,
+    cluster,
+    fill_background,
+)
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
-
-#: Slices nearer than this, in mm, are the same slice.
-SAME_POSITION_MM = 0.05
-
-#: Echo times that differ by less are one echo, ms.
-SAME_ECHO_MS = 1.0
-
-#: Tolerance of the distance between slices, as a share of the median distance.
-UNEVEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,18 @@ class Stack:
     first_known: bool = False
 
 
-def read_folder(paths: Sequence[Path], label: str) -> tuple[list[Header], list[str]]:
-    """Headers of the files of one folder, localizers and files of other kinds left out, and a note on these."""
+def read_folder(paths: Sequence[Path], label: str, keep: dict[Path, Dataset]) -> tuple[list[Header], list[str]]:
+    """Headers of the files of one folder, localizers and files of other kinds left out, and a note on these.
+
+    Every file is read once: what was read is added to `keep`.
+    """
     headers: list[Header] = []
     skipped = 0
     for number, path in enumerate(sorted(paths), start=1):
         try:
-            found = [header for header in read_headers(path) if "LOCALIZER" not in header.image_type]
+            dataset = read_dataset(path)
+            found = [header for header in read_headers(path, dataset) if "LOCALIZER" not in header.image_type]
+            keep |= {path: dataset} if found else {}
             headers += found
             skipped += not found
         except NotDicom:
@@ -85,15 +91,17 @@ def split(headers: Sequence[Header]) -> list[list[Header]]:
     return parts
 
 
-def candidate(part: Sequence[Header], whole: Sequence[Header], hint: str = "") -> Candidate:
-    """Describe a stack for the choice; its fields are read from its first file."""
+def candidate(
+    part: Sequence[Header], whole: Sequence[Header], hint: str = "", keep: Mapping[Path, Dataset] | None = None
+) -> Candidate:
+    """Describe a stack for the choice; its fields are those of its first file."""
     first = min(part, key=lambda header: (header.position, str(header.path), header.index or 0))
     number = "" if first.stated[0] is None else f"{first.stated[0]:.0f}"
     if len({header.stated[2] for header in whole if header.series == first.series}) > 1 and first.stated[2] is not None:
         number += f" acquisition {first.stated[2]:.0f}"
     return Candidate(
         key=list(part),
-        fields=read_fields(first.path, first.index),
+        fields=read_fields(first.path, first.index, (keep or {}).get(first.path)),
         words=first.description,
         image_type=first.image_type,
         contrast_agent=any(header.contrast_agent for header in part),
@@ -106,27 +114,30 @@ def candidate(part: Sequence[Header], whole: Sequence[Header], hint: str = "") -
 
 
 def read_stack(
-    paths: Sequence[Path], label: str, headers: Sequence[Header] | None = None, whole: Sequence[Header] = (),
-    anonymous: bool = False,
+    paths: Sequence[Path], label: str, one: Candidate | None = None, whole: Sequence[Header] = (),
+    keep: dict[Path, Dataset] | None = None, anonymous: bool = False,
 ) -> Stack:  # fmt: skip
     """Read one series into a canonical volume.
 
     Args:
         paths: candidate files; those that are no DICOM are skipped and counted in the notes.
         label: what the series is, for messages (`T1`).
-        headers: the slices to read, where they are known; instead of `paths`.
+        one: the stack to read, where it is known; instead of `paths`.
         whole: all slices of the examination, to see whether the stack misses some.
+        keep: files that are read already.
         anonymous: call files by number only, because the folder's names may identify.
     """
     notes: list[str] = []
-    if headers is None:
-        whole, notes = read_folder(paths, label)
-        headers = max(split(whole), key=len)
+    keep = {} if keep is None else keep
+    if one is None:
+        whole, notes = read_folder(paths, label, keep)
+        one = candidate(max(split(whole), key=len), whole, keep=keep)
+    headers: list[Header] = one.key
     paths = sorted({header.path for header in headers})
     pixels: dict[tuple[Path, int | None], NDArray[Any]] = {}
     for number, path in enumerate(paths, start=1):
         try:
-            dataset = read_dataset(path)
+            dataset = keep.pop(path, None) or read_dataset(path)
             frames = allow.frames(dataset)
             for header in (header for header in headers if header.path == path):
                 pixels[path, header.index] = read_pixels(path, dataset, header.index, frames[header.index or 0])
@@ -145,7 +156,7 @@ def read_stack(
     if filled:
         notes.append(f"{label}: {filled} voxels of padding made background")
     front = min(once, key=lambda header: header.position[1])
-    return Stack(volume, front, read_fields(front.path, front.index), tuple(notes), front.stated[1] in (0.0, 1.0))
+    return Stack(volume, front, dict(one.fields), tuple(notes), front.stated[1] in (0.0, 1.0))
 
 
 def _by(headers: Sequence[Header], key: Callable[[Header], Any]) -> list[list[Header]]:

@@ -6,34 +6,15 @@ patient left. Only axes are permuted and flipped: no voxel value changes, and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
+from axspa_lib.curation.tolerance import MAX_PLANE_ANGLE, MAX_REFINE_MM, MIN_COVERED, SAME_GRID_MM, WHOLE_SLICE
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
-
-#: Corners of two grids nearer than this, in mm, are one grid: no resampling.
-SAME_GRID_MM = 0.5
-
-#: Stacks whose slice normals differ by more, in degrees, show different planes.
-MAX_PLANE_ANGLE = 10.0
-
-#: Share of the T1 slices that STIR must cover for a pair.
-MIN_COVERED = 0.75
-
-#: Direction cosines, and spacings in mm, that differ by less are one orientation and one spacing.
-SAME_GRID = 5e-3
-
-#: Stacks whose slices lie on one lattice within this share of the slice distance differ by whole slices.
-WHOLE_SLICE = 0.1
-
-#: A rigid registration that moves a corner further, in mm, has failed.
-MAX_REFINE_MM = 30.0
 
 #: Tilt of the slice normal from posterior towards cranial, degrees, that counts as (semi)coronal. The published scans
 #: lie between 25 and 51; oblique axial stacks (perpendicular to the sacrum) lie near -50, axial ones near 90.
@@ -84,53 +65,6 @@ def to_canonical(array: NDArray[Any], affine: NDArray[Any], slice_axis: int | No
             "are needed; choose the other series"
         )
     return Volume(np.ascontiguousarray(volume.array), volume.affine)
-
-
-def cluster(vectors: Sequence[Sequence[float]], tolerance: float) -> list[list[int]]:
-    """Group vectors that lie within a tolerance of the first of their group in every component.
-
-    Args:
-        vectors: equally long.
-        tolerance: largest difference of a component; the order of the vectors does not matter.
-
-    Returns:
-        Indices by group.
-    """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(vectors)), key=lambda i: tuple(vectors[i])):
-        for group in groups:
-            if all(abs(a - b) <= tolerance for a, b in zip(vectors[index], vectors[group[0]], strict=True)):
-                group.append(index)
-                break
-        else:
-            groups.append([index])
-    return groups
-
-
-def fill_background(array: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Turn padding into background: NaN that reaches the edge, and one extreme value far from all others.
-
-    Returns:
-        The array with 0 (or its lowest measured value, if that is below) in these voxels, and their number.
-    """
-    bad = ~np.isfinite(array)
-    if bad.any():
-        edge = np.ones(array.shape, bool)
-        edge[tuple(slice(1, -1) for _ in array.shape)] = False
-        if bad.all() or (bad & ~ndi.binary_propagation(edge & bad, mask=bad)).any():
-            raise DataError(f"{int(bad.sum())} voxels are NaN or infinite; export the original intensities")
-    values = array[~bad]
-    for extreme, near in ((values.min(), np.min), (values.max(), np.max)):
-        others = values[values != extreme]
-        span = float(np.ptp(others.astype(np.float64))) if others.size else 0.0
-        apart = abs(float(near(others)) - float(extreme)) if others.size else 0.0
-        typical = float(extreme) in (-32768.0, 32767.0, 65535.0) or abs(float(extreme)) >= 1e9
-        if span > 0 and len(values) - len(others) > 1 and apart > (span if typical else 10 * span):
-            bad |= array == extreme
-            values = others
-    if not bad.any():
-        return array, 0
-    return np.where(bad, min(values.min(), 0), array).astype(array.dtype), int(bad.sum())
 
 
 def tilt_degrees(volume: Volume) -> float:

@@ -1,4 +1,4 @@
-"""NIfTI, Analyze and NRRD to canonical volumes; which files are the T1 and the STIR of whom; masks.
+"""NIfTI, Analyze pairs and NRRD to canonical volumes; masks; sidecars.
 
 Of a header only shape, data type, scaling and geometry are used: its free-text fields are never read.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axspa_lib.curation import deidentify
-from axspa_lib.curation.geometry import SAME_GRID_MM, fill_background, grid_distance, to_canonical
-from axspa_lib.curation.identity import Known
-from axspa_lib.curation.series import Candidate, choose, judge
-from axspa_lib.curation.source import PERMISSIONS, Examination, FolderSource, files_below
+from axspa_lib.curation.geometry import grid_distance, to_canonical
+from axspa_lib.curation.tolerance import SAME_GRID_MM, SAME_SIZE, fill_background
 from axspa_lib.study.errors import DataError
-from axspa_lib.study.labels import SEQUENCES, STIR, T1, Bone
+from axspa_lib.study.labels import Bone
 from axspa_lib.study.volume import Volume
 
-#: A mask lies on the grid of its image when their corners are nearer than this, mm (masks may lack the last digits).
-MASK_MM = 0.5
-
-#: Share by which a form of a header may differ from its voxel sizes.
-SAME_SIZE = 0.02
-
-_SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
-
-#: Where the description of a sequence begins in a file name; what stands before it is the patient.
-_SEQUENCE = re.compile(
-    r"(?:^|[_\-. ])(?=(?:e?t[12][a-z0-9]*|pdw?|[a-z0-9]*stir[a-z0-9]*|tirm[a-z0-9]*"
-    r"|(?:acq|run|rec|desc|echo|part)-[a-z0-9]+|cor|tra|sag|ax|semi|obl|scout|survey|locali[sz]er|dixon)(?=[_\-. ]|$))",
-    re.IGNORECASE,
-)
-_CHANNEL = re.compile(r"_(\d{4})$")
+SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -50,10 +33,11 @@ def read_nifti(path: Path) -> Volume:
 
 def read_image(path: Path) -> Volume:
     """`read_nifti` with padding made background, refusing stacks with constant slices."""
-    return _read_image(path)[0]
+    return read_image_with_notes(path)[0]
 
 
-def _read_image(path: Path) -> tuple[Volume, list[str]]:
+def read_image_with_notes(path: Path) -> tuple[Volume, list[str]]:
+    """`read_image`, and what was decided about geometry and padding."""
     volume, notes = _read(path)
     try:
         array, filled = fill_background(volume.array)
@@ -155,7 +139,7 @@ def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
 def read_mask(path: Path, image: Volume) -> Volume:
     """A label mask on the grid of `image`, uint8 or int32."""
     mask = read_nifti(path)
-    if mask.array.shape != image.array.shape or grid_distance(mask, image) > MASK_MM:
+    if mask.array.shape != image.array.shape or grid_distance(mask, image) > SAME_GRID_MM:
         raise DataError(
             f"{path.name}: lies on another grid than the T1 (shapes {mask.array.shape} and {image.array.shape}, "
             f"corners {grid_distance(mask, image):.1f} mm apart); draw or resample it on the T1"
@@ -190,127 +174,11 @@ def read_masks(files: Mapping[Path, str], t1: Volume) -> tuple[Volume | None, di
     return bones, others, notes
 
 
-class NiftiSource(FolderSource):
-    """Images `{patient}_{T1,STIR}.nii.gz`, `{patient}/{T1,STIR}.nii.gz`, a BIDS tree, or names by dcm2niix."""
-
-    name = "NIfTI"
-
-    def examinations(self, progress: bool) -> list[Known]:
-        """Group images by folder and by what stands in their name before the sequence."""
-        groups: dict[tuple[str, str], list[Candidate]] = {}
-        locked: list[OSError] = []
-        for file in files_below(self.path, locked.append):
-            parts = file.relative_to(self.path).parts
-            twin = file.suffix.lower() == ".hdr" and file.with_suffix(".img").is_file()
-            if not _SUFFIX.search(file.name) or twin or parts[0] in ("truth", "derivatives"):
-                continue
-            folder, patient, candidate = _described(file, self.path)
-            groups.setdefault((folder, patient), []).append(candidate)
-        named = {key: files for key, files in sorted(groups.items()) if any(judge(one)[0] for one in files)}
-        number = sum(map(len, groups.values()))
-        if not named and not locked:
-            raise DataError(
-                f"none of {number} images tells by its name which sequence it is; call them {{patient}}_T1 and "
-                "{patient}_STIR (of nnU-Net, add dataset.json with its channel_names)"
-            )
-        if unused := number - sum(map(len, named.values())):
-            self.notes.append(f"{unused} images whose names tell no T1 or STIR were not used")
-        self._files = list(named.values())
-        known = []
-        patients = [patient for _, patient in named]
-        for folder, patient in named:
-            name = patient if patients.count(patient) == 1 else f"{folder}/{patient}"
-            bids = re.fullmatch(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+)", name)
-            known.append(Known(bids[1] if bids else name, bids[2] if bids else "", (name,)))
-        for error in locked:
-            self._files.append([])
-            name = Path(error.filename).relative_to(self.path).as_posix()
-            known.append(Known(name, "", (name,)))
-        return known
-
-    def files(self, patient: str) -> Iterable[Path]:
-        """Return the images of an examination."""
-        return [one.key for one in self._files[self.index(patient)[0]]]
-
-    def load(self, patient: str) -> Examination:
-        """Choose and read T1, STIR and masks of one patient."""
-        candidates = self._files[self.index(patient)[0]]
-        if not candidates:
-            raise DataError(f"its folder cannot be read; {PERMISSIONS}")
-        read: dict[Path, tuple[Volume, list[str]]] = {}
-        failed: dict[str, str] = {}
-        seen = []
-        for one in candidates:
-            role, _ = judge(one)
-            if role is not None:
-                try:
-                    read[one.key] = volume, _ = _read_image(one.key)
-                except DataError as error:
-                    failed.setdefault(role, str(error).removeprefix(f"{one.key.name}: "))
-                    continue
-                normal = volume.affine[:3, 0] * [-1, -1, 1] / volume.spacing[0]
-                one = replace(one, shape=volume.array.shape, normal=tuple(normal))
-            seen.append(one)
-        for role, reason in failed.items():
-            if not any(judge(one)[0] == role for one in seen):
-                raise DataError(f"{role}: {reason}")
-        choice = choose(seen, lambda one: deidentify.token(read[one.key][0].array.tobytes().hex()))
-        taken = {name: one.key for name, one in choice.taken.items()}
-        examination = replace(
-            self.describe(patient),
-            t1=read[taken[T1]][0],
-            stir=read[taken[STIR]][0],
-            sidecar={name: read_sidecar(taken[name]) for name in SEQUENCES},
-            notes=[f"{name}: {note}" for name in SEQUENCES for note in read[taken[name]][1]]
-            + (choice.notes if len(seen) > 2 else []),
-            series=choice.report,
-        )
-        return self.with_masks(examination)
-
-
 def read_sidecar(image: Path) -> dict[str, Any]:
     """The allow-listed fields of the JSON beside an image; empty when there is none or it is not usable."""
-    path = image.with_name(_SUFFIX.sub("", image.name) + ".json")
+    path = image.with_name(SUFFIX.sub("", image.name) + ".json")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return deidentify.clean_sidecar(fields) if isinstance(fields, dict) else {}
-
-
-def _described(file: Path, root: Path) -> tuple[str, str, Candidate]:
-    """Folder, patient and candidate of an image, from its name, its folders and its sidecar."""
-    stem = _SUFFIX.sub("", file.name)
-    folder = file.parent
-    hint = folder.name.upper() if folder.name.upper() in SEQUENCES and folder != root else ""
-    if hint or folder.name == "anat":
-        folder = folder.parent
-    channel = _CHANNEL.search(stem)
-    start = _SEQUENCE.search(stem)
-    end = start.start() if start else channel.start() if channel else 0 if hint else len(stem)
-    words = stem[end:].lower().strip("_-. ")
-    if channel and not _T1_OR_STIR.search(words):
-        words = _channels(file, root).get(int(channel[1]), "")
-    patient = "" if hint and not start else stem[:end]
-    fields = read_sidecar(file)
-    if _T1_OR_STIR.search(words) or hint:  # the name says what it is; parameters may only contradict
-        fields = {name: fields[name] for name in ("ScanningSequence", "ScanOptions", "InversionTime") if name in fields}
-    number = next(iter(re.findall(r"_(\d{1,4})$", stem)), "")
-    relative = folder.relative_to(root).as_posix()
-    return relative, patient or folder.name, Candidate(file, fields, words, number=number, hint=hint)
-
-
-_T1_OR_STIR = re.compile(r"(?<![a-z0-9])e?t1(?![0-9])|stir|tirm")
-
-
-def _channels(file: Path, root: Path) -> dict[int, str]:
-    """Names of the channels of nnU-Net by number, from `dataset.json` beside or above an image."""
-    for folder in file.parents:
-        try:
-            fields = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-            named = fields.get("channel_names") or fields.get("modality") or {}
-            return {int(number): str(name).lower() for number, name in named.items()}
-        except (OSError, ValueError, AttributeError):
-            if folder == root:
-                break
-    return {}

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from axspa_lib.curation.source import Source, files_below, folders_in
+from axspa_lib.curation.source import Source, files_below, folders_in, unpacked
 from axspa_lib.study.errors import DataError
 
 Kind = Literal["auto", "dicom", "nifti", "vhi", "phantom"]
@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("auto", "dicom", "nifti", "vhi", "phantom")
 _OPENERS = {
     "dicom": ("dicom_sources", "DicomSource"),
     "phantom": ("dicom_sources", "DicomSource"),
-    "nifti": ("nifti", "NiftiSource"),
+    "nifti": ("nifti_source", "NiftiSource"),
     "vhi": ("vhi.source", "VhiSource"),
 }
 
@@ -43,9 +43,12 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
     if not path.is_dir():
         raise DataError("no such folder; give the folder that holds the patients")
     folders_in(path)
+    path, notes = unpacked(path)
     kind = _recognise(path) if kind == "auto" else kind
     module, opener = _OPENERS[kind]
     source: Source = getattr(import_module(f"axspa_lib.curation.{module}"), opener)(path)
+    if notes:
+        getattr(source, "notes", notes).extend(notes)
     return source
 
 
@@ -66,7 +69,7 @@ def _recognise(path: Path) -> Kind:
             read_dataset(child, pixels=False)
             return "dicom"
         except NotDicom:
-            others += child.suffix.lower() == ".zip"
+            continue
         except DataError:
             others += 1
     if images:

@@ -173,9 +173,11 @@ def _write(out: Path, examination: Examination, stir: Volume | None, row: dict[s
 
 
 def slice_digests(examination: Examination) -> list[str]:
-    """Checksums of the pixels of every slice of T1 and STIR, by which one examination under two codes is found."""
+    """Checksums of every third pixel of the slices, by which one examination under two codes is found."""
     stacks = (volume for volume in (examination.t1, examination.stir) if volume is not None)
-    images = (np.ascontiguousarray(image, dtype=np.float32) for volume in stacks for image in volume.array)
+    images = (
+        image[::3, ::3].astype(np.float32) for volume in stacks for image in volume.array
+    )  # noise tells them apart
     return [hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from axspa_lib.curation.geometry import MAX_PLANE_ANGLE, TILT_RANGE
+from axspa_lib.curation.geometry import TILT_RANGE
+from axspa_lib.curation.tolerance import MAX_PLANE_ANGLE
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.labels import SEQUENCES, STIR, T1
 
@@ -51,6 +52,7 @@ _SACROILIAC = _words(r"sij?s?|isg|iliosa[ck]r\w*|sa[ck]ro\w*|sacrum|is.?joints?"
 #: What excludes a series, by the reason; words of a description and terms of ImageType alike.
 _EXCLUDING = {
     "localizer": _words(r"locali[sz]er|scout|survey|topogram|loc"),
+    "mask": _words(r"masks?|d?seg\w*|labels?|roi|bones?|lesions?"),
     "subtraction": _words(r"sub|subtr\w*|soustr\w*|sottr\w*|sustr\w*"),
     "projection or map": _words(r"m(?:in)?ip|projection\w*|t?[12]?.?map(?:it)?"),
     "diffusion": _words(r"dwi?|dti|e?adc|diff\w*|trace\w?|ep2d|resolve"),
@@ -225,7 +227,7 @@ def _none(name: str, judged: list[tuple[Candidate, str | None, str]]) -> str:
     hinted = [(one, reason) for one, _, reason in judged if one.hint == name]
     if len(hinted) == 1:
         return f"{name}: the series of this folder is none: {hinted[0][1]}; choose another series"
-    listed = ", ".join(f"{one.shown}: {reason}" for one, found, reason in judged if not found)
+    listed = ", ".join(f"{one.shown}: {reason}" for one, found, reason in judged if not found) or "no other is there"
     return (
         f"none of the {len(judged)} series is a (semi)coronal {name} ({listed}); "
         "export it, or sort the series by hand into {patient}/{T1,STIR}/"

@@ -19,6 +19,7 @@ import pandas as pd
 from axspa_lib.curation import annotations as reader_tables
 from axspa_lib.curation.annotations import Finding
 from axspa_lib.curation.identity import Known, People, Who
+from axspa_lib.curation.nifti import read_masks
 from axspa_lib.study.errors import DataError
 from axspa_lib.study.volume import Volume
 
@@ -85,8 +86,9 @@ class FolderSource:
     name = "folder"
 
     def __init__(self, path: Path) -> None:
-        """Read `patients.csv`; images are read by `load`, zips are unpacked."""
-        self.path, self.notes = unpacked(path)
+        """Read `patients.csv`; images are read by `load`."""
+        self.path = path
+        self.notes: list[str] = []
         self.simulated = (path / "simulation.json").is_file()
         self.people = People(path, self.simulated)
         self._known: list[Known] | None = None
@@ -101,10 +103,11 @@ class FolderSource:
         if self._known is None:
             self._known = self.examinations(progress)
             self._named = self.people.assign(dict(enumerate(self._known)))
-            if self.people.unused():
-                self.notes.append(
-                    f"{self.people.unused()} rows of patients.csv name nobody of the source and were not used"
-                )
+            if unused := self.people.unused():
+                self.notes.append(f"{unused} rows of patients.csv name nobody of the source and were not used")
+            names = {name for one in self._known for name in one.names} | set(self._named)
+            if lost := sum(name not in names for name, _ in self._truth().values()):
+                self.notes.append(f"{lost} masks in truth/ belong to nobody of the source and were not used")
 
     def keep_pseudonyms(self, path: Path) -> None:
         """Use and extend the pseudonym map at `path` (git ignores `pseudonyms*.csv`)."""
@@ -157,23 +160,20 @@ class FolderSource:
 
     def with_masks(self, examination: Examination) -> Examination:
         """Add `truth/{patient}_{name}.nii[.gz]`: the bone mask, other masks, and notes on those refused."""
-        from axspa_lib.curation.nifti import read_masks
-
         assert examination.t1 is not None
         bones, truth, notes = read_masks(self._masks(examination.patient), examination.t1)
         return replace(examination, reference_bones=bones, truth=truth, notes=[*examination.notes, *notes])
 
+    def _truth(self) -> dict[Path, tuple[str, str]]:
+        """Files in `truth/`: whom each belongs to, by whatever name, and what it shows."""
+        folder = self.path / "truth"
+        found = {path: re.fullmatch(r"(.+)_([a-z]+)\.nii(\.gz)?", path.name) for path in folder.glob("*.nii*")}
+        return {path: (match[1], match[2]) for path, match in sorted(found.items()) if match}
+
     def _masks(self, patient: str) -> dict[Path, str]:
         """Mask files of an examination and what they show."""
-        known = (self._known or [])[self.index(patient)[0]]
-        found = {}
-        folder = self.path / "truth"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            for name in (patient, *known.names):
-                match = re.fullmatch(rf"{re.escape(name)}_([a-z]+)\.nii(\.gz)?", path.name)
-                if match:
-                    found[path] = match[1]
-        return found
+        names = (patient, *(self._known or [])[self.index(patient)[0]].names)
+        return {path: what for path, (name, what) in self._truth().items() if name in names}
 
     def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame | None:
         self.prepare()

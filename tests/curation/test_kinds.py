@@ -371,3 +371,98 @@ def test_no_name_leaves_the_disk(make: Any, tmp_path: Path, capfd: pytest.Captur
     assert "P0001" in text[0] and "reference" in text[0]
     for secret in SECRETS:
         assert secret.lower() not in "\n".join(text).lower(), secret
+
+
+@pytest.mark.parametrize("kind", ["zips only", "zip beside a folder", "zip in a folder", "nested zip", "zip of NIfTI"])
+def test_zips_are_read(make: Any, tmp_path: Path, kind: str) -> None:
+    source, packed = tmp_path / "in", tmp_path / "packed"
+    make.pair(packed / "P1")
+    source.mkdir()
+    if kind == "zip in a folder":
+        for sequence in ("T1", "STIR"):
+            (source / "P1" / sequence).mkdir(parents=True)
+            shutil.make_archive(str(source / "P1" / sequence / "images"), "zip", packed / "P1" / sequence)
+    elif kind == "zip of NIfTI":
+        cohort = curated(packed)
+        for name, sequence in (("P1_T1", "T1w"), ("P1_STIR", "T2w")):
+            shutil.copy(next(cohort.path.rglob(f"*{sequence}.nii.gz")), tmp_path / f"{name}.nii.gz")
+        with zipfile.ZipFile(source / "a.zip", "w") as archive:
+            for file in tmp_path.glob("*.nii.gz"):
+                archive.write(file, file.name)
+    else:
+        shutil.make_archive(str(source / "P1"), "zip", packed)
+        if kind == "nested zip":
+            with zipfile.ZipFile(source / "all.zip", "w") as archive:
+                archive.write(source / "P1.zip", "P1.zip")
+            (source / "P1.zip").unlink()
+        if kind == "zip beside a folder":
+            make.pair(source / "P2", {"offset": 9}, {"offset": 9})
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    cohort = curated(source)
+    assert_ramp(make, cohort.volume("P0001", "T1"))
+    assert len(cohort.patients) == 1 + (kind == "zip beside a folder") and not list(source.rglob("P1 unpacked"))
+
+
+def test_what_is_not_used_is_named(make: Any, tmp_path: Path) -> None:
+    make.pair(tmp_path / "in" / "P1")
+    (tmp_path / "in" / "P1" / "mask.nii.gz").write_bytes(b"a mask")
+    (tmp_path / "in" / "bad.zip").write_bytes(b"PK, or not")
+    (tmp_path / "in" / "more.tar.gz").write_bytes(b"something")
+    (tmp_path / "in" / "__MACOSX" / "P1").mkdir(parents=True)
+    (tmp_path / "in" / "__MACOSX" / "P1" / "._I1").write_bytes(b"\0\5\x16\7" * 30)
+    (tmp_path / "in" / "patients.csv").write_text("patient,subject,centre\nP1,S1,Lille\nP9,S9,\n")
+    (tmp_path / "in" / "truth").mkdir()
+    (tmp_path / "in" / "truth" / "P9_bones.nii.gz").write_bytes(b"")
+    cohort = curated(tmp_path / "in")
+    assert cohort.patients == ["P1"] and list(cohort.everyone["patient"]) == ["P1"]
+    notes = " ".join([*cohort.curation["notes"], cohort.participants["notes"][0]])
+    for said in (
+        "1 of 1 zips",
+        "1 rows of patients.csv",
+        "1 masks in truth/",
+        "1 archives",
+        "1 files beside T1 and STIR",
+    ):
+        assert said in notes
+
+
+@pytest.mark.parametrize("kind", ["screenshot", "presentation state", "drawn as MR"])
+def test_what_is_no_scan_is_skipped(make: Any, tmp_path: Path, kind: str) -> None:
+    make.pair(tmp_path / "in" / "P1")
+    ds = make.Series("T1", patient="P1").dataset(0)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(ds, keyword)
+    if kind == "drawn as MR":
+        ds.ImageType = ["DERIVED", "SECONDARY", "SCREEN SAVE"]
+    else:
+        state = "1.2.840.10008.5.1.4.1.1.11.1" if kind.startswith("p") else "1.2.840.10008.5.1.4.1.1.7"
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = state
+    make.save(ds, tmp_path / "in" / "P1" / "T1" / "I9001")
+    cohort = curated(tmp_path / "in")
+    assert_ramp(make, cohort.volume("P0001", "T1"))
+    assert "T1: 1 other files skipped" in cohort.participants["notes"][0]
+
+
+def test_philips_states_the_inversion_time_in_a_tag_of_its_own(make: Any, tmp_path: Path) -> None:
+    def philips(ds: Any, index: int) -> Any:
+        del ds.InversionTime
+        ds.ScanningSequence = "SE"
+        ds.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x1B, "FL", 165.0)
+        return ds
+
+    make.Series("T1").write(tmp_path / "in")
+    make.Series("STIR", prefix="S", edit=philips).write(tmp_path / "in")
+    assert curated(tmp_path / "in").sidecar("P0001", "STIR")["InversionTime"] == 0.165
+
+
+def test_t1_and_stir_in_two_studies_are_one_examination(make: Any, tmp_path: Path) -> None:
+    make.Series("T1", study="1.2.3.1").write(tmp_path / "in")
+    make.Series("STIR", study="1.2.3.2", prefix="S").write(tmp_path / "in")
+    cohort = curated(tmp_path / "in")
+    assert list(cohort.everyone["patient"]) == ["P0001"] and cohort.patients == ["P0001"]
+
+
+def test_a_dry_run_says_why(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make.pair(tmp_path / "in" / "P1", {}, {"extra": {"ScanningSequence": "GR"}})
+    curate(open_source(tmp_path / "in"), tmp_path / "out", seed=0, bones_split=None, detection_split=None, dry_run=True)
+    assert "P0001: images: STIR: the series of this folder is none: gradient echo" in capsys.readouterr().out

@@ -179,3 +179,101 @@ def test_a_folder_of_pairs_becomes_a_cohort(tmp_path: Path) -> None:
     assert "none of the 1 series is a (semi)coronal STIR" in reasons.loc["P0001", "reason"]
     row = cohort.participants.set_index("patient").loc["P0004"]
     assert pd.notna(row["t1_file"]) and row["t1_file"].startswith("sub-P0004/anat/sub-P0004_acq-cor_T1w")
+
+
+def forms(sform: Any, qform: Any, codes: tuple[int, int] = (1, 1)) -> nib.Nifti1Image:
+    made = image()
+    affine = np.array(made.affine)
+    made.set_qform(affine if qform is None else affine + qform, codes[1])
+    made.set_sform(affine if sform is None else sform if np.shape(sform) == (4, 4) else affine + sform, codes[0])
+    return made
+
+
+FLAT = np.diag([-1.0, -1.0, 1.0, 1.0])
+UP = np.pad(np.array([[0.0], [0], [25], [0]]), ((0, 0), (3, 0)))
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        (lambda: forms(FLAT, None), "the sform contradicts the voxel sizes, the qform was used"),
+        (lambda: forms(affine_of(UP), None, (2, 1)), "sform and qform lie 25.0 mm apart, the qform is the scanner's"),
+        (lambda: forms(affine_of(UP), None), "T1: its sform and qform lie 25.0 mm apart"),
+        (lambda: forms(FLAT, None, (1, 0)), "T1: its sform contradict its voxel sizes"),
+        (lambda: filled(np.nan, np.float32), "120 voxels of padding made background"),
+        (lambda: filled(-32768, np.int16), "120 voxels of padding made background"),
+        (lambda: filled(-1000, np.float32), "120 voxels of padding made background"),
+        (lambda: filled(1e20, np.float32), "120 voxels of padding made background"),
+        (lambda: image((20, 24, 6, 1, 1)), ""),
+    ],
+)
+def test_geometry_and_padding_are_right_or_named(tmp_path: Path, made: Any, outcome: str) -> None:
+    (tmp_path / "in").mkdir()
+    for sequence in ("T1", "STIR"):
+        nib.save(made() if sequence == "T1" else image(), tmp_path / "in" / f"P1_{sequence}.nii.gz")
+    kept = {"seed": 0, "bones_split": None, "detection_split": None}
+    if outcome.startswith("T1"):
+        with pytest.raises(DataError, match=re.escape(outcome)):
+            curate(open_source(tmp_path / "in"), tmp_path / "out", **kept)
+        return
+    cohort = Cohort(curate(open_source(tmp_path / "in"), tmp_path / "out", **kept))
+    t1 = cohort.volume("P0001", "T1")
+    np.testing.assert_allclose(t1.affine, read_nifti(tmp_path / "in" / "P1_STIR.nii.gz").affine, atol=1e-3)
+    assert t1.array.shape == (6, 24, 20) and t1.array.min() >= 0 and t1.array.max() < 900
+    assert outcome in str(cohort.participants["notes"][0]) and (t1.array == 0).sum() == (120 if "120" in outcome else 0)
+
+
+def affine_of(shift: Any) -> Any:
+    return np.array(image().affine) + shift
+
+
+def filled(value: float, dtype: Any) -> nib.Nifti1Image:
+    data = np.array(image(dtype=dtype).dataobj)
+    data[:1, :20] = value
+    return nib.Nifti1Image(data, image().affine)
+
+
+NAMES: dict[str, tuple[str, str]] = {
+    "dcm2niix": ("P1_t1_tse_cor_obl_20200102101500_4.nii.gz", "P1_t2_tirm_cor_obl_20200102101500_5.nii.gz"),
+    "bids": ("sub-01/anat/sub-01_acq-cor_T1w.nii.gz", "sub-01/anat/sub-01_acq-STIR_T2w.nii.gz"),
+    "bids with runs": ("sub-01/anat/sub-01_run-1_T1w.nii.gz", "sub-01/anat/sub-01_acq-STIR_run-2_T2w.nii.gz"),
+    "folders": ("P1/T1/a.nii.gz", "P1/STIR/b.nii.gz"),
+    "philips": ("P1_eT1W_TSE.nii.gz", "P1_STIR_longTE.nii.gz"),
+    "pair": ("P1_T1.img", "P1_STIR.img"),
+    "nnunet": ("imagesTr/P1_0000.nii.gz", "imagesTr/P1_0001.nii.gz"),
+    "nrrd": ("P1_T1.nrrd", "P1_STIR.nrrd"),
+    "plain called gz": ("P1_T1.nii.gz", "P1_STIR.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_of_other_tools_are_understood(tmp_path: Path, kind: str) -> None:
+    pair = [image(), image()]
+    for made, name in zip(pair, NAMES[kind], strict=True):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "nrrd":
+            nib.save(made, tmp_path / "x.nii")
+            sitk = pytest.importorskip("SimpleITK")
+            sitk.WriteImage(sitk.ReadImage(str(tmp_path / "x.nii")), str(path))
+        elif kind == "pair":
+            nib.save(nib.Nifti1Pair(np.asarray(made.dataobj), made.affine), path)
+        elif kind == "plain called gz":
+            nib.save(made, tmp_path / "x.nii")
+            path.write_bytes((tmp_path / "x.nii").read_bytes())
+        else:
+            nib.save(made, path)
+    channels = {"channel_names": {"0": "STIR", "1": "T1"}}
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps(channels if kind == "nnunet" else {}))
+    out = curate(open_source(tmp_path / "in"), tmp_path / "out", seed=0, bones_split=None, detection_split=None)
+    found = Cohort(out).volume("P0001", "T1")
+    wanted = np.asarray(pair[kind == "nnunet"].dataobj).transpose(2, 1, 0)[:, ::-1]
+    np.testing.assert_array_equal(found.array, wanted)
+    np.testing.assert_allclose(found.spacing, (4.0, 1.2, 0.9), rtol=1e-4)
+
+
+def test_nnunet_channels_without_names_are_refused(tmp_path: Path) -> None:
+    for number in range(2):
+        nib.save(image(), tmp_path / f"P1_000{number}.nii.gz")
+    with pytest.raises(DataError, match=r"none of 2 images tells by its name .*channel_names"):
+        curate(open_source(tmp_path), tmp_path / "out", seed=0, bones_split=None, detection_split=None)
