@@ -62,7 +62,8 @@ class DicomSource(FolderSource):
         visits = Counter(study.names[0] for study in self._studies)
         for study in self._studies:
             person, *uids = study.names
-            shared = visits[person] > MAX_VISITS or len(people[person]) > 1
+            everybody = len(visits) == 1 and visits[person] > 3
+            shared = everybody or visits[person] > MAX_VISITS or len(people[person]) > 1
             alone = is_placeholder(person) or shared
             names = tuple(uids) if alone else study.names
             found.append(Known(uids[0] if alone else person, uids[0], names, False, "" if alone else token(person)))
@@ -237,9 +238,8 @@ def _read_sorted(folder: Path, keep: dict[Path, Dataset]) -> tuple[dict[str, lis
 
 
 def _complete(stacks: dict[str, Stack]) -> bool:
-    """Whether no slice of the T1 can be missing: it has as many as the STIR, on one lattice."""
-    t1, stir = stacks[T1].volume, stacks[STIR].volume
-    return len(t1.array) >= len(stir.array)
+    """Whether no slice of the T1 can be missing beside the STIR: it has as many."""
+    return len(stacks[T1].volume.array) >= len(stacks[STIR].volume.array)
 
 
 def _merged(studies: list[_Study]) -> list[_Study]:

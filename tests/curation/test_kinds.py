@@ -466,3 +466,17 @@ def test_a_dry_run_says_why(make: Any, tmp_path: Path, capsys: pytest.CaptureFix
     make.pair(tmp_path / "in" / "P1", {}, {"extra": {"ScanningSequence": "GR"}})
     curate(open_source(tmp_path / "in"), tmp_path / "out", seed=0, bones_split=None, detection_split=None, dry_run=True)
     assert "P0001: images: STIR: the series of this folder is none: gradient echo" in capsys.readouterr().out
+
+
+def test_one_identifier_for_everybody_is_a_placeholder(make: Any, tmp_path: Path) -> None:
+    for number in range(5):
+        for sequence in ("T1", "STIR"):
+            fields = {
+                "patient": "RESEARCH",
+                "study": f"1.2.{number}",
+                "prefix": f"{sequence}{number}-",
+                "offset": number,
+            }
+            make.Series(sequence, **fields).write(tmp_path / "in")
+    cohort = curated(tmp_path / "in")
+    assert cohort.participants["subject"].nunique() == 5 and set(cohort.exclusions["stage"]) == {"people"}
