@@ -145,7 +145,7 @@ def acquisition(header: Any) -> dict[str, Any]:
 
 
 def clean_sidecar(fields: dict[str, Any]) -> dict[str, Any]:
-    """The allow-listed part of a BIDS sidecar: finite numbers and known terms under the names of `acquisition`."""
+    """Return a BIDS sidecar's allow-listed part: finite numbers and known terms named as in `acquisition`."""
     clean: dict[str, Any] = {}
     for name, _, _ in _NUMBERS:
         value = fields.get(name)
@@ -183,7 +183,7 @@ def model(value: str) -> str:
 
 
 def number(header: Any, keyword: str | int) -> float | None:
-    """A finite number of a header, or none."""
+    """Return a finite number of a header, or none."""
     try:
         found = header.get(keyword)
         value = float(getattr(found, "value", found))
@@ -202,7 +202,7 @@ def numbers(header: Any, keyword: str, count: int) -> list[float] | None:
 
 
 def text(header: Any, keyword: str | int) -> str:
-    """A text field of a header, for comparison only; never to be written."""
+    """Return a text field of a header, for comparison only; never to be written."""
     try:
         value = header.get(keyword)
         value = getattr(value, "value", value)
@@ -212,7 +212,7 @@ def text(header: Any, keyword: str | int) -> str:
 
 
 def terms(header: Any, keyword: str) -> list[str]:
-    """The terms of a code string, upper case."""
+    """Return the terms of a code string, upper case."""
     try:
         value = header.get(keyword)
     except Exception:

@@ -1,4 +1,4 @@
-"""One DICOM file: its header checked, its pixels decoded, every refusal with its own reason.
+"""Read and check the headers of a DICOM file; every refusal has its own reason.
 
 Only the allow-listed tags of `deidentify` are read. Messages name files and numbers, never header text.
 """
@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,14 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from axspa_lib.curation import deidentify as allow
 from axspa_lib.curation.identity import is_placeholder
@@ -35,13 +27,11 @@ from axspa_lib.study.errors import DataError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Transfer syntaxes without compressed pixels.
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-
 #: Larger files are not a slice of MRI; they are not opened.
 MAX_BYTES = 256 * 2**20
 
-_MR = "1.2.840.10008.5.1.4.1.1.4"
+#: SOP class of a single-frame MR image.
+MR = "1.2.840.10008.5.1.4.1.1.4"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _NO_SCAN = {"PR", "SR", "KO", "OT", "DOC", "SEG", "REG", "RTSTRUCT"}
 _STRAY = {".txt", ".csv", ".json", ".xml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".exe", ".dll", ".inf",
@@ -66,7 +56,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _guarded(read: Callable[P, T]) -> Callable[P, T]:
+def guarded(read: Callable[P, T]) -> Callable[P, T]:
     """Keep pydicom quiet, and turn what it raises at a damaged value into a sentence without that value."""
 
     @functools.wraps(read)
@@ -91,7 +81,7 @@ class Header:
     Attributes:
         path: its file.
         index: which frame of the file, or none where the file is one slice.
-        people: digest of the birth date, by which two people with one PatientID are told apart.
+        people: digest of the birth date, to distinguish two people with one PatientID.
         frame: digest of the frame of reference.
         stated: numbers of series, image and acquisition, and temporal position, as far as stated.
     """
@@ -104,7 +94,6 @@ class Header:
     shape: tuple[int, int]
     patient: str
     people: str
-    study: str
     series: str
     frame: str
     sop: str
@@ -121,9 +110,9 @@ class Header:
         return normal / np.linalg.norm(normal)
 
 
-@_guarded
+@guarded
 def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
-    """The allow-listed part of one DICOM file."""
+    """Return the allow-listed part of one DICOM file."""
     try:
         before = path.stat()
         if before.st_size > MAX_BYTES or path.name.upper() == "DICOMDIR":
@@ -156,7 +145,7 @@ def read_dataset(path: Path, pixels: bool = True) -> pydicom.Dataset:
     return dataset
 
 
-@_guarded
+@guarded
 def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Header]:
     """Headers of the slices of one file, checked: one, or as many as there are frames."""
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
@@ -168,7 +157,7 @@ def read_headers(path: Path, dataset: pydicom.Dataset | None = None) -> list[Hea
         raise NotDicom
     found = allow.frames(dataset)
     if len(found) == 1 and found[0] is dataset:
-        if sop.startswith(_MR + ".") or (allow.number(dataset, "NumberOfFrames") or 1) > 1:
+        if sop.startswith(MR + ".") or (allow.number(dataset, "NumberOfFrames") or 1) > 1:
             raise DataError(
                 f"{path.name}: multi-frame DICOM that does not say where each frame lies; export one file per slice"
             )
@@ -211,7 +200,6 @@ def _header(path: Path, dataset: Any, index: int | None) -> Header:
         shape=(int(rows), int(columns)),
         patient="" if is_placeholder(identifier) else allow.token(identifier),
         people=allow.token(allow.text(dataset, "PatientBirthDate")),
-        study=allow.token(allow.text(dataset, "StudyInstanceUID")),
         series=allow.token(allow.text(dataset, "SeriesInstanceUID")),
         frame=allow.token(allow.text(dataset, "FrameOfReferenceUID")),
         sop=allow.token(allow.text(dataset, "SOPInstanceUID")),
@@ -223,61 +211,18 @@ def _header(path: Path, dataset: Any, index: int | None) -> Header:
     )
 
 
-@_guarded
+@guarded
 def read_fields(path: Path, index: int | None = None, dataset: pydicom.Dataset | None = None) -> dict[str, Any]:
     """Acquisition fields of one slice (`deidentify.acquisition`)."""
     return allow.acquisition(allow.frames(dataset or read_dataset(path, pixels=False))[index or 0])
 
 
-@_guarded
+@guarded
 def identifiers(path: Path, dataset: pydicom.Dataset | None = None) -> tuple[str, str, str]:
-    """Patient, study and series identifier of a file as they are, for the local map of pseudonyms and nothing else."""
+    """Return the original patient, study and series identifiers, for the local map of pseudonyms only."""
     dataset = dataset if dataset is not None else read_dataset(path, pixels=False)
     found = [allow.text(dataset, keyword).strip() for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")]
     return found[0], found[1], found[2]
-
-
-@_guarded
-def read_pixels(path: Path, dataset: pydicom.Dataset, index: int | None = None, header: Any = None) -> NDArray[Any]:
-    """Pixels `(row, column)` of a slice: rescale and MONOCHROME1 undone, padding made background.
-
-    Integer where the file's scale allows, else float32.
-    """
-    if "PixelData" not in dataset:
-        raise DataError(f"{path.name}: holds no pixel data; export the images, not only their headers")
-    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
-    if int(dataset.Rows) * int(dataset.Columns) > 2**24:
-        raise DataError(f"{path.name}: claims {dataset.Rows} x {dataset.Columns} pixels; export it again")
-    try:
-        array = dataset.pixel_array if _decodable(syntax) else _decoded_by_gdcm(dataset, index or 0)
-    except Exception as error:
-        if syntax in _NATIVE:
-            what = f"pixel data truncated or damaged ({type(error).__name__}); export it again"
-        else:
-            what = (
-                f"pixel data compressed as {_syntax_name(syntax)} and not decoded ({type(error).__name__}), damaged or "
-                "of a kind that no decoder here reads; export it uncompressed, or decompress it with `gdcmconv --raw`"
-            )
-        raise DataError(f"{path.name}: {what}") from None
-    array = array[index or 0] if array.ndim == 3 and index is not None else array
-    if array.ndim != 2:
-        raise DataError(
-            f"{path.name}: holds {array.ndim}-dimensional pixels where one slice is needed; export it again"
-        )
-    header = header or allow.frames(dataset)[index or 0]
-    padding = _padding(array, header)
-    if allow.text(header, "PhotometricInterpretation").strip() == "MONOCHROME1":
-        array = _inverted(array, header)
-    slope = allow.number(header, "RescaleSlope")
-    intercept = allow.number(header, "RescaleIntercept")
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    if slope == 0:
-        raise DataError(f"{path.name}: has a RescaleSlope of zero; export it again")
-    if (slope, intercept) != (1.0, 0.0):
-        array = (array * slope + intercept).astype(np.float32)
-    if padding is not None:
-        array = np.where(padding, min(array[~padding].min(), 0), array).astype(array.dtype)
-    return array
 
 
 def _parse(content: bytes, pixels: bool) -> pydicom.Dataset:
@@ -289,59 +234,3 @@ def _parse(content: bytes, pixels: bool) -> pydicom.Dataset:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
-
-
-def _padding(array: NDArray[Any], header: Any) -> NDArray[np.bool_] | None:
-    """Where stored values are padding (`PixelPaddingValue` to its range limit), if anywhere and not everywhere."""
-    value = allow.number(header, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = allow.number(header, "PixelPaddingRangeLimit")
-    ends = np.array([value, value if limit is None else limit], np.int64).astype(array.dtype)  # signed as the pixels
-    padding = (array >= ends.min()) & (array <= ends.max())
-    return padding if padding.any() and not padding.all() else None
-
-
-def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
-    """MONOCHROME1 (bright is low) turned round within the stored range."""
-    bits = int(allow.number(dataset, "BitsStored") or array.dtype.itemsize * 8)
-    signed = bool(allow.number(dataset, "PixelRepresentation"))
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return (low + high - array.astype(np.int32)).astype(np.int32)
-
-
-def _decodable(syntax: UID) -> bool:
-    """Whether pydicom itself reads this transfer syntax with the decoders that are installed."""
-    from pydicom.pixels import get_decoder
-
-    try:
-        return syntax in _NATIVE or bool(get_decoder(syntax).is_available)
-    except NotImplementedError:
-        return False
-
-
-def _decoded_by_gdcm(dataset: pydicom.Dataset, index: int) -> NDArray[Any]:
-    """Stored values of a frame as SimpleITK's GDCM decodes them: JPEG lossless and JPEG-LS, without pydicom's plugins.
-
-    GDCM sees nothing but the compressed image, so that it applies no scale of its own.
-    """
-    import SimpleITK as sitk
-
-    bare = pydicom.Dataset()
-    for keyword in ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-                    "HighBit", "PixelRepresentation"):  # fmt: skip
-        bare[keyword] = dataset[keyword]
-    frames = int(allow.number(dataset, "NumberOfFrames") or 1)
-    bare.PixelData = encapsulate([get_frame(dataset.PixelData, index, number_of_frames=frames)])
-    bare["PixelData"].is_undefined_length = True
-    bare.SOPClassUID, bare.SOPInstanceUID = _MR, "1.2.3"
-    bare.file_meta = pydicom.dataset.FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        pydicom.dcmwrite(file.name, bare, enforce_file_format=True)
-        array: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(file.name))
-    return array.squeeze(0)
-
-
-def _syntax_name(syntax: UID) -> str:
-    return syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from axspa_lib.curation import deidentify as allow
-from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_headers, read_pixels
+from axspa_lib.curation.dicom import Header, NotDicom, read_dataset, read_fields, read_headers
+from axspa_lib.curation.dicom_pixels import read_pixels
 from axspa_lib.curation.geometry import to_canonical
 from axspa_lib.curation.identity import shown_name
 from axspa_lib.curation.series import MIN_SLICES, Candidate, angle

@@ -68,13 +68,13 @@ def to_canonical(array: NDArray[Any], affine: NDArray[Any], slice_axis: int | No
 
 
 def tilt_degrees(volume: Volume) -> float:
-    """Angle of the slice direction from posterior towards cranial, degrees; 0 is coronal, 90 axial."""
+    """Return the angle of the slice direction from posterior towards cranial, degrees; 0 is coronal, 90 axial."""
     direction = volume.affine[:3, 0]
     return float(np.degrees(np.arctan2(direction[2], -direction[1])))
 
 
 def grid_distance(first: Volume, second: Volume) -> float:
-    """Largest distance of corresponding corner voxels, mm; infinite when the shapes differ."""
+    """Return the largest distance of corresponding corner voxels, mm; infinite when the shapes differ."""
     if first.array.shape != second.array.shape:
         return float("inf")
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in first.array.shape])).reshape(3, -1)
@@ -217,7 +217,7 @@ def resample(moving: Volume, grid: Volume, transform: Any = None, nearest: bool 
 
 
 def to_sitk(volume: Volume) -> Any:
-    """The same image for SimpleITK (LPS millimetres)."""
+    """Return the same image for SimpleITK (LPS millimetres)."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))

@@ -61,7 +61,7 @@ class Who(NamedTuple):
 
 
 def is_placeholder(identifier: str) -> bool:
-    """Whether a PatientID tells nothing, as anonymisers write it.
+    """Return whether a PatientID tells nothing, as anonymisers write it.
 
     >>> [is_placeholder(value) for value in ("ANONYMOUS", "", "000", "A-17")]
     [True, True, True, False]
@@ -70,7 +70,7 @@ def is_placeholder(identifier: str) -> bool:
 
 
 def is_code(name: str) -> bool:
-    """Whether a name that `patients.csv` lists can be a code: no birth date and no first name with surname.
+    """Return whether a name that `patients.csv` lists can be a code: no birth date and no first name with surname.
 
     >>> [is_code(name) for name in ("P 17", "good-2", "Dupont 19500101", "Dupont^Jeanne", "DUPONT_JEANNE")]
     [True, True, False, False, False]
@@ -79,7 +79,7 @@ def is_code(name: str) -> bool:
 
 
 def shown_name(path: Path, number: int, total: int) -> str:
-    """How a message calls a file: by name if that is a bare number, else by its place, since names may identify.
+    """Return a file's name for messages: a bare number as it is, else its place, since names may identify.
 
     >>> shown_name(Path("IM-0001.dcm"), 1, 15), shown_name(Path("DUPONT1950"), 3, 15)
     ('IM-0001.dcm', 'file 3 of 15 by name')
@@ -151,11 +151,11 @@ class People:
         return table.assign(patient=table["patient"].map(names))
 
     def unused(self) -> int:
-        """Rows of `patients.csv` that name nobody of the source."""
+        """Return the rows of `patients.csv` that name nobody of the source."""
         return len(set(self._table) - self._used)
 
     def listed(self, known: Known, patient: str) -> bool:
-        """Whether `patients.csv` says who an examination is."""
+        """Return whether `patients.csv` says who an examination is."""
         return any(name in self._table for name in (*known.names, patient))
 
     def doubtful(self, people: Mapping[str, tuple[Known, Who]]) -> list[Finding]:
@@ -185,7 +185,7 @@ class People:
 class Pseudonyms:
     """Who is who: patient and study identifiers to pseudonyms, in one local file that git ignores (`pseudonyms*.csv`).
 
-    A pseudonym once given stays, whoever is added later: the first study of a person is `P0001`, the next `P0001-2`.
+    A pseudonym stays when others are added later: the first study of a person is `P0001`, the next `P0001-2`.
     """
 
     def __init__(self, path: Path | None = None) -> None:

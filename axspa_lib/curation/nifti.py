@@ -104,7 +104,7 @@ def _loaded(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
 
 
 def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
-    """Affine of a NIfTI image by the form that agrees with its voxel sizes, and a note where another does not."""
+    """Return the affine of the form that agrees with the voxel sizes; note one that does not."""
     sizes = np.array(image.header.get_zooms()[:3], dtype=float)
     coded, good = [], {}
     for name, form in (("sform", image.header.get_sform), ("qform", image.header.get_qform)):
@@ -137,7 +137,7 @@ def _placed(image: Any) -> tuple[NDArray[Any], list[str]]:
 
 
 def read_mask(path: Path, image: Volume) -> Volume:
-    """A label mask on the grid of `image`, uint8 or int32."""
+    """Return a label mask on the grid of `image`, uint8 or int32."""
     mask = read_nifti(path)
     if mask.array.shape != image.array.shape or grid_distance(mask, image) > SAME_GRID_MM:
         raise DataError(
@@ -175,7 +175,7 @@ def read_masks(files: Mapping[Path, str], t1: Volume) -> tuple[Volume | None, di
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
-    """The allow-listed fields of the JSON beside an image; empty when there is none or it is not usable."""
+    """Return the allow-listed fields of the JSON beside an image; empty when there is none or it is not usable."""
     path = image.with_name(SUFFIX.sub("", image.name) + ".json")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))

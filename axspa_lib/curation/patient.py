@@ -182,7 +182,7 @@ def slice_digests(examination: Examination) -> list[str]:
 
 
 def compact(array: NDArray[Any]) -> NDArray[Any]:
-    """The same values as int16 or uint16 where they are whole numbers that fit, else as float32."""
+    """Return the same values as int16 or uint16 where they are whole numbers that fit, else as float32."""
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         return array.astype(np.float32)
     low, high = float(array.min()), float(array.max())
@@ -193,7 +193,7 @@ def compact(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def participant(examination: Examination, pairing: geometry.Pairing | None = None) -> dict[str, Any]:
-    """Row of participants.csv, without status and opinion."""
+    """Return the row of participants.csv, without status and opinion."""
     row: dict[str, Any] = {
         "patient": examination.patient,
         "subject": examination.subject,
@@ -235,7 +235,7 @@ def described(source: Source, patient: str) -> Examination:
 
 
 def finished(source: Source, patient: str, out: Path, options: Options) -> dict[str, Any] | None:
-    """The record of a patient whose files are all there as they were written, else none."""
+    """Return the record of a patient whose files are all there as they were written, else none."""
     try:
         record = json.loads(_record_path(out, patient).read_text(encoding="utf-8"))
         if record["key"] != _key(source, patient, options):

@@ -258,7 +258,7 @@ def _misfit(pair: tuple[Candidate, Candidate]) -> tuple[int, ...]:
 
 
 def angle(first: Iterable[float], second: Iterable[float]) -> float:
-    """Angle of two planes by their unit normals, degrees."""
+    """Return the angle of two planes by their unit normals, degrees."""
     return float(np.degrees(np.arccos(np.clip(abs(np.dot(list(first), list(second))), 0.0, 1.0))))
 
 

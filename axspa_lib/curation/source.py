@@ -122,12 +122,12 @@ class FolderSource:
         return (self._named or {})[patient]
 
     def patients(self) -> list[str]:
-        """Keys of the examinations, sorted."""
+        """Return the keys of the examinations, sorted."""
         self.prepare()
         return sorted(self._named or {})
 
     def describe(self, patient: str) -> Examination:
-        """Who it is, without images."""
+        """Return who it is, without images."""
         who = self.index(patient)[1]
         return Examination(who.patient, who.subject, who.session, who.centre)
 
@@ -220,12 +220,12 @@ def unpacked(path: Path) -> tuple[Path, list[str]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder belongs to a system, not to a user."""
+    """Return whether a file or folder belongs to a system, not to a user."""
     return name.startswith((".", "$", "@")) or name == "__MACOSX"
 
 
 def folders_in(path: Path) -> list[Path]:
-    """Folders in a folder, sorted, hidden ones not."""
+    """Return the folders in a folder, sorted, hidden ones not."""
     try:
         return sorted(child for child in path.iterdir() if child.is_dir() and not is_hidden(child.name))
     except OSError as error:

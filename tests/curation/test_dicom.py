@@ -19,7 +19,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from axspa_lib.curation.dicom import NotDicom, read_dataset, read_headers, read_pixels
+from axspa_lib.curation.dicom import NotDicom, read_dataset, read_headers
+from axspa_lib.curation.dicom_pixels import read_pixels
 from axspa_lib.curation.dicom_stack import read_stack
 from axspa_lib.study.errors import DataError
 
