@@ -243,7 +243,7 @@ def _complete(stacks: dict[str, Stack]) -> bool:
 
 
 def _merged(studies: list[_Study]) -> list[_Study]:
-    """Join the study with only the T1 of a person to that with only the STIR, in one frame of reference."""
+    """Join a person's T1-only study to their STIR-only study in one frame of reference."""
     by_person: dict[str, list[_Study]] = {}
     for study in studies:
         by_person.setdefault(study.names[0], []).append(study)

@@ -18,10 +18,11 @@ import pandas as pd
 import pytest
 
 from axspa_lib.book.execution import execute
-from axspa_lib.curation import curate as module
 from axspa_lib.curation import patient as one_patient
+from axspa_lib.curation import workers as module
 from axspa_lib.curation.curate import curate
 from axspa_lib.curation.open import open_source
+from axspa_lib.study import runs
 from axspa_lib.study.cohort import Cohort
 from axspa_lib.study.config import load_study
 from axspa_lib.study.errors import DataError
@@ -34,14 +35,14 @@ SPLITS: dict[str, Any] = {"seed": 3, "bones_split": (31, 6, 14), "detection_spli
 GOOD = ("Patient 1 é à", "good-2", "good-3", "shifted")
 
 
-PROVENANCE = module.runs.provenance
+PROVENANCE = runs.provenance
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_commit() -> Any:
     """Others commit while this runs; the commit is the one thing that may differ between two curations."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.runs, "provenance", lambda: {"commit": "c", "python": "p", "versions": {}})
+        patch.setattr(runs, "provenance", lambda: {"commit": "c", "python": "p", "versions": {}})
         yield
 
 
@@ -149,7 +150,7 @@ def test_planted_identity_is_in_no_executed_notebook(
         make.pair(tmp_path / "in" / cohort / "P3", {"edit": plant}, {"edit": plant, "frame": "9", "centre": (3, 0, 9)})
         folders[cohort] = tmp_path / "in" / cohort
     monkeypatch.setenv("AXSPA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(module.runs, "provenance", PROVENANCE)
+    monkeypatch.setattr(runs, "provenance", PROVENANCE)
     for cohort, folder in folders.items():
         with record_stage(Layout.of(load_study("smoke")).cohort(cohort), {"cohort": cohort}):
             curate(
