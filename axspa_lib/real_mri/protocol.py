@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from axspa_lib.stats import bootstrap_by_patient, confusion, mcc_counts
 from axspa_lib.study.cohort import consensus
 from axspa_lib.study.errors import DataError
+from axspa_lib.study.formatting import with_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
@@ -101,6 +102,26 @@ def protocol(
             chance = float(np.nanmean([values[measure] for values in by_chance])) if by_chance else np.nan
             rows.append((method, measure, found.value, found.low, found.high, chance, len(truth), found.patients))
     return pd.DataFrame(rows, columns=["method", "measure", "value", "low", "high", "chance", "n", "subjects"])
+
+
+def format_protocol(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the protocol as text: a row per method, a column per measure, each with its interval and chance."""
+    figures = table[["value", "low", "high", "chance"]].round(2).to_numpy(float) + 0.0  # no minus before a zero
+    texts = [f"{with_interval(*row[:3])}; chance {row[3]:.2f}" for row in figures]
+    wide = table.assign(text=texts).pivot(index="method", columns="measure", values="text")
+    return wide.loc[table["method"].unique(), list(MEASURES)].rename_axis(index=None, columns=None)
+
+
+def interpret_protocol(table: pd.DataFrame) -> str:
+    """State which methods pick the inflamed side, and which add to position, beyond their intervals."""
+    parts = []
+    for measure, floor, what in (
+        (SIDE, 0.5, "picks the inflamed side more often than chance"),
+        (GAIN, 0.0, "adds to position"),
+    ):
+        rows = table[(table["measure"] == measure) & (table["low"] > floor)]
+        parts.append(f"{', '.join(rows['method']) or 'no method'} {what}")
+    return f"By their 95 % intervals, {' and '.join(parts)}."
 
 
 def best_threshold(truth: Ints, score: Floats) -> float:

@@ -9,12 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from axspa_lib.bones import results as bones_results
+from axspa_lib.detector import results as detector_results
 from axspa_lib.detector.results import roi_boxes
 from axspa_lib.joint import results as joint_results
 from axspa_lib.preprocessing.scanner_distance import tissue_distances
+from axspa_lib.real_mri.error_analysis import KEY, best_box_results
 from axspa_lib.real_mri.figures import AreaCase, JointCase
 from axspa_lib.real_mri.lesions import majority
 from axspa_lib.study.config import Preprocessing
+from axspa_lib.study.config import experiments as rows_of_table_4
 from axspa_lib.study.labels import STIR, T1, Bone
 from axspa_lib.study.results import Run, patients_from
 from axspa_lib.study.runs import record_input
@@ -38,6 +41,24 @@ def roi_tables(run: Run, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
     cohort, fold = run.study.training_cohort, run.first_fold(None)
     folders = {name: run.layout.slices(run.variant(name).data_id(), cohort, fold) for name in experiments}
     return {name: roi_boxes(run, name) for name, folder in folders.items() if (folder / "instances.json").is_file()}
+
+
+def protocol_methods(run: Run, cases: pd.DataFrame, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the columns by which the protocol judges slice position and the detectors of experiments.
+
+    Args:
+        run: the results.
+        cases: from `protocol.labelled`.
+        experiments: rows of the experiment table; each scores a half-slice by its best box, mean over its members.
+    """
+    methods = {"slice position": pd.DataFrame({"position": cases["position"], "squared": cases["position"] ** 2})}
+    for name in experiments:
+        best = best_box_results(detector_results.predictions(run, experiment=name), cases)
+        scores = pd.concat(best.values()).groupby(KEY)["p_inflamed"].mean()
+        methods[str(rows_of_table_4()[name]["label"])] = pd.DataFrame(
+            {"score": cases[KEY].join(scores, on=KEY)["p_inflamed"]}
+        )
+    return methods
 
 
 def folds_table(run: Run) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
-from axspa_lib.real_mri.protocol import GAIN, MCC, SIDE, WITHIN, best_threshold, labelled, protocol
+from axspa_lib.real_mri.protocol import GAIN, MCC, SIDE, WITHIN, best_threshold, interpret_protocol, labelled, protocol
 from axspa_lib.study.errors import DataError
 
 
@@ -92,3 +92,13 @@ def test_missing_scores_and_too_few_subjects_are_refused(cases):
         protocol(cases, {"half": scores.iloc[:5]})
     with pytest.raises(DataError, match="three subjects"):
         protocol(cases[cases["subject"] < "s2"], {"score": scores})
+
+
+def test_the_verdict_names_the_methods_whose_interval_excludes_chance():
+    rows = [("knows", SIDE, 0.8, 0.6, 0.9, 0.5), ("guesses", SIDE, 0.55, 0.4, 0.7, 0.5),
+            ("knows", GAIN, 0.1, 0.02, 0.2, 0.0), ("guesses", GAIN, 0.1, -0.02, 0.2, 0.0)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "measure", "value", "low", "high", "chance"])
+    assert interpret_protocol(table) == (
+        "By their 95 % intervals, knows picks the inflamed side more often than chance and knows adds to position."
+    )
+    assert "no method adds to position" in interpret_protocol(table[table["method"] == "guesses"])
