@@ -42,8 +42,7 @@ def work(profile: str, job: str) -> tuple[str, float]:
     if kind in ("sources", "cohorts", "segmentations"):
         return kind, _patients(study, parts[-1])
     if kind == "slices":
-        known = {variant.data_id(): variant for variant in load_studies(profile).values()}
-        variant = known.get(parts[0], study)
+        variant = _by_data(profile).get(parts[0], study)
         return kind, _patients(study, parts[-1]) / variant.detector.preprocessing.pixel_mm**2
     if kind in ("bones", "bone_variants"):
         bones = study.bones
@@ -134,6 +133,12 @@ def _of_job(profile: str, job: str, known: Mapping[str, list[Job]]) -> tuple[flo
 @cache
 def _study(profile: str, experiment: str = "all_included") -> Study:
     return load_study(profile, experiment)
+
+
+@cache
+def _by_data(profile: str) -> dict[str, Study]:
+    """Return the study of each way to preprocess slices, by its `data_id`."""
+    return {variant.data_id(): variant for variant in load_studies(profile).values()}
 
 
 def _patients(study: Study, cohort: str) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,11 @@ def parse_yaml(text: str) -> Any:
     >>> parse_yaml("{a: 1, b: {c: 2}}")
     {'a': 1, 'b': {'c': 2}}
     """
+    return deepcopy(_parsed(text))
+
+
+@cache
+def _parsed(text: str) -> Any:
     return yaml.load(text, Loader=_UniqueKeys)
 
 
