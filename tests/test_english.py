@@ -30,6 +30,8 @@ HABITS = {
     r"\banew\b": "write 'again' or 'from scratch'",
     r"\b(?:are|is) meant\b": "say what is expected",
     r"^The same (?:of|as|for|with)\b": "say it again, so that it can be read alone",
+    r"\A(?:What|How|Whom|Whether) ": "name the thing, or begin with a verb",
+    r"\bbeside it\b\.?$": "say what stands there",
     r"\bwhoever\b": "name the person",
     r"\bof whom\b": "start a new sentence",
     r"\btold apart\b|\btells? .{1,30} apart\b": "write 'distinguish'",

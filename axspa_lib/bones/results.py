@@ -143,7 +143,7 @@ def dice(
             every patient is tested once, so it is not asked for.
         round_number: the last when None.
     """
-    table = segmentationround_table(run, "dice.csv", cohort, round_number)
+    table = segmentation_table(run, "dice.csv", cohort, round_number)
     if run.study.folds > 1:
         return table
     if subset is not None and (cohort or run.study.training_cohort) == run.study.training_cohort:
@@ -158,7 +158,7 @@ def bones(run: Run, patient: str, cohort: str | None = None, round_number: int |
 
 def increment(run: Run, cohort: str | None = None, round_number: int | None = None) -> pd.DataFrame:
     """Return the patients who joined the annotated set."""
-    return segmentationround_table(run, "increment.csv", cohort, round_number)
+    return segmentation_table(run, "increment.csv", cohort, round_number)
 
 
 def fold_of(run: Run, patient: str, cohort: str | None = None) -> int | None:
@@ -176,7 +176,8 @@ def segmentation_folder(run: Run, cohort: str | None, round_number: int | None, 
     return run.finished(run.layout.segmentation(name, round_number or run.study.increment.rounds, fold))
 
 
-def segmentationround_table(run: Run, name: str, cohort: str | None, round_number: int | None) -> pd.DataFrame:
+def segmentation_table(run: Run, name: str, cohort: str | None, round_number: int | None) -> pd.DataFrame:
+    """Return a table of a segmentation; of the training cohort, each patient's rows from the fold that tested them."""
     of_training = (cohort or run.study.training_cohort) == run.study.training_cohort
     folds = run.study.fold_numbers if of_training else run.study.fold_numbers[:1]
     tables = {}

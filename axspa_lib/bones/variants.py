@@ -36,7 +36,7 @@ class BoneVariant(BaseModel):
 
     @property
     def folded(self) -> bool:
-        """Whether it learns something else in every fold."""
+        """True where each fold learns from other patients."""
         return self.learns != "phantom"
 
     def settings(self, bones: BoneNets, slices: int, usual: int) -> BoneNets:

@@ -56,7 +56,7 @@ def render(profile: str | None = None, *, recompute: bool = False) -> Path:
 
     Raises:
         MissingResultError: a chapter was executed by no run.
-        StoredResultError: a chapter was computed from other results than those beside it.
+        StoredResultError: a chapter was computed from other results than those stored with it.
         AxspaError: a chapter is incomplete, Sphinx warned, or a page misses an image or fetches from another host.
     """
     clock = time.monotonic()

@@ -2,7 +2,7 @@
 
 Small is what tables and figures can be recomputed from: executed chapters, predictions, histories, tables, cohort
 tables and every `run.json`; never an image, a mask or weights. A chapter's notebook records the checksum of each result
-it read (`runs.record_input`), so that it can be shown to belong to the files beside it.
+it read (`runs.record_input`), which shows that it belongs to the stored files.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def guarded(read: Callable[P, T]) -> Callable[P, T]:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What one slice says of itself; identifiers as digests.
+    """Header of one slice; identifiers as digests.
 
     Attributes:
         path: its file.

@@ -89,7 +89,7 @@ def _inverted(array: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
 
 
 def _decodable(syntax: UID) -> bool:
-    """Whether pydicom itself reads this transfer syntax with the decoders that are installed."""
+    """Return whether pydicom reads this transfer syntax with the installed decoders."""
     from pydicom.pixels import get_decoder
 
     try:

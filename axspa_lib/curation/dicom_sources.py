@@ -216,7 +216,7 @@ def _sorted_by_sequence(root: Path) -> list[Path]:
 
 
 def _holds_others(folder: Path) -> bool:
-    """Whether files lie beside the folders named after sequences, so that these are no layout."""
+    """Return whether files lie beside sequence folders, which then are no layout."""
     files = files_below(folder, unreadable=lambda error: None)
     return any(file.relative_to(folder).parts[0].upper() not in SEQUENCES for file in files)
 
@@ -238,7 +238,7 @@ def _read_sorted(folder: Path, keep: dict[Path, Dataset]) -> tuple[dict[str, lis
 
 
 def _complete(stacks: dict[str, Stack]) -> bool:
-    """Whether no slice of the T1 can be missing beside the STIR: it has as many."""
+    """Return whether the T1 has as many slices as the STIR."""
     return len(stacks[T1].volume.array) >= len(stacks[STIR].volume.array)
 
 

@@ -184,7 +184,7 @@ def _places(headers: Sequence[Header]) -> list[float]:
 
 
 def _repeats(headers: Sequence[Header]) -> bool:
-    """Whether different slices lie at one position (copies of one file, by SOPInstanceUID, do not count)."""
+    """Return whether different slices share one position (copies by SOPInstanceUID do not count)."""
     different = {(header.sop or str(header.path), header.index): header for header in headers}
     return len(_places(headers)) < len(different)
 

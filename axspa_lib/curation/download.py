@@ -29,7 +29,7 @@ _GIVE_UP = 3
 
 @dataclass
 class Fetched:
-    """What a collection's folder holds after `fetch_collection`; paths are those of the manifest.
+    """Contents of a collection's folder after `fetch_collection`; paths are those of the manifest.
 
     Attributes:
         folder: the collection on disk.
@@ -45,7 +45,7 @@ class Fetched:
 
     @property
     def complete(self) -> bool:
-        """Whether every file of the manifest is there, as published."""
+        """True when every file of the manifest is there, as published."""
         return not self.missing and not self.altered
 
     def __str__(self) -> str:

@@ -255,7 +255,7 @@ def _plane_angle(first: Volume, second: Volume) -> float:
 
 
 def _difference(t1: Volume, stir: Volume) -> str:
-    """What differs, in words and millimetres; no header field."""
+    """Describe a difference in words and millimetres, without header fields."""
     parts = []
     if len(t1.array) != len(stir.array):
         parts.append(f"{len(t1.array)} and {len(stir.array)} slices")

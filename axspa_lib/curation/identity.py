@@ -52,7 +52,7 @@ class Known:
 
 
 class Who(NamedTuple):
-    """What is written of an examination, all codes; `patient` is its key."""
+    """Codes of an examination as written; `patient` is its key."""
 
     patient: str
     subject: str

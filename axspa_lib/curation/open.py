@@ -53,7 +53,7 @@ def open_source(path: Path, kind: Kind = "auto") -> Source:
 
 
 def _recognise(path: Path) -> Kind:
-    """Kind of the cohort in a folder: DICOM wherever a file is DICOM, whatever lies beside it."""
+    """Kind of the cohort in a folder: DICOM wherever a file is DICOM, other files notwithstanding."""
     from axspa_lib.curation.dicom import NotDicom, read_dataset
 
     if (path / "images_model_evaluation").is_dir() or (path / "segmentations").is_dir():

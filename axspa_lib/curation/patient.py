@@ -32,7 +32,7 @@ RECORDS = ".records"
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the fate of every patient beside its files.
+    """Options that decide every patient's result, besides its files.
 
     Attributes:
         refine: move STIR onto T1 by a rigid registration.

@@ -182,7 +182,7 @@ class Choice:
 
     @property
     def notes(self) -> list[str]:
-        """What was taken and why, and how many were left out; the report names these."""
+        """Series taken, the reason, and the number left out; the report names these."""
         taken = [f"{row['taken']}: {row['series']}, {row['reason']}" for row in self.report if row["taken"]]
         others = len(self.report) - len(taken)
         return taken + ([f"{others} other series left out, named in series.csv"] if others else [])

@@ -165,7 +165,7 @@ class FolderSource:
         return replace(examination, reference_bones=bones, truth=truth, notes=[*examination.notes, *notes])
 
     def _truth(self) -> dict[Path, tuple[str, str]]:
-        """Files in `truth/`: whom each belongs to, by whatever name, and what it shows."""
+        """Files in `truth/` with patient and content of each."""
         folder = self.path / "truth"
         found = {path: re.fullmatch(r"(.+)_([a-z]+)\.nii(\.gz)?", path.name) for path in folder.glob("*.nii*")}
         return {path: (match[1], match[2]) for path, match in sorted(found.items()) if match}

@@ -1,4 +1,4 @@
-"""What counts as the same: every tolerance of curation, grouping by tolerance, and what is no measured value."""
+"""Tolerances of curation, grouping by tolerance, and values that were not measured."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class DetectionCase:
 
 @dataclass(frozen=True)
 class TrainingView:
-    """What the network is fed once: `image` `(3, rows, columns)` 0 to 255, and the instances it is taught."""
+    """One training view: `image` `(3, rows, columns)` 0 to 255, and its instances."""
 
     slice_name: str
     title: str

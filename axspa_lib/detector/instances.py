@@ -73,7 +73,7 @@ def slice_instances(patient: str, joints: Volume, consensus: pd.DataFrame) -> tu
 
 
 def unread_slices(patient: str, joints: Volume) -> Entries:
-    """COCO images of every slice of a patient whom nobody read: something to predict, nothing to learn.
+    """Return COCO images of every slice of an unread patient, for prediction only.
 
     Args:
         patient: name of the examination.

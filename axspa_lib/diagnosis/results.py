@@ -20,7 +20,7 @@ TIES = {"negative": 0, "positive": 1}
 
 @dataclass(frozen=True)
 class Choices:
-    """What makes diagnoses and tables of predictions: a study's own values, but for those that a reader sets."""
+    """Choices behind diagnoses and tables: the study's values, or those that a reader sets."""
 
     score_threshold: float
     min_positive: int

@@ -138,7 +138,7 @@ def mean_difference(first: pd.Series, second: pd.Series, n: int = 2000, seed: in
 
 
 def share(successes: pd.Series) -> Interval:
-    """Return the share × 100 of patients for whom `successes` is 1, with Jeffreys' 95 % interval.
+    """Return the share × 100 of patients with success 1, with Jeffreys' 95 % interval.
 
     A bootstrap would give no width where all or none succeed (Brown 2001, https://doi.org/10.1214/ss/1009213286).
     """

@@ -37,7 +37,7 @@ def constant(step: int) -> float:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training needs to know besides the model.
+    """Everything a training needs besides the model.
 
     Attributes:
         rounds: number of rounds.

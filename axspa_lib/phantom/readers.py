@@ -167,7 +167,7 @@ def window(
 
 @dataclass(frozen=True)
 class Reading:
-    """What a panel wrote about one patient."""
+    """A panel's readings of one patient."""
 
     marks: NDArray[np.bool_]
     read: NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""How well a small classifier tells phantom slices from real ones, and what it looks at: the honest opposite number.
+"""Train a small classifier to distinguish phantom slices from real ones, and show what it uses.
 
 Each slice becomes a few numbers in the manner of radiomics (sharpness and power spectrum, histogram, gradients, texture
 at three scales, symmetry), measured on one grid in millimetres and free of the scanner's scale. A random forest
@@ -39,7 +39,7 @@ HISTORY = MANIFEST / "phantom" / "likeness.csv"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the classifier found.
+    """Findings of the classifier.
 
     Attributes:
         slices: AUC over slices; `patients` over the mean score of each patient's slices. Both out of fold.

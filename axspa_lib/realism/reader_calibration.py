@@ -84,7 +84,7 @@ def simulate_batch(cohort: str, spec: PhantomCohort, seed: int, patients: int) -
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a panel did with a batch.
+    """A panel's agreement on a batch.
 
     `half` and `read` are `(patient, reader, slice, side)`, `positive` `(patient, reader)`.
     """

@@ -1,4 +1,4 @@
-"""What every implementation of the detector takes and gives, whatever library it stands on."""
+"""Interface of the detector's implementations: inputs and outputs, independent of the library."""
 
 from __future__ import annotations
 

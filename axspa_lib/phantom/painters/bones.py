@@ -187,7 +187,7 @@ def _tunnel(canvas: Canvas, build: Build, root: Root, axis: Points, depth: float
 
 
 def roots(canvas: Canvas, ways: list[Way], depth: float, m: Materials) -> None:
-    """Paint the sacral roots through the fat of their tunnels, each with a vein beside it."""
+    """Paint the sacral roots through the fat of their tunnels, each with its vein."""
     for root, axis, sign in ways:
         width = _shown(root, root.root, depth - ROOT_DEEPER_MM)
         for part in stretches(width > 0.4):

@@ -141,7 +141,7 @@ def _floor(x: float, z: float) -> float:
 
 
 def _pelvis(rng: np.random.Generator, woman: bool) -> list[Loop]:
-    """What hangs into the pelvis: sigmoid and small bowel, the bladder, and the organs of the sex."""
+    """Organs that hang into the pelvis: sigmoid and small bowel, the bladder, and the organs of the sex."""
     out = []
     for _ in range(rng.poisson(2.5)):
         place = (rng.uniform(-26, 26), rng.uniform(35, 95), rng.uniform(-36, -14))

@@ -1,4 +1,4 @@
-"""What tissues look like inside: the texture fields of one slice of one person."""
+"""Texture of tissues: the fields of one slice of one person."""
 
 from __future__ import annotations
 

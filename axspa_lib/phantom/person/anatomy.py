@@ -194,7 +194,7 @@ def _all_waves(subject: Subject) -> tuple[Points, Points, Points]:
 
 @dataclass(frozen=True)
 class Pose:
-    """How the person lies relative to the slices: rotations in radians, shift in mm."""
+    """Pose of the person relative to the slices: rotations in radians, shift in mm."""
 
     about_y: float = 0.0
     about_x: float = 0.0
@@ -287,7 +287,7 @@ class Body:
         return float((first - zero) * scale), float((last - zero) * scale)
 
     def skin(self, z: float, columns: NDArray[Any]) -> NDArray[Any]:
-        """Return the lower edge y (mm) of the body at the columns' x: minus infinity beside it."""
+        """Return the lower edge y (mm) of the body at the columns' x: minus infinity outside."""
         s, pose = self.subject, self.pose
         middle = np.interp((z - pose.shift[2]) / s.size, *template().skin)
         x = (columns - pose.shift[0]) / s.half_width_mm

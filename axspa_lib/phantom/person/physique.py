@@ -1,4 +1,4 @@
-"""How muscular a person is: the form of muscles that differ more between people than the pelvis does."""
+"""Muscularity of a person: the form of muscles that differ more between people than the pelvis."""
 
 from __future__ import annotations
 

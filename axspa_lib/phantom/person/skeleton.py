@@ -1,4 +1,4 @@
-"""What differs between people's bones: their marrow, the irregularity of their edges, foramina, roots and discs.
+"""Differences between people's bones: marrow, the irregularity of their edges, foramina, roots and discs.
 
 Sizes were measured on the public scans. `axspa_lib.phantom.painters.bones` paints them.
 """
@@ -97,7 +97,7 @@ class Hole:
 
 @dataclass(frozen=True)
 class Build:
-    """What differs between people in the skeleton; drawn from the person's texture seed.
+    """Skeletal differences between people; drawn from the person's texture seed.
 
     Attributes:
         islands: fat fraction between fatty patches and islands of red marrow; `skew` which of them prevails.

@@ -28,7 +28,7 @@ STORED = {"SIEMENS": 200.0, "GE MEDICAL SYSTEMS": 520.0, "Philips Medical System
 
 @dataclass(frozen=True)
 class Channel:
-    """How one sequence is sampled and looks.
+    """Sampling and contrast of one sequence.
 
     Attributes:
         read_mm, phase_mm: size of an acquired pixel along readout and phase; `bandwidth_hz` of the receiver per pixel.
